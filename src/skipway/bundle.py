@@ -1,0 +1,165 @@
+"""A trained network on disk: the door between making and using it.
+
+    weights.safetensors   the weights
+    card.json             everything needed to build, feed and judge the network
+    README.md             the card for people
+    SHA256SUMS            checksums of the three, in the form `sha256sum -c` takes
+
+`read` verifies before it trusts: a folder with a changed byte is refused.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from skipway.errors import BundleError
+
+SCHEMA = 1
+FILES = ("weights.safetensors", "card.json", "README.md")
+SUMS = "SHA256SUMS"
+
+
+@dataclasses.dataclass(frozen=True)
+class Card:
+    """What card.json holds. Everything is a plain value.
+
+    network: `models.build`'s arguments; classes: names in output order; preprocessing: `Preprocessing`'s fields;
+    metrics: split -> name -> value; data: name, fingerprint and counts; recipe: every field as trained.
+    """
+
+    task: str
+    network: dict[str, Any]
+    classes: list[str]
+    preprocessing: dict[str, Any]
+    recipe: dict[str, Any]
+    data: dict[str, Any]
+    hardware: dict[str, str]
+    versions: dict[str, str]
+    commit: str
+    created: str
+    parameters: int
+    seconds: float
+    metrics: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
+    calibration: dict[str, float] | None = None
+    weights_sha256: str = ""
+    schema: int = SCHEMA
+
+
+def sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def write_atomically(file: Path, content: bytes) -> None:
+    """`content` at `file`: either what was there stays, or all of the new is there."""
+    descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        Path(name).chmod(0o644)
+        Path(name).replace(file)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def to_json(value: Any) -> bytes:
+    return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def readme(card: Card) -> str:
+    """The card in a few lines of Markdown."""
+    lines = [
+        f"# {card.network['name']} trained on {card.data['name']}",
+        "",
+        f"{card.parameters:,} parameters, {len(card.classes)} classes, {card.preprocessing['size']} pixels a side, "
+        f"recipe `{card.recipe['name']}`, {card.created}.",
+        "",
+    ]
+    for split, metrics in card.metrics.items():
+        low, high = metrics["top1_interval"]
+        lines.append(
+            f"- {split}: top-1 {100 * metrics['top1']:.2f} % (95 % interval {100 * low:.2f} to {100 * high:.2f}), "
+            f"{metrics['n']} images"
+        )
+    lines += ["", "Use it with `skipway predict THIS_FOLDER images...` or `skipway.load(THIS_FOLDER)`.", ""]
+    return "\n".join(lines)
+
+
+def seal(folder: Path, card: Card) -> None:
+    """Write card, README and checksums beside the weights."""
+    card = dataclasses.replace(card, weights_sha256=sha256(folder / FILES[0]))
+    write_atomically(folder / "card.json", to_json(dataclasses.asdict(card)))
+    write_atomically(folder / "README.md", readme(card).encode())
+    sums = "".join(f"{sha256(folder / name)}  {name}\n" for name in FILES)
+    write_atomically(folder / SUMS, sums.encode())
+
+
+def write(folder: Path, weights: dict[str, Tensor], card: Card) -> None:
+    """The bundle in `folder`, which must exist. The checksums come last: without them there is no bundle."""
+    (folder / SUMS).unlink(missing_ok=True)
+    staged = folder / ".weights.safetensors.new"
+    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}, staged)
+    staged.replace(folder / FILES[0])
+    seal(folder, card)
+
+
+def read_card(folder: Path) -> Card:
+    """The card, after verifying every checksum. Raises BundleError for anything missing, changed or unknown."""
+    if not folder.is_dir():
+        raise BundleError(f"{folder} does not exist: give the folder that `skipway train` wrote")
+    if not (folder / SUMS).is_file():
+        state = "an unfinished run: continue it with --resume" if (folder / "checkpoints").is_dir() else "no bundle"
+        raise BundleError(f"{folder} holds {state} ({SUMS} is missing)")
+    try:
+        sums = dict(reversed(line.split("  ", 1)) for line in (folder / SUMS).read_text().splitlines())
+    except (ValueError, UnicodeDecodeError):
+        raise BundleError(f"{folder / SUMS} is damaged: restore it from a copy") from None
+    for name in FILES:
+        if not (folder / name).is_file():
+            raise BundleError(f"{folder} lacks {name}: restore it from a copy")
+        if sha256(folder / name) != sums.get(name):
+            raise BundleError(f"{folder / name} was changed since it was written (checksum differs): restore it from a copy")
+    try:
+        values = json.loads((folder / "card.json").read_bytes())
+        if values["schema"] != SCHEMA:
+            raise BundleError(f"{folder} has schema {values['schema']}, this version reads {SCHEMA}: upgrade skipway")
+        return Card(**values)
+    except (ValueError, KeyError, TypeError) as fault:
+        raise BundleError(f"{folder / 'card.json'} is not a card ({fault}): restore it from a copy") from None
+
+
+def read_weights(folder: Path) -> dict[str, Tensor]:
+    """The weights by name. Call `read_card` first, which verifies them."""
+    return load_file(folder / FILES[0])
+
+
+def add_metrics(folder: Path, split: str, metrics: dict[str, Any]) -> None:
+    """Record what was measured on `split` in the card and the README."""
+    card = read_card(folder)
+    seal(folder, dataclasses.replace(card, metrics={**card.metrics, split: metrics}))
+
+
+def require_new(folder: Path) -> None:
+    """Make `folder`. Raises BundleError when it holds something already or cannot be written."""
+    try:
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise BundleError(f"{folder} is not empty: choose another --out, or --resume the run in it")
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as fault:
+        raise BundleError(f"{folder} cannot be written ({fault.strerror}): choose another --out") from None
+    free = shutil.disk_usage(folder).free
+    if free < 1 << 26:
+        raise BundleError(f"{folder} is on a disk with {free >> 20} MB left: free some space or choose another --out")

@@ -1,0 +1,78 @@
+"""CIFAR-10 and CIFAR-100: 60,000 colour images of 32 x 32 pixels, 50,000 to train and 10,000 to test.
+
+A. Krizhevsky: Learning Multiple Layers of Features from Tiny Images. 2009. Downloaded from the author's page in the
+binary form (label bytes, then 3,072 bytes of pixels a record), which needs no unpickling.
+"""
+
+import tarfile
+from dataclasses import dataclass
+
+import numpy as np
+
+from skipway.data.download import cache_folder, fetch
+from skipway.data.source import Source, Split
+
+PAGE = "https://www.cs.toronto.edu/~kriz"
+
+
+@dataclass(frozen=True)
+class Archive:
+    """An archive on the author's page: its MD5, its members, and how many label bytes precede each image's pixels."""
+
+    file: str
+    md5: str
+    train: tuple[str, ...]
+    test: tuple[str, ...]
+    names: str
+    label_bytes: int
+
+
+ARCHIVES = {
+    "cifar10": Archive(
+        "cifar-10-binary.tar.gz",
+        "c32a1d4ab5d03f1284b67883e8d87530",
+        tuple(f"data_batch_{i}.bin" for i in range(1, 6)),
+        ("test_batch.bin",),
+        "batches.meta.txt",
+        1,
+    ),
+    "cifar100": Archive(
+        "cifar-100-binary.tar.gz",
+        "03b5dce01913d631647c71ecec9e9cb8",
+        ("train.bin",),
+        ("test.bin",),
+        "fine_label_names.txt",
+        2,
+    ),
+}
+
+
+def read_records(content: bytes, label_bytes: int, name: str) -> Split:
+    """Records of labels (the last label byte is the fine one) and planar pixels as a split."""
+    records = np.frombuffer(content, np.uint8).reshape(-1, label_bytes + 3 * 32 * 32)
+    pixels = records[:, label_bytes:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+    labels = records[:, label_bytes - 1].astype(np.int64)
+    return Split(np.ascontiguousarray(pixels), labels, [f"{name}[{i}]" for i in range(len(labels))])
+
+
+def open_cifar(name: str) -> Source:
+    """The data set `name` of ARCHIVES, from the cache or the author's page. Raises DataError when offline."""
+    archive = ARCHIVES[name]
+    file = fetch(f"{PAGE}/{archive.file}", cache_folder() / archive.file, archive.md5)
+    with tarfile.open(file) as tar:
+        members = {member.name.rsplit("/", 1)[-1]: member for member in tar.getmembers() if member.isfile()}
+
+        def content(member: str) -> bytes:
+            stream = tar.extractfile(members[member])
+            assert stream is not None, "regular files always open"
+            return stream.read()
+
+        train = b"".join(content(member) for member in archive.train)
+        test = b"".join(content(member) for member in archive.test)
+        classes = tuple(content(archive.names).decode().split())
+    return Source(
+        name,
+        classes,
+        read_records(train, archive.label_bytes, f"{name} train"),
+        test=read_records(test, archive.label_bytes, f"{name} test"),
+    )

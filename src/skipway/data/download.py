@@ -1,0 +1,71 @@
+"""One file over HTTP: resumed where it broke off, checked whole, and named as finished only then."""
+
+import hashlib
+import os
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+from skipway.errors import DataError
+
+CHUNK = 1 << 18  # bytes
+
+
+def cache_folder() -> Path:
+    """Where downloads are kept: $SKIPWAY_CACHE, or skipway's place below the user's cache folder."""
+    if own := os.environ.get("SKIPWAY_CACHE"):
+        return Path(own)
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "skipway"
+
+
+def md5_of(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def fetch(url: str, file: Path, md5: str) -> Path:
+    """`file`, downloaded from `url` unless it is there already.
+
+    A broken download stays beside it as `<name>.part` and is continued next time; the name `file` appears only on
+    content whose MD5 is `md5`. Raises DataError, saying what to do, when offline or when the content is another.
+    """
+    if file.exists():
+        return file
+    file.parent.mkdir(parents=True, exist_ok=True)
+    part = file.with_name(file.name + ".part")
+    have = part.stat().st_size if part.exists() else 0
+    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            resumed = answer.status == 206
+            receive(answer, part, have if resumed else 0, file.name)
+    except urllib.error.HTTPError as fault:
+        if fault.code != 416:  # 416: nothing is left to send, so the part may be whole
+            raise DataError(f"{url} answered {fault.code}: try again later, or place the file at {file}") from None
+    except (urllib.error.URLError, TimeoutError, ConnectionError) as fault:
+        reason = getattr(fault, "reason", fault)
+        raise DataError(
+            f"cannot download {url} ({reason}): go online and try again (it continues where it stopped), or place the "
+            f"file at {file}"
+        ) from None
+    if md5_of(part) != md5:
+        part.unlink()
+        raise DataError(f"{url} sent a file with another checksum than {md5}: it was removed; try again")
+    part.replace(file)
+    return file
+
+
+def receive(answer: "urllib.request._UrlopenRet", part: Path, have: int, name: str) -> None:
+    """Append what `answer` sends to the first `have` bytes of `part`. Raises ConnectionError when it breaks off."""
+    left = answer.headers.get("Content-Length")
+    total = have + int(left) if left else None
+    layout = (TextColumn(name), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with part.open("ab" if have else "wb") as stream, Progress(*layout, transient=True) as progress:
+        bar = progress.add_task(name, total=total, completed=have)
+        while chunk := answer.read(CHUNK):
+            stream.write(chunk)
+            progress.advance(bar, len(chunk))
+        if total is not None and stream.tell() < total:
+            raise ConnectionError(f"it broke off after {stream.tell()} of {total} bytes")

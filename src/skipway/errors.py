@@ -1,0 +1,28 @@
+"""What goes wrong because of something a user did or gave: one line that says what, where, and what to do.
+
+The command line prints these without a traceback and exits with 2. Anything else that escapes is a bug of ours.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class SkipwayError(Exception):
+    """A fault in the input, the options or the surroundings of a command."""
+
+
+class DataError(SkipwayError):
+    """Images or labels that cannot be used; names the file or folder."""
+
+
+class BundleError(SkipwayError):
+    """A trained network on disk that is missing, incomplete or changed."""
+
+
+class UnknownNameError(SkipwayError):
+    """A name that nothing answers to; offers the nearest that something does."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str], see: str) -> None:
+        near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.4)
+        hint = f"did you mean '{near[0]}'? " if near else ""
+        super().__init__(f"unknown {kind} '{name}': {hint}{see}")

@@ -1,0 +1,139 @@
+"""Where and how to compute, decided once: device, precision, memory format, compilation. `skipway doctor` prints it.
+
+Each choice carries its reason, because "why is it slow here" is the first question about any training run.
+"""
+
+import os
+import platform
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from skipway.errors import SkipwayError
+
+Precision = Literal["auto", "float32", "bfloat16"]
+Switch = Literal["auto", "on", "off"]
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """The decisions a run computes under.
+
+    `workers` counts the processes that decode large images; `compile_` says whether `torch.compile` wraps the network; `reasons` maps each field's name to why it has its value.
+    """
+
+    device: torch.device
+    dtype: torch.dtype
+    memory_format: torch.memory_format
+    compile_: bool
+    threads: int
+    workers: int
+    reasons: dict[str, str] = field(default_factory=dict, compare=False)
+
+    def autocast(self) -> torch.autocast:
+        """A context in which convolutions and matrix products run in `dtype`; does nothing for float32."""
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.dtype is torch.bfloat16)
+
+    def place(self, net: nn.Module) -> nn.Module:
+        """`net` on the device in the memory format."""
+        return net.to(device=self.device, memory_format=self.memory_format)
+
+    def place_images(self, images: Tensor) -> Tensor:
+        """A batch (N, C, H, W) on the device in the memory format."""
+        return images.to(self.device, non_blocking=True).contiguous(memory_format=self.memory_format)
+
+    def summary(self) -> dict[str, str]:
+        """Plain words for cards, logs and `doctor`."""
+        return {
+            "device": device_name(self.device),
+            "precision": str(self.dtype).removeprefix("torch."),
+            "memory format": str(self.memory_format).removeprefix("torch."),
+            "compile": "on" if self.compile_ else "off",
+            "threads": str(self.threads),
+            "workers": str(self.workers),
+        }
+
+
+def device_name(device: torch.device) -> str:
+    """The marketing name of the processor or accelerator behind `device`."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    if device.type == "cpu":
+        return f"{torch.cpu.get_capabilities().get('cpu_name', platform.machine())} ({os.cpu_count()} logical cores)"
+    return str(device)
+
+
+def multiplies_bfloat16(device: torch.device) -> tuple[bool, str]:
+    """Whether `device` has arithmetic units for bfloat16, and which; emulated bfloat16 is slower than float32."""
+    if device.type == "cuda":
+        major = torch.cuda.get_device_capability(device)[0]
+        return major >= 8, f"compute capability {major}.x"
+    if device.type != "cpu":
+        return False, f"not established for {device.type}"
+    flags = torch.cpu.get_capabilities()
+    for flag in ("amx_bf16", "avx512_bf16", "sve_bf16", "bf16"):
+        if flags.get(flag):
+            return True, f"the processor has {flag}"
+    return False, "the processor has no bfloat16 instructions"
+
+
+def find_device(name: str) -> torch.device:
+    """The device called `name`; "auto" prefers CUDA, then Apple's MPS, then the processor. Raises SkipwayError."""
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError):
+        raise SkipwayError(f"device '{name}' is not here: use --device auto or cpu") from None
+    return device
+
+
+def decide(
+    device: str = "auto",
+    precision: Precision = "auto",
+    channels_last: Switch = "auto",
+    compile_: Switch = "auto",
+    workers: int | None = None,
+) -> Hardware:
+    """The fastest settings known for this machine, with anything named explicitly taken as named.
+
+    Measured here (docs/log.md): channels-last and bfloat16 multiply training speed where the arithmetic exists;
+    `torch.compile` gained nothing on CPUs for these networks and costs 20 to 30 s, so "auto" compiles on GPUs alone.
+
+    Raises SkipwayError for a device that is absent or a value that is none of the choices.
+    """
+    chosen = find_device(device)
+    native, why = multiplies_bfloat16(chosen)
+    half = {"auto": native, "bfloat16": True, "float32": False}
+    switch = {"on": True, "off": False}
+    if precision not in half:
+        raise SkipwayError(f"precision '{precision}' is none of auto, float32, bfloat16")
+    for option, value in (("channels-last", channels_last), ("compile", compile_)):
+        if value not in {"auto", *switch}:
+            raise SkipwayError(f"{option} '{value}' is none of auto, on, off")
+    if workers is not None and workers < 0:
+        raise SkipwayError(f"workers must not be negative, and is {workers}")
+    last = switch.get(channels_last, chosen.type in {"cpu", "cuda"})
+    compiled = switch.get(compile_, chosen.type == "cuda")
+    asked = "as asked"
+    return Hardware(
+        device=chosen,
+        dtype=torch.bfloat16 if half[precision] else torch.float32,
+        memory_format=torch.channels_last if last else torch.contiguous_format,
+        compile_=compiled,
+        threads=torch.get_num_threads(),
+        workers=min(8, os.cpu_count() or 1) if workers is None else workers,
+        reasons={
+            "device": "the first found of CUDA, MPS and the processor" if device == "auto" else asked,
+            "precision": why if precision == "auto" else asked,
+            "memory format": "convolutions here prefer it" if channels_last == "auto" else asked,
+            "compile": "pays on GPUs; measured as no gain on CPUs" if compile_ == "auto" else asked,
+            "threads": "torch's choice; set OMP_NUM_THREADS to change it",
+            "workers": "processes that decode: one a core, 8 at most" if workers is None else asked,
+        },
+    )

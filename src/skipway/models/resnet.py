@@ -1,0 +1,271 @@
+"""Residual networks and the plain networks they are compared with.
+
+He, Zhang, Ren, Sun: Deep Residual Learning for Image Recognition. CVPR 2016, arXiv:1512.03385.
+
+Departures from the paper:
+- `resnet50`, `101`, `152` stride in the 3x3 convolution, as the weights that the world exchanges do; the published
+  form, which strides in the first 1x1, is `resnet50_v1`, `101_v1`, `152_v1`.
+- The classifier starts from N(0, 0.01), biases at 0 (Goyal et al. 2017, arXiv:1706.02677, sec. 5.1), so that the first
+  loss is ln(classes); the paper does not say.
+
+State-dict names are torchvision's, so its weights load as they are.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Parts
+
+
+def conv3x3(c_in: int, c_out: int, stride: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(c_in, c_out, 3, stride, padding=1, bias=False)
+
+
+def conv1x1(c_in: int, c_out: int, stride: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(c_in, c_out, 1, stride, bias=False)
+
+
+class ZeroPad(nn.Module):
+    """Option A's shortcut where the shape changes: every `stride`-th pixel, and zeros for the new channels.
+
+    (N, C_in, H, W) -> (N, C_out, ceil(H / stride), ceil(W / stride)), without a parameter.
+    """
+
+    def __init__(self, c_in: int, c_out: int, stride: int) -> None:
+        super().__init__()
+        self.stride, self.new = stride, c_out - c_in
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.new))
+
+
+def projection(c_in: int, c_out: int, stride: int) -> nn.Module:
+    """A 1x1 convolution and batch normalisation: the shortcut that learns (equation 2)."""
+    return nn.Sequential(conv1x1(c_in, c_out, stride), nn.BatchNorm2d(c_out))
+
+
+def shortcut_a(c_in: int, c_out: int, stride: int) -> nn.Module:
+    """Identity; padded with zeros where the shape changes."""
+    return nn.Identity() if stride == 1 and c_in == c_out else ZeroPad(c_in, c_out, stride)
+
+
+def shortcut_b(c_in: int, c_out: int, stride: int) -> nn.Module:
+    """Identity; a projection where the shape changes."""
+    return nn.Identity() if stride == 1 and c_in == c_out else projection(c_in, c_out, stride)
+
+
+def shortcut_c(c_in: int, c_out: int, stride: int) -> nn.Module:
+    """A projection everywhere."""
+    return projection(c_in, c_out, stride)
+
+
+Shortcut = Callable[[int, int, int], nn.Module]
+SHORTCUTS: dict[str, Shortcut] = {"A": shortcut_a, "B": shortcut_b, "C": shortcut_c}
+
+
+class Basic(nn.Module):
+    """Two 3x3 convolutions beside a shortcut (Fig. 5, left). (N, c_in, H, W) -> (N, width, H / stride, W / stride)."""
+
+    expansion = 1
+
+    def __init__(self, c_in: int, width: int, stride: int, shortcut: Shortcut) -> None:
+        super().__init__()
+        self.conv1, self.bn1 = conv3x3(c_in, width, stride), nn.BatchNorm2d(width)
+        self.conv2, self.bn2 = conv3x3(width, width), nn.BatchNorm2d(width)
+        self.downsample = shortcut(c_in, width, stride)
+
+    def skip(self, x: Tensor) -> Tensor:
+        return self.downsample(x)
+
+    def branch(self, x: Tensor) -> Tensor:
+        x = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        return self.bn2(self.conv2(x))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.branch(x).add_(self.skip(x)), inplace=True)
+
+
+class Bottleneck(nn.Module):
+    """1x1, 3x3, 1x1 beside a shortcut (Fig. 5, right). (N, c_in, H, W) -> (N, 4 width, H / stride, W / stride).
+
+    `first` strides in the first 1x1 as published (v1); otherwise the 3x3 strides (v1.5).
+    """
+
+    expansion = 4
+
+    def __init__(self, c_in: int, width: int, stride: int, shortcut: Shortcut, first: bool = False) -> None:
+        super().__init__()
+        s1, s2 = (stride, 1) if first else (1, stride)
+        self.conv1, self.bn1 = conv1x1(c_in, width, s1), nn.BatchNorm2d(width)
+        self.conv2, self.bn2 = conv3x3(width, width, s2), nn.BatchNorm2d(width)
+        self.conv3, self.bn3 = conv1x1(width, 4 * width), nn.BatchNorm2d(4 * width)
+        self.downsample = shortcut(c_in, 4 * width, stride)
+
+    def skip(self, x: Tensor) -> Tensor:
+        return self.downsample(x)
+
+    def branch(self, x: Tensor) -> Tensor:
+        x = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        x = F.relu(self.bn2(self.conv2(x)), inplace=True)
+        return self.bn3(self.conv3(x))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.branch(x).add_(self.skip(x)), inplace=True)
+
+
+class Plain(nn.Module):
+    """The same two convolutions with no shortcut (Fig. 3, middle): the unit whose deep stacks degrade."""
+
+    expansion = 1
+
+    def __init__(self, c_in: int, width: int, stride: int, shortcut: Shortcut) -> None:
+        super().__init__()
+        self.conv1, self.bn1 = conv3x3(c_in, width, stride), nn.BatchNorm2d(width)
+        self.conv2, self.bn2 = conv3x3(width, width), nn.BatchNorm2d(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        return F.relu(self.bn2(self.conv2(x)), inplace=True)
+
+
+Unit = Callable[[int, int, int, Shortcut], nn.Module]
+
+
+def imagenet_stem(channels: int, width: int) -> tuple[nn.Conv2d, nn.Module, int]:
+    """7x7 stride 2, then 3x3 max pooling stride 2 (Table 1): convolution, pooling and their common stride."""
+    return nn.Conv2d(channels, width, 7, 2, padding=3, bias=False), nn.MaxPool2d(3, 2, padding=1), 4
+
+
+def small_stem(channels: int, width: int) -> tuple[nn.Conv2d, nn.Module, int]:
+    """One 3x3 convolution that keeps every pixel (sec. 4.2), for images of some 64 pixels or fewer."""
+    return conv3x3(channels, width), nn.Identity(), 1
+
+
+Stem = Callable[[int, int], tuple[nn.Conv2d, nn.Module, int]]
+STEMS: dict[str, Stem] = {"imagenet": imagenet_stem, "small": small_stem}
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Net
+
+
+class ResNet(nn.Module):
+    """A stem, stages of units, global average pooling and a linear classifier.
+
+    `channels` and `strides` describe the maps that `features` returns: their depth, and input pixels per map pixel.
+    """
+
+    def __init__(
+        self,
+        unit: Unit,
+        expansion: int,
+        depths: Sequence[int],
+        width: int,
+        shortcut: Shortcut,
+        stem: Stem,
+        classes: int,
+        in_channels: int,
+    ) -> None:
+        super().__init__()
+        self.conv1, self.maxpool, stride = stem(in_channels, width)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.stages: list[str] = []
+        self.channels: list[int] = []
+        self.strides: list[int] = []
+        c_in = width
+        for i, depth in enumerate(depths):
+            units = []
+            for j in range(depth):
+                units.append(unit(c_in, width * 2**i, 2 if i > 0 and j == 0 else 1, shortcut))
+                c_in = width * 2**i * expansion
+            stride *= 2 if i > 0 else 1
+            self.stages.append(f"layer{i + 1}")
+            self.channels.append(c_in)
+            self.strides.append(stride)
+            self.add_module(self.stages[-1], nn.Sequential(*units))
+        self.fc = nn.Linear(c_in, classes)
+        initialise(self)
+
+    def features(self, x: Tensor) -> list[Tensor]:
+        """The stages' maps, finest first: (N, channels[i], H / strides[i], W / strides[i])."""
+        x = self.maxpool(F.relu(self.bn1(self.conv1(x)), inplace=True))
+        maps = []
+        for stage in self.stages:
+            x = self.get_submodule(stage)(x)
+            maps.append(x)
+        return maps
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images (N, in_channels, H, W) -> class scores (N, classes)."""
+        return self.fc(self.features(x)[-1].mean((2, 3)))
+
+
+def initialise(net: nn.Module) -> None:
+    """He initialisation of convolutions (arXiv:1502.01852, eq. 14, by fan-out); see the top for the classifier."""
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        elif isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=0.01)
+            nn.init.zeros_(module.bias)
+
+
+def zero_last_scale(net: nn.Module) -> None:
+    """Set each unit's last batch-norm scale to 0, so that every unit begins as the identity (Goyal 2017, sec. 5.1)."""
+    for module in net.modules():
+        if isinstance(module, Basic):
+            nn.init.zeros_(module.bn2.weight)
+        elif isinstance(module, Bottleneck):
+            nn.init.zeros_(module.bn3.weight)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Table
+
+v1 = partial(Bottleneck, first=True)
+
+
+def imagenet(unit: Unit, expansion: int, depths: Sequence[int]) -> Callable[..., ResNet]:
+    """Table 1: four stages from 64 channels; option B shortcuts unless told otherwise."""
+
+    def build(classes: int = 1000, channels: int = 3, stem: str = "imagenet", shortcut: str = "B") -> ResNet:
+        return ResNet(unit, expansion, depths, 64, SHORTCUTS[shortcut], STEMS[stem], classes, channels)
+
+    return build
+
+
+def cifar(unit: Unit, n: int) -> Callable[..., ResNet]:
+    """Sec. 4.2: 6n + 2 layers in three stages from 16 channels; option A shortcuts unless told otherwise."""
+
+    def build(classes: int = 10, channels: int = 3, stem: str = "small", shortcut: str = "A") -> ResNet:
+        return ResNet(unit, 1, (n, n, n), 16, SHORTCUTS[shortcut], STEMS[stem], classes, channels)
+
+    return build
+
+
+NETWORKS: dict[str, Callable[..., ResNet]] = {
+    "resnet18": imagenet(Basic, 1, (2, 2, 2, 2)),
+    "resnet34": imagenet(Basic, 1, (3, 4, 6, 3)),
+    "resnet50": imagenet(Bottleneck, 4, (3, 4, 6, 3)),
+    "resnet101": imagenet(Bottleneck, 4, (3, 4, 23, 3)),
+    "resnet152": imagenet(Bottleneck, 4, (3, 8, 36, 3)),
+    "resnet50_v1": imagenet(v1, 4, (3, 4, 6, 3)),
+    "resnet101_v1": imagenet(v1, 4, (3, 4, 23, 3)),
+    "resnet152_v1": imagenet(v1, 4, (3, 8, 36, 3)),
+    "resnet20": cifar(Basic, 3),
+    "resnet32": cifar(Basic, 5),
+    "resnet44": cifar(Basic, 7),
+    "resnet56": cifar(Basic, 9),
+    "resnet110": cifar(Basic, 18),
+    "resnet1202": cifar(Basic, 200),
+    "plain18": imagenet(Plain, 1, (2, 2, 2, 2)),
+    "plain34": imagenet(Plain, 1, (3, 4, 6, 3)),
+    "plain20": cifar(Plain, 3),
+    "plain32": cifar(Plain, 5),
+    "plain44": cifar(Plain, 7),
+    "plain56": cifar(Plain, 9),
+    "plain110": cifar(Plain, 18),
+}

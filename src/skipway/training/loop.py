@@ -1,0 +1,262 @@
+"""Training, from a source and a recipe to a bundle."""
+
+import dataclasses
+import json
+import math
+import platform
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from importlib.metadata import version
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torchvision.transforms.v2 import CutMix, MixUp, RandomChoice
+
+from skipway import bundle
+from skipway.data.loader import derive
+from skipway.data.source import Source, fingerprint
+from skipway.errors import SkipwayError
+from skipway.hardware import Hardware
+from skipway.tasks.classify import chance_loss
+from skipway.training.checkpoint import Checkpoint, gather, read_checkpoint, scatter, write_checkpoint
+from skipway.training.optimiser import optimiser as make_optimiser
+from skipway.training.optimiser import set_rate, set_training_mode
+from skipway.training.prepare import Prepared, bundle_values, prepare, require_steps
+from skipway.training.recipes import Recipe, checked
+from skipway.training.schedule import factor
+
+Mix = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+
+
+@dataclasses.dataclass
+class State:
+    """What changes during a run. `forward` is the network, compiled where that pays."""
+
+    net: nn.Module
+    forward: Callable[[Tensor], Tensor]
+    optimiser: torch.optim.Optimizer
+    averaged: AveragedModel | None
+    records: list[dict[str, Any]]
+    step: int = 0
+
+    def judged(self) -> nn.Module:
+        """The network whose accuracy counts: the averaged one where the recipe averages."""
+        return self.averaged.module if self.averaged is not None else self.net
+
+
+def train(
+    source: Source, recipe: Recipe, out: Path, hardware: Hardware, console: Console, resume: bool = False
+) -> Path:
+    """Train `recipe.model` on `source` and leave a bundle in `out`, which is returned.
+
+    The bundle holds the weights after the last step: val watches the run and chooses nothing, and test is not seen.
+    With `resume`, an interrupted run in `out` goes on after its last whole epoch. Raises SkipwayError for input that
+    cannot be trained on, a run that differs from the one resumed, or a loss that stops being a number.
+    """
+    recipe = checked(recipe)
+    with torch.random.fork_rng():
+        torch.manual_seed(derive(recipe.seed))
+        prepared = prepare(source, recipe, hardware, console)
+        total = require_steps(prepared)
+        if resume:
+            saved = read_checkpoint(out)
+        else:
+            bundle.require_new(out)
+        state = fresh_state(prepared, hardware)
+        marks = {"recipe": json.loads(json.dumps(dataclasses.asdict(prepared.recipe))), "data": fingerprint(source)}
+        if resume:
+            restore(state, saved, marks, out)
+        print_plan(prepared, hardware, total, console)
+        began = time.perf_counter()
+        spent = state.records[-1]["seconds"] if state.records else 0.0
+        first = len(state.records)
+        for epoch in range(first, math.ceil(total / prepared.batches.order.steps)):
+            record = one_epoch(prepared, state, hardware, epoch, total, console)
+            record["seconds"] = round(spent + time.perf_counter() - began, 2)
+            state.records.append(record)
+            tensors = gather(state.net, state.optimiser, state.averaged)
+            write_checkpoint(out, Checkpoint(tensors, {**marks, "step": state.step, "records": state.records}))
+            write_records(out, state.records)
+            console.print(describe(record))
+    card = make_card(prepared, marks["data"], hardware, state)
+    bundle.write(out, state.judged().state_dict(), card)
+    return out
+
+
+def fresh_state(prepared: Prepared, hardware: Hardware) -> State:
+    """The state before the first step."""
+    net, recipe = prepared.net, prepared.recipe
+    averaged = None
+    if recipe.average:
+        averaged = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(recipe.average), use_buffers=True)
+    forward = torch.compile(net) if hardware.compile_ else net
+    return State(net, forward, make_optimiser(net, recipe), averaged, [])
+
+
+def restore(state: State, saved: Checkpoint, marks: dict[str, Any], out: Path) -> None:
+    """Put a checkpoint into `state`. Raises SkipwayError when it belongs to another recipe or other data."""
+    for what in ("recipe", "data"):
+        if saved.state[what] != marks[what]:
+            old, new = saved.state[what], marks[what]
+            detail = ", ".join(k for k in new if old.get(k) != new[k]) if what == "recipe" else "another fingerprint"
+            raise SkipwayError(f"{out} was begun with another {what} ({detail}): resume with the same, or start anew")
+    scatter(saved.tensors, state.net, state.optimiser, state.averaged)
+    state.step, state.records = saved.state["step"], saved.state["records"]
+
+
+def print_plan(prepared: Prepared, hardware: Hardware, total: int, console: Console) -> None:
+    """Every value of the run, before it starts."""
+    source, recipe = prepared.source, prepared.recipe
+    counts = {key: len(split) for key in ("train", "val", "test") if (split := getattr(source, key)) is not None}
+    console.print(f"data {source.name}: " + ", ".join(f"{n:,} {key}" for key, n in counts.items()))
+    values = " ".join(f"{k}={v}" for k, v in dataclasses.asdict(recipe).items() if k != "name" and v != "")
+    console.print(f"recipe {recipe.name}: {values}")
+    console.print(
+        f"learning rate {recipe.lr:g} for {recipe.lr_batch} images -> {recipe.peak_rate():g} for {recipe.batch}; "
+        f"{total:,} steps, {total / prepared.batches.order.steps:.4g} epochs"
+    )
+    console.print("hardware " + ", ".join(f"{k} {v}" for k, v in hardware.summary().items()))
+
+
+def mixing(recipe: Recipe, classes: int) -> Mix | None:
+    """Mixup, cutmix, or one of the two at random for each batch."""
+    choices: list[nn.Module] = []
+    if recipe.mixup:
+        choices.append(MixUp(alpha=recipe.mixup, num_classes=classes))
+    if recipe.cutmix:
+        choices.append(CutMix(alpha=recipe.cutmix, num_classes=classes))
+    return RandomChoice(choices) if len(choices) > 1 else choices[0] if choices else None
+
+
+def timed(batches: Iterator[tuple[Tensor, Tensor]]) -> Iterator[tuple[tuple[Tensor, Tensor], float]]:
+    """Each batch with the seconds that it was waited for."""
+    while True:
+        start = time.perf_counter()
+        try:
+            batch = next(batches)
+        except StopIteration:
+            return
+        yield batch, time.perf_counter() - start
+
+
+def one_epoch(
+    prepared: Prepared, state: State, hardware: Hardware, epoch: int, total: int, console: Console
+) -> dict[str, Any]:
+    """Train for one epoch, or to the run's last step; returns its record. Raises SkipwayError on a non-finite loss."""
+    recipe, steps = prepared.recipe, min(prepared.batches.order.steps, total - state.step)
+    set_training_mode(state.net, recipe, only_classifier=epoch < recipe.freeze)
+    mix = mixing(recipe, prepared.task.outputs)
+    sums = torch.zeros(2, device=hardware.device)  # loss and correct: read once an epoch, so no step waits for them
+    start, waited = time.perf_counter(), 0.0
+    bar_columns = (TextColumn("epoch {task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*bar_columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        bar = progress.add_task(str(epoch + 1), total=steps)
+        for (images, targets), wait in timed(islice(prepared.batches.epoch(epoch), steps)):
+            waited += wait
+            rate = recipe.peak_rate() * factor(recipe, state.step / total)
+            set_rate(state.optimiser, rate)
+            loss, correct = one_step(prepared, state, hardware, images, targets, mix)
+            sums += torch.stack([loss.detach(), correct])
+            if state.step == 0:
+                check_first_loss(loss.item(), prepared.task.outputs, console)
+            state.step += 1
+            progress.advance(bar)
+    mean_loss, accuracy = (sums / torch.tensor([steps, steps * recipe.batch], device=sums.device)).tolist()
+    seconds = time.perf_counter() - start
+    if not math.isfinite(mean_loss):
+        raise SkipwayError(f"the loss was no longer a number in epoch {epoch + 1}: lower --lr (now {recipe.lr:g})")
+    record = {"epoch": epoch + 1, "step": state.step, "rate": rate, "train_loss": mean_loss}
+    record |= {} if mix else {"train_top1": accuracy}
+    record |= {"images_per_second": round(steps * recipe.batch / seconds, 1), "waiting": round(waited / seconds, 4)}
+    return record | {f"val_{k}": v for k, v in validate(prepared, state.judged(), hardware).items()}
+
+
+def one_step(
+    prepared: Prepared, state: State, hardware: Hardware, images: Tensor, targets: Tensor, mix: Mix | None
+) -> tuple[Tensor, Tensor]:
+    """One update from one batch. Returns the loss and, unless mixed, how many were right, both still on the device."""
+    labels = targets
+    images = hardware.place_images(images)
+    if mix:
+        images, targets = mix(images, targets)
+    with hardware.autocast():
+        scores = state.forward(images)
+    loss = prepared.task.loss(scores, targets, prepared.recipe.label_smoothing)
+    state.optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    state.optimiser.step()
+    if state.averaged is not None:
+        state.averaged.update_parameters(state.net)
+    return loss, (scores.detach().argmax(1) == labels).sum().float()
+
+
+@torch.inference_mode()
+def validate(prepared: Prepared, net: nn.Module, hardware: Hardware) -> dict[str, float]:
+    """Loss and accuracy on val in the run's own precision; nothing where there is no val."""
+    if prepared.validation is None:
+        return {}
+    net.eval()
+    scores = []
+    for images in prepared.validation.batches():
+        images = prepared.preprocessing.normalised(images.to(hardware.device))
+        with hardware.autocast():
+            scores.append(net(hardware.place_images(images)).float().cpu())
+    return prepared.task.meter(torch.cat(scores), prepared.validation.targets())
+
+
+def check_first_loss(loss: float, classes: int, console: Console) -> None:
+    """Say the first loss beside ln(classes); a fresh network that starts elsewhere is wrongly initialised or fed."""
+    chance = chance_loss(classes)
+    text = f"first loss {loss:.3f}, ln({classes}) = {chance:.3f}"
+    if abs(loss - chance) > 0.5 * chance:
+        text = f"warning: {text}: the start is far from even odds; check the initialisation and the range of the images"
+    console.print(text)
+
+
+def describe(record: dict[str, Any]) -> str:
+    """The record as a line for people."""
+    parts = [f"epoch {record['epoch']:3d}", f"loss {record['train_loss']:.4f}"]
+    if "train_top1" in record:
+        parts.append(f"train {100 * record['train_top1']:.2f} %")
+    if "val_top1" in record:
+        parts.append(f"val {100 * record['val_top1']:.2f} %")
+    parts.append(f"{record['images_per_second']:,.0f} images/s")
+    parts.append(f"waiting {100 * record['waiting']:.1f} %")
+    return "  ".join([*parts, f"{record['seconds']:.1f} s"])
+
+
+def write_records(out: Path, records: list[dict[str, Any]]) -> None:
+    """metrics.jsonl: one JSON line an epoch."""
+    lines = "".join(json.dumps(record) + "\n" for record in records)
+    bundle.write_atomically(out / "metrics.jsonl", lines.encode())
+
+
+def commit() -> str:
+    """The revision of the source that runs, or "unknown" where it is not a checkout."""
+    here = Path(__file__).parent
+    found = subprocess.run(["git", "-C", here, "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)
+    return found.stdout.strip() or "unknown"
+
+
+def make_card(prepared: Prepared, data: str, hardware: Hardware, state: State) -> bundle.Card:
+    """The card of the trained network."""
+    source = prepared.source
+    counts = {key: len(split) for key in ("train", "val", "test") if (split := getattr(source, key)) is not None}
+    return bundle.Card(
+        **bundle_values(prepared),
+        data={"name": source.name, "fingerprint": data, "counts": counts},
+        hardware=hardware.summary(),
+        versions={"python": platform.python_version()} | {p: version(p) for p in ("skipway", "torch", "torchvision")},
+        commit=commit(),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        parameters=sum(p.numel() for p in state.net.parameters()),
+        seconds=state.records[-1]["seconds"],
+    )

@@ -1,0 +1,80 @@
+"""Which parameters learn, how fast, and with how much decay."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import nn
+
+from skipway.training.recipes import Recipe
+
+
+def layers(net: nn.Module) -> list[nn.Module]:
+    """The top-level children that have parameters, in order; the last is the classifier."""
+    return [child for child in net.children() if any(True for _ in child.parameters())]
+
+
+def norms(net: nn.Module) -> Iterator[nn.Module]:
+    """Every batch normalisation in `net`."""
+    return (m for m in net.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm))
+
+
+def groups(net: nn.Module, recipe: Recipe) -> list[dict]:
+    """Parameter groups with `scale`, each one's multiple of the rate, and its `weight_decay`.
+
+    A layer k places below the classifier has scale `rate_decay` to the k. Without `decay_all`, vectors (batch-norm
+    parameters and biases) have no decay (He 2019, arXiv:1812.01187, sec. 3.1).
+    """
+    found = []
+    for below, layer in enumerate(reversed(layers(net))):
+        scale = recipe.rate_decay**below
+        for vectors in (False, True):
+            parameters = [p for p in layer.parameters() if (p.ndim < 2) == vectors]
+            decay = 0.0 if vectors and not recipe.decay_all else recipe.weight_decay
+            if parameters:
+                found.append({"params": parameters, "scale": scale, "weight_decay": decay})
+    return merged(found)
+
+
+def merged(found: list[dict]) -> list[dict]:
+    """Groups of equal scale and decay joined, because an optimiser's cost grows with their number."""
+    joined: dict[tuple[float, float], dict] = {}
+    for group in found:
+        key = (group["scale"], group["weight_decay"])
+        if key in joined:
+            joined[key]["params"] += group["params"]
+        else:
+            joined[key] = group
+    return list(joined.values())
+
+
+def optimiser(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """SGD with momentum, or AdamW, over `groups`."""
+    if recipe.optimiser == "adamw":
+        return torch.optim.AdamW(groups(net, recipe), lr=recipe.peak_rate(), betas=(recipe.momentum, 0.999))
+    return torch.optim.SGD(
+        groups(net, recipe),
+        lr=recipe.peak_rate(),
+        momentum=recipe.momentum,
+        nesterov=recipe.nesterov and recipe.momentum > 0,
+        fused=True,
+    )
+
+
+def set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
+    """Give each group `rate` times its scale."""
+    for group in optimiser.param_groups:
+        group["lr"] = rate * group["scale"]
+
+
+def set_training_mode(net: nn.Module, recipe: Recipe, only_classifier: bool) -> None:
+    """Training mode, with what is frozen in evaluation mode, so that its batch-norm statistics stand still too."""
+    net.train()
+    net.requires_grad_(True)
+    if only_classifier:
+        for layer in layers(net)[:-1]:
+            layer.requires_grad_(False)
+            layer.eval()
+    if recipe.freeze_norm:
+        for norm in norms(net):
+            norm.requires_grad_(False)
+            norm.eval()

@@ -1,0 +1,240 @@
+"""Recipes: how a network is trained, as values. A variant is `replace(recipe, field=value)`.
+
+Every field can be set from the command line by its name. A field is written into the bundle's card as trained.
+"""
+
+import dataclasses
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from skipway.errors import SkipwayError, UnknownNameError
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that decides a run besides its data."""
+
+    name: str
+    model: str = "resnet20"
+    shortcut: str = ""  # A, B or C; empty: the network's own
+    pretrained: str = ""  # torchvision's weights by tag (tv_v1, tv_v2), or a bundle, .safetensors or .pth file
+    size: int = 0  # pixels a side; 0: the images' own when small, otherwise 224
+    val: float = 0.1  # share of train set aside when the data bring no val
+    seed: int = 0
+
+    epochs: int = 30
+    iterations: int = 0  # steps of one batch; when above 0 they count instead of epochs
+    batch: int = 128
+
+    optimiser: Literal["sgd", "adamw"] = "sgd"
+    lr: float = 0.1  # for lr_batch images a step; follows the batch in proportion
+    lr_batch: int = 128
+    momentum: float = 0.9  # AdamW: the first beta
+    nesterov: bool = False
+    weight_decay: float = 1e-4
+    decay_all: bool = True  # False: not on batch-norm parameters and biases
+
+    schedule: Literal["step", "cosine", "onecycle"] = "step"
+    milestones: tuple[float, ...] = (0.5, 0.75)  # step: shares of the run at which the next factor begins
+    factors: tuple[float, ...] = (1.0, 0.1, 0.01)  # step: multiples of the rate, one more than milestones
+    warmup: float = 0.0  # cosine and onecycle: share of the run over which the rate rises
+
+    label_smoothing: float = 0.0
+    mixup: float = 0.0  # alpha of Zhang 2018; 0: off
+    cutmix: float = 0.0  # alpha of Yun 2019; 0: off
+    crop: Literal["none", "pad", "resized", "scale"] = "pad"
+    pad: int = 4  # pixels
+    flip: bool = True
+    cutout: int = 0  # pixels a side; 0: off
+    colour: bool = False
+
+    average: float = 0.0  # decay a step of the exponential average of weights; 0: off
+    zero_scale: bool = False  # start each unit as the identity: its last batch-norm scale at 0
+    freeze: int = 0  # epochs in which only the classifier learns
+    freeze_norm: bool = False  # batch-norm statistics and parameters stay as pretrained
+    rate_decay: float = 1.0  # each stage below the classifier learns this much slower than the one above
+
+    def peak_rate(self) -> float:
+        """The rate at factor 1: `lr` times `batch` over `lr_batch` (Goyal 2017, sec. 2.1)."""
+        return self.lr * self.batch / self.lr_batch
+
+
+QUICK = Recipe(
+    name="quick",
+    epochs=30,
+    batch=64,
+    lr=0.2,
+    lr_batch=128,
+    nesterov=True,
+    weight_decay=5e-4,
+    schedule="onecycle",
+    warmup=0.2,
+    label_smoothing=0.1,
+    pad=1,
+    flip=False,
+    average=0.98,
+)
+"""For small images in small numbers; the default for `digits`. No flip: a mirrored 2 is no 2.
+
+Measured: results/digits.json (test accuracy over seeds, processor seconds).
+"""
+
+HE2015_CIFAR = Recipe(
+    name="he2015-cifar", iterations=64_000, batch=128, lr=0.1, lr_batch=128, weight_decay=1e-4, val=0.0
+)
+"""He 2015, sec. 4.2: 64,000 iterations of 128 images, rate divided by 10 at 32,000 and 48,000, all 50,000 images.
+
+Published test error, lossless CIFAR-10: 8.75 % (20 layers), 7.51 % (32), 7.17 % (44), 6.97 % (56). Departs from it in the
+mean that is subtracted: per channel and divided by the deviation, not per pixel. For 110 layers: he2015-cifar-110.
+"""
+
+HE2015_CIFAR_110 = replace(
+    HE2015_CIFAR,
+    name="he2015-cifar-110",
+    model="resnet110",
+    milestones=(400 / 64_000, 0.5, 0.75),
+    factors=(0.1, 1.0, 0.1, 0.01),
+)
+"""As `he2015-cifar`, with the first 400 iterations at 0.01 (sec. 4.2). Published test error: 6.43 % (6.61 ± 0.16)."""
+
+HE2015_IMAGENET = Recipe(
+    name="he2015-imagenet",
+    model="resnet50_v1",
+    size=224,
+    iterations=600_000,
+    batch=256,
+    lr=0.1,
+    lr_batch=256,
+    weight_decay=1e-4,
+    milestones=(0.25, 0.5),
+    factors=(1.0, 0.1, 0.01),
+    crop="scale",
+    colour=True,
+    val=0.0,
+)
+"""He 2015, sec. 3.4: batch 256, rate 0.1, up to 600,000 iterations. Published 1-crop error of resnet50_v1: 24.7 %.
+
+The paper divides the rate when the error plateaus; here at 30 and 60 of 120 epochs, as the authors later wrote
+(He 2016, appendix: 30 and 60 epochs). Not run by us: some weeks on one GPU.
+"""
+
+MODERN = Recipe(
+    name="modern",
+    model="resnet50",
+    epochs=100,
+    batch=128,
+    lr=0.5,
+    lr_batch=1024,
+    nesterov=True,
+    weight_decay=2e-5,
+    decay_all=False,
+    schedule="cosine",
+    warmup=0.05,
+    label_smoothing=0.1,
+    mixup=0.2,
+    cutmix=1.0,
+    crop="resized",
+    average=0.999,
+    zero_scale=True,
+)
+"""Photographs from scratch as the field now trains them: cosine, label smoothing, mixup or cutmix, averaged weights.
+
+After torchvision's second weights (76.13 to 80.86 % for resnet50 over 600 epochs) at a sixth of the length. Not run by us
+on ImageNet.
+"""
+
+FINETUNE = Recipe(
+    name="finetune",
+    model="resnet50",
+    pretrained="tv_v2",
+    epochs=15,
+    batch=32,
+    lr=0.01,
+    lr_batch=32,
+    nesterov=True,
+    weight_decay=1e-4,
+    decay_all=False,
+    schedule="cosine",
+    warmup=0.1,
+    label_smoothing=0.1,
+    crop="resized",
+    freeze=2,
+    freeze_norm=True,
+    rate_decay=0.7,
+)
+"""From pretrained weights to your photographs: the classifier alone for two epochs, then everything, lower stages slower.
+
+Batch-norm statistics stay as pretrained, which small batches could only spoil. Downloads the weights once.
+"""
+
+FAST_CIFAR = Recipe(
+    name="fast-cifar",
+    epochs=14,
+    batch=256,
+    lr=0.2,
+    lr_batch=128,
+    nesterov=True,
+    weight_decay=5e-4,
+    schedule="onecycle",
+    warmup=0.2,
+    average=0.995,
+    val=0.02,
+)
+"""CIFAR in minutes: one cycle of the rate, averaged weights. Measured: results/cifar10.json."""
+
+RECIPES: dict[str, Recipe] = {
+    r.name: r for r in (QUICK, FAST_CIFAR, HE2015_CIFAR, HE2015_CIFAR_110, HE2015_IMAGENET, MODERN, FINETUNE)
+}
+
+FIELDS = get_type_hints(Recipe)
+POSITIVE = ("batch", "lr", "lr_batch", "rate_decay")
+NOT_NEGATIVE = (
+    *("size", "val", "seed", "epochs", "iterations", "momentum", "weight_decay", "warmup", "label_smoothing"),
+    *("mixup", "cutmix", "pad", "cutout", "average", "freeze"),
+)
+BELOW_ONE = ("val", "momentum", "warmup", "label_smoothing", "average")
+
+
+def find_recipe(name: str) -> Recipe:
+    """The recipe called `name`. Raises UnknownNameError with the nearest name."""
+    if name not in RECIPES:
+        raise UnknownNameError("recipe", name, RECIPES, f"one of {', '.join(RECIPES)}")
+    return RECIPES[name]
+
+
+def parse(field: str, text: str) -> Any:
+    """The command line's `text` as a value of recipe field `field`. Raises SkipwayError when it is none."""
+    kind = FIELDS[field]
+    try:
+        if kind is bool:
+            return {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}[text.lower()]
+        if get_origin(kind) is tuple:
+            return tuple(float(part) for part in text.split(","))
+        if get_origin(kind) is Literal:
+            return text
+        return kind(text)
+    except (ValueError, KeyError):
+        wanted = {bool: "true or false", int: "a whole number", float: "a number"}.get(kind, "numbers joined by commas")
+        raise SkipwayError(f"--{field.replace('_', '-')} is {wanted}, not '{text}'") from None
+
+
+def checked(recipe: Recipe) -> Recipe:
+    """`recipe` unchanged. Raises SkipwayError naming the first field whose value cannot be."""
+    values = dataclasses.asdict(recipe)
+    for field, value in values.items():
+        option = f"--{field.replace('_', '-')}"
+        if get_origin(FIELDS[field]) is Literal and value not in get_args(FIELDS[field]):
+            raise UnknownNameError(option, value, get_args(FIELDS[field]), f"one of {', '.join(get_args(FIELDS[field]))}")
+        if field in POSITIVE and not value > 0:
+            raise SkipwayError(f"{option} must be above 0, not {value}")
+        if field in NOT_NEGATIVE and not value >= 0:
+            raise SkipwayError(f"{option} must not be negative, and is {value}")
+        if field in BELOW_ONE and not value < 1:
+            raise SkipwayError(f"{option} must be below 1, and is {value}")
+    if not (recipe.epochs or recipe.iterations):
+        raise SkipwayError("--epochs must be above 0, not 0")
+    if len(recipe.factors) != len(recipe.milestones) + 1:
+        raise SkipwayError(f"--factors must hold one number more than --milestones ({len(recipe.milestones)})")
+    if recipe.freeze_norm and not recipe.pretrained:
+        raise SkipwayError("--freeze-norm keeps pretrained statistics and needs --pretrained: set --freeze-norm false")
+    return recipe
