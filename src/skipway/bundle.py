@@ -14,11 +14,12 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from skipway.errors import BundleError
 
@@ -142,6 +143,20 @@ def read_card(folder: Path) -> Card:
 def read_weights(folder: Path) -> dict[str, Tensor]:
     """The weights by name. Call `read_card` first, which verifies them."""
     return load_file(folder / FILES[0])
+
+
+def load(folder: Path, build: Callable[..., nn.Module]) -> tuple[nn.Module, Card]:
+    """The network, made by `build` (which is `models.build`: this room does not know networks), and its card.
+
+    On the CPU, in evaluation mode. Raises BundleError; verifies before it builds.
+    """
+    card = read_card(folder)
+    net = build(**card.network)
+    try:
+        net.load_state_dict(read_weights(folder))
+    except RuntimeError as fault:
+        raise BundleError(f"{folder}: the weights do not fit the card ({str(fault).splitlines()[0]})") from None
+    return net.eval(), card
 
 
 def add_metrics(folder: Path, split: str, metrics: dict[str, Any]) -> None:

@@ -85,7 +85,7 @@ def train(
             tensors = gather(state.net, state.optimiser, state.averaged)
             write_checkpoint(out, Checkpoint(tensors, {**marks, "step": state.step, "records": state.records}))
             write_records(out, state.records)
-            console.print(describe(record))
+            console.print(describe(record), soft_wrap=True)
     card = make_card(prepared, marks["data"], hardware, state)
     bundle.write(out, state.judged().state_dict(), card)
     return out
@@ -118,7 +118,7 @@ def print_plan(prepared: Prepared, hardware: Hardware, total: int, console: Cons
     counts = {key: len(split) for key in ("train", "val", "test") if (split := getattr(source, key)) is not None}
     console.print(f"data {source.name}: " + ", ".join(f"{n:,} {key}" for key, n in counts.items()))
     values = " ".join(f"{k}={v}" for k, v in dataclasses.asdict(recipe).items() if k != "name" and v != "")
-    console.print(f"recipe {recipe.name}: {values}")
+    console.print(f"recipe {recipe.name}: {values}", soft_wrap=True)
     console.print(
         f"learning rate {recipe.lr:g} for {recipe.lr_batch} images -> {recipe.peak_rate():g} for {recipe.batch}; "
         f"{total:,} steps, {total / prepared.batches.order.steps:.4g} epochs"
