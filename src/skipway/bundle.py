@@ -123,14 +123,17 @@ def read_card(folder: Path) -> Card:
         state = "an unfinished run: continue it with --resume" if (folder / "checkpoints").is_dir() else "no bundle"
         raise BundleError(f"{folder} holds {state} ({SUMS} is missing)")
     try:
-        sums = dict(reversed(line.split("  ", 1)) for line in (folder / SUMS).read_text().splitlines())
+        lines = [line.split("  ", 1) for line in (folder / SUMS).read_text().splitlines()]
+        sums = {name: digest for digest, name in lines}
     except (ValueError, UnicodeDecodeError):
         raise BundleError(f"{folder / SUMS} is damaged: restore it from a copy") from None
     for name in FILES:
         if not (folder / name).is_file():
             raise BundleError(f"{folder} lacks {name}: restore it from a copy")
         if sha256(folder / name) != sums.get(name):
-            raise BundleError(f"{folder / name} was changed since it was written (checksum differs): restore it from a copy")
+            raise BundleError(
+                f"{folder / name} was changed since it was written (checksum differs): restore it from a copy"
+            )
     try:
         values = json.loads((folder / "card.json").read_bytes())
         if values["schema"] != SCHEMA:

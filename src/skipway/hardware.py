@@ -21,7 +21,8 @@ Switch = Literal["auto", "on", "off"]
 class Hardware:
     """The decisions a run computes under.
 
-    `workers` counts the processes that decode large images; `compile_` says whether `torch.compile` wraps the network; `reasons` maps each field's name to why it has its value.
+    `workers` counts the processes that decode large images; `compile_` says whether `torch.compile` wraps the network;
+    `reasons` maps each field's name to why it has its value.
     """
 
     device: torch.device
@@ -38,7 +39,7 @@ class Hardware:
 
     def place(self, net: nn.Module) -> nn.Module:
         """`net` on the device in the memory format."""
-        return net.to(device=self.device, memory_format=self.memory_format)
+        return net.to(self.device).to(memory_format=self.memory_format)
 
     def place_images(self, images: Tensor) -> Tensor:
         """A batch (N, C, H, W) on the device in the memory format."""

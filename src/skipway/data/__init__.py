@@ -32,5 +32,7 @@ def open_source(where: str) -> Source:
     if path.is_dir():
         return open_parquet(path) if any(path.rglob("*.parquet")) else open_folder(path)
     if "/" in where or "." in where:
-        raise DataError(f"{where} does not exist: give a folder of class folders, a parquet file, or {', '.join(SOURCES)}")
+        raise DataError(
+            f"{where} does not exist: give a folder of class folders, a parquet file, or {', '.join(SOURCES)}"
+        )
     raise UnknownNameError("data set", where, SOURCES, f"it is neither a folder here nor one of {', '.join(SOURCES)}")

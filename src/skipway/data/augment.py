@@ -18,7 +18,7 @@ from skipway.data.preprocess import Preprocessing
 
 Crop = Literal["none", "pad", "resized", "scale"]
 
-# Principal components of ImageNet's colours, for values in [0, 1] (Krizhevsky 2012, sec. 4.1; AlexNet's colour augmentation).
+# Principal components of ImageNet's colours, for values in [0, 1] (Krizhevsky 2012, sec. 4.1).
 COLOUR_VALUES = (0.2175, 0.0188, 0.0045)
 COLOUR_VECTORS = ((-0.5675, 0.7192, 0.4009), (-0.5808, -0.0045, -0.8140), (-0.5836, -0.6948, 0.4203))
 
@@ -55,7 +55,9 @@ def crop_and_flip(images: Tensor, picked: Tensor, size: int, flip: bool) -> Tens
     ahead = torch.arange(size, device=device)
     top = torch.randint(height - size + 1, (batch, 1), device=device)
     left = torch.randint(width - size + 1, (batch, 1), device=device)
-    mirrored = torch.rand(batch, 1, device=device) < 0.5 if flip else torch.zeros(batch, 1, dtype=torch.bool, device=device)
+    mirrored = (
+        torch.rand(batch, 1, device=device) < 0.5 if flip else torch.zeros(batch, 1, dtype=torch.bool, device=device)
+    )
     rows = top + ahead
     columns = left + torch.where(mirrored, size - 1 - ahead, ahead)
     pixels = (picked.view(-1, 1, 1) * height + rows[:, :, None]) * width + columns[:, None, :]

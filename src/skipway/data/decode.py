@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from skipway.data.source import Item
@@ -45,7 +45,7 @@ def decode(item: Item, channels: int, name: str) -> Tensor:
             with Image.open(item if isinstance(item, Path) else io.BytesIO(item)) as image:
                 upright = ImageOps.exif_transpose(image)
                 pixels = np.array(as_mode(upright, "RGB" if channels == 3 else "L"))
-    except Image.UnidentifiedImageError:
+    except UnidentifiedImageError:
         raise DataError(f"{name} is not an image that can be read: remove or replace it") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as fault:
         reason = " ".join(str(fault).split()) or type(fault).__name__

@@ -1,7 +1,7 @@
 """scikit-learn's handwritten digits: 1,797 grey images of 8 x 8 pixels, embedded in the library, so offline.
 
-E. Alpaydin, C. Kaynak: Optical Recognition of Handwritten Digits. UCI, 1998 (CC BY 4.0). Values 0 to 16 become 0 to 255.
-The set brings no split; a fifth of each class, chosen once and for all, is test.
+E. Alpaydin, C. Kaynak: Optical Recognition of Handwritten Digits. UCI, 1998 (CC BY 4.0). Values 0 to 16
+become 0 to 255. The set brings no split; a fifth of each class, chosen once and for all, is test.
 """
 
 import numpy as np

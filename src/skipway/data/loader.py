@@ -146,7 +146,7 @@ class Streamed:
 
 
 def in_order(split: Split, preprocessing: Preprocessing, batch: int, workers: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Every image once, in order, unaugmented: uint8 (B, C, size, size) and labels (B,); the last batch may be short."""
+    """Every image once, in order, unaugmented: uint8 (B, C, size, size), labels (B,); the last batch may be short."""
     places = [(i, 0) for i in range(len(split))]
     batches = [places[i : i + batch] for i in range(0, len(places), batch)]
     yield from DataLoader(Views(split, preprocessing, None), batch_sampler=batches, num_workers=workers)

@@ -29,7 +29,9 @@ def read_table(files: list[Path]) -> pa.Table:
     try:
         return pa.concat_tables(tables)
     except pa.ArrowInvalid:
-        raise DataError(f"{files[0].parent} holds parquet files of different columns: keep those of one data set") from None
+        raise DataError(
+            f"{files[0].parent} holds parquet files of different columns: keep those of one data set"
+        ) from None
 
 
 def columns(table: pa.Table, file: Path) -> tuple[str, str]:
@@ -74,7 +76,7 @@ def to_split(table: pa.Table, label: str, image: str, classes: tuple[str, ...], 
 
 
 def open_parquet(path: Path) -> Source:
-    """The data set in a parquet file or a folder of them. Raises DataError for one that is damaged or laid out otherwise."""
+    """The data set in a parquet file or a folder of them. Raises DataError for one that is damaged or laid out ill."""
     files = [path] if path.is_file() else sorted(path.rglob("*.parquet"))
     groups: dict[str, list[Path]] = {}
     for file in files:

@@ -4,7 +4,6 @@ An item is a path, the encoded bytes of an image, or a uint8 array (H, W, C); `d
 """
 
 import hashlib
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +19,7 @@ Item = Path | bytes | np.ndarray
 class Split:
     """Images and their labels by index. `names` says what to call each image in messages and results."""
 
-    items: Sequence[Item]
+    items: Sequence[Item] | np.ndarray
     labels: np.ndarray
     names: Sequence[str]
 
@@ -103,7 +102,7 @@ def fingerprint(source: Source) -> str:
             digest.update(np.ascontiguousarray(split.items).tobytes())
             continue
         for name, item in zip(split.names, split.items, strict=True):
-            content = str(os.stat(item).st_size).encode() if isinstance(item, Path) else bytes(item)
+            content = str(item.stat().st_size).encode() if isinstance(item, Path) else bytes(item)
             digest.update(name.encode(errors="surrogateescape") + b"\0" + content)
     return digest.hexdigest()
 
@@ -119,7 +118,8 @@ def match_classes(source: Source, classes: Sequence[str]) -> Source:
     if unknown:
         raise DataError(
             f"{source.name} has classes that the network does not know: {', '.join(unknown[:5])}"
-            f"{' ...' if len(unknown) > 5 else ''}; it knows {', '.join(classes[:5])}{' ...' if len(classes) > 5 else ''}"
+            f"{' ...' if len(unknown) > 5 else ''}; it knows {', '.join(classes[:5])}"
+            f"{' ...' if len(classes) > 5 else ''}"
         )
     to = np.array([classes.index(name) for name in source.classes])
 

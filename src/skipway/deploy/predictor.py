@@ -50,9 +50,9 @@ class Predictor:
                 except DataError as fault:
                     opened.append(fault)
             answers = self.answers([image for image in opened if isinstance(image, torch.Tensor)], top)
-            for name, image in zip(names, opened, strict=True):
-                if isinstance(image, DataError):
-                    yield Prediction(name, error=str(image))
+            for name, found in zip(names, opened, strict=True):
+                if isinstance(found, DataError):
+                    yield Prediction(name, error=str(found))
                 else:
                     yield Prediction(name, next(answers))
 

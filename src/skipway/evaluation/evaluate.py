@@ -21,9 +21,10 @@ from skipway.tasks.inference import batch_size, scores_of
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What was measured. `metrics` has loss in nats, top1 and top5 in [0, 1], top1_interval and top5_interval (95 %), n.
+    """What was measured. `metrics`: n, loss in nats, top1 and top5 in [0, 1] and their 95 % intervals.
 
-    probabilities: (n, classes) float32 in the split's order; labels: (n,); confusion: (classes, classes), rows the truth.
+    probabilities: (n, classes) float32 in the split's order; labels: (n,); confusion: (classes, classes), a row
+    for each true class.
     """
 
     split: str
@@ -63,18 +64,20 @@ def class_table(confusion: np.ndarray, classes: tuple[str, ...]) -> list[dict[st
 
 
 def evaluate(
-    net: nn.Module, card: Card, source: Source, split: str | None, hardware: Hardware
+    net: nn.Module, card: Card, source: Source, split: str | None, hardware: Hardware, trained_on: bool
 ) -> Evaluation:
-    """Judge `net`, which is on `hardware`'s device, on a split of `source`; None takes test, or val where there is none.
+    """Judge `net`, which is on `hardware`'s device, on a split of `source`; None takes test, or else val, or else all.
 
-    Where `source` is what the bundle was trained on, val is cut as it was then. Raises DataError for a split that does
-    not exist, classes that the network does not know, or an image that cannot be read.
+    `trained_on` says that `source` is what the bundle was trained on: val is then cut as it was. Raises DataError for a
+    split that does not exist, classes that the network does not know, or an image that cannot be read.
     """
-    recipe = card.recipe
-    source = with_validation(source, recipe["val"], recipe["seed"])
+    if trained_on:
+        source = with_validation(source, card.recipe["val"], card.recipe["seed"])
     source = match_classes(source, card.classes)
     name = split or source.judged_on()
     chosen = source.split(name)
+    if name == "train" and not trained_on and split is None:
+        name = "all"  # a folder of classes that is no training set of ours
     task = TASKS[card.task](tuple(card.classes))
     preprocessing = Preprocessing(**card.preprocessing)
     start = time.perf_counter()

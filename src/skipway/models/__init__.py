@@ -56,12 +56,13 @@ def stem_for(size: int) -> str:
 
 def smallest_input(net: nn.Module) -> int:
     """Pixels a side that leave one pixel in the last map."""
-    return int(net.strides[-1])  # type: ignore[union-attr, index, arg-type]
+    return int(net.strides[-1])  # type: ignore[index]
 
 
 def require_size(name: str, net: nn.Module, size: int) -> None:
     """Raises SkipwayError when images of `size` pixels a side leave less than one pixel in the last map."""
     if size < smallest_input(net):
         raise SkipwayError(
-            f"images of {size} pixels are too small for {name}: the smallest is {smallest_input(net)}; give a larger --size"
+            f"images of {size} pixels are too small for {name}: the smallest is {smallest_input(net)}; "
+            "give a larger --size"
         )

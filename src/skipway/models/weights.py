@@ -20,7 +20,7 @@ TAGS = {"tv_v1": "IMAGENET1K_V1", "tv_v2": "IMAGENET1K_V2"}
 
 @dataclass(frozen=True)
 class Pretrained:
-    """Weights by name; `resize` is the shorter side, in pixels, that their evaluation crops 224 from (None: unknown)."""
+    """Weights by name; `resize` is the shorter side, in pixels, that they are judged at (None: unknown)."""
 
     weights: dict[str, Tensor]
     resize: int | None = None
@@ -33,7 +33,9 @@ def read_file(file: Path) -> dict[str, Tensor]:
             return load_file(file)
         found = torch.load(file, map_location="cpu", weights_only=True)
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError) as fault:
-        raise SkipwayError(f"{file} is not a file of weights that can be read safely: {str(fault).splitlines()[0]}") from None
+        raise SkipwayError(
+            f"{file} is not a file of weights that can be read safely: {str(fault).splitlines()[0]}"
+        ) from None
     found = found.get("state_dict", found) if isinstance(found, dict) else {}
     tensors = {k.removeprefix("module."): v for k, v in found.items() if isinstance(v, Tensor)}
     if not tensors:
@@ -49,12 +51,16 @@ def find(model: str, pretrained: str) -> Pretrained:
     if path.is_file():
         return Pretrained(read_file(path))
     if pretrained not in TAGS:
-        raise UnknownNameError("weights", pretrained, TAGS, f"one of {', '.join(TAGS)}, or a file or bundle that exists")
+        raise UnknownNameError(
+            "weights", pretrained, TAGS, f"one of {', '.join(TAGS)}, or a file or bundle that exists"
+        )
     try:
         choices = torchvision.models.get_model_weights(model)
         weights = choices[TAGS[pretrained]]
     except (ValueError, KeyError):
-        raise SkipwayError(f"there are no {pretrained} weights of {model}: choose another --model or --pretrained") from None
+        raise SkipwayError(
+            f"there are no {pretrained} weights of {model}: choose another --model or --pretrained"
+        ) from None
     try:
         state = weights.get_state_dict(progress=True, check_hash=True)
     except (OSError, RuntimeError) as fault:

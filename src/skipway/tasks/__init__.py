@@ -2,4 +2,6 @@
 
 from skipway.tasks.classify import Classify
 
+__all__ = ["TASKS", "Classify"]
+
 TASKS = {"classify": Classify}

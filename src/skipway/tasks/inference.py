@@ -1,7 +1,7 @@
 """Scores from images, the one path that evaluation, prediction and every later engine are compared with.
 
-Float32, evaluation mode, and batches of one fixed size (the last one filled up with zeros): the same image then gets the
-same digits whichever images it came with, because kernels choose their order of summation by the batch's shape.
+Float32, evaluation mode, and batches of one fixed size (the last one filled up with zeros): the same image then gets
+the same digits whichever images it came with, because kernels choose their order of summation by the batch's shape.
 """
 
 from collections.abc import Iterable, Iterator

@@ -34,7 +34,9 @@ def gather(net: nn.Module, optimiser: torch.optim.Optimizer, averaged: nn.Module
     return tensors
 
 
-def scatter(tensors: dict[str, Tensor], net: nn.Module, optimiser: torch.optim.Optimizer, averaged: nn.Module | None) -> None:
+def scatter(
+    tensors: dict[str, Tensor], net: nn.Module, optimiser: torch.optim.Optimizer, averaged: nn.Module | None
+) -> None:
     """Put what `gather` took back into the same places."""
 
     def part(prefix: str) -> dict[str, Tensor]:

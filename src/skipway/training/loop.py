@@ -242,7 +242,9 @@ def write_records(out: Path, records: list[dict[str, Any]]) -> None:
 def commit() -> str:
     """The revision of the source that runs, or "unknown" where it is not a checkout."""
     here = Path(__file__).parent
-    found = subprocess.run(["git", "-C", here, "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)
+    found = subprocess.run(
+        ["git", "-C", here, "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
+    )
     return found.stdout.strip() or "unknown"
 
 

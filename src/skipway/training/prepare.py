@@ -75,15 +75,19 @@ def fitted_recipe(recipe: Recipe, source: Source, console: Console) -> Recipe:
 
 
 def open_images(
-    source: Source, recipe: Recipe, size: int, hardware: Hardware, console: Console
+    source: Source, recipe: Recipe, size: int, resize: int | None, hardware: Hardware, console: Console
 ) -> tuple[Preprocessing, Resident | Streamed, Validation | None]:
-    """Preprocessing, training batches and validation for images of `size` pixels a side."""
+    """Preprocessing, training batches and validation for images of `size` pixels a side.
+
+    `resize` is the shorter side, in pixels, before the evaluation crop; None: the field's custom.
+    """
     channels = channels_of(source)
     augmentation = Augmentation(recipe.crop, recipe.pad, recipe.flip, recipe.cutout, recipe.colour)
     order = Order(len(source.train), recipe.batch, recipe.seed)
     fits = len(source.train) * channels * size * size <= RESIDENT_LIMIT
     if size > models.SMALL or not fits or recipe.crop in ("resized", "scale"):
         preprocessing = for_photographs(size)
+        preprocessing = replace(preprocessing, resize=resize or preprocessing.resize)
         workers = hardware.workers
         batches = Streamed(source.train, order, preprocessing, augmentation, hardware.device, workers)
         validation = Validation(source.val, preprocessing, None, workers) if source.val else None
@@ -111,7 +115,12 @@ def prepare(source: Source, recipe: Recipe, hardware: Hardware, console: Console
         size = natural if natural <= models.SMALL else PHOTOGRAPH
     task = Classify(source.classes)
     stem = models.stem_for(size)
-    network = {"name": recipe.model, "classes": task.outputs, "channels": channels_of(source), "stem": stem}
+    network: dict[str, Any] = {
+        "name": recipe.model,
+        "classes": task.outputs,
+        "channels": channels_of(source),
+        "stem": stem,
+    }
     if recipe.shortcut:
         network["shortcut"] = recipe.shortcut
     pretrained = find(recipe.model, recipe.pretrained) if recipe.pretrained else None
@@ -123,7 +132,8 @@ def prepare(source: Source, recipe: Recipe, hardware: Hardware, console: Console
     console.print(f"{recipe.model}: {sum(p.numel() for p in net.parameters()):,} parameters, {stem} stem ({why})")
     if recipe.zero_scale:
         zero_last_scale(net)
-    preprocessing, batches, validation = open_images(source, recipe, size, hardware, console)
+    resize = pretrained.resize if pretrained and size == PHOTOGRAPH else None
+    preprocessing, batches, validation = open_images(source, recipe, size, resize, hardware, console)
     if pretrained:
         fresh = load_all_but_head(net, pretrained.weights, recipe.model)
         console.print(f"pretrained weights: {recipe.pretrained}{'; the classifier starts fresh' if fresh else ''}")

@@ -5,7 +5,7 @@ Every field can be set from the command line by its name. A field is written int
 
 import dataclasses
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from skipway.errors import SkipwayError, UnknownNameError
 
@@ -15,44 +15,46 @@ class Recipe:
     """All that decides a run besides its data."""
 
     name: str
-    model: str = "resnet20"
-    shortcut: str = ""  # A, B or C; empty: the network's own
-    pretrained: str = ""  # torchvision's weights by tag (tv_v1, tv_v2), or a bundle, .safetensors or .pth file
-    size: int = 0  # pixels a side; 0: the images' own when small, otherwise 224
-    val: float = 0.1  # share of train set aside when the data bring no val
-    seed: int = 0
+    model: Annotated[str, "the network"] = "resnet20"
+    shortcut: Annotated[str, "A, B or C; empty: the network's own"] = ""
+    pretrained: Annotated[str, "tv_v1 or tv_v2 (torchvision's weights), or a bundle, .safetensors or .pth file"] = ""
+    size: Annotated[int, "pixels a side; 0: the images' own when small, otherwise 224"] = 0
+    val: Annotated[float, "share of train set aside when the data bring no val"] = 0.1
+    seed: Annotated[int, "of weights, order, augmentation and the cut of val"] = 0
 
-    epochs: int = 30
-    iterations: int = 0  # steps of one batch; when above 0 they count instead of epochs
-    batch: int = 128
+    epochs: Annotated[int, "passes over train"] = 30
+    iterations: Annotated[int, "steps; above 0 they count instead of epochs"] = 0
+    batch: Annotated[int, "images a step"] = 128
 
-    optimiser: Literal["sgd", "adamw"] = "sgd"
-    lr: float = 0.1  # for lr_batch images a step; follows the batch in proportion
-    lr_batch: int = 128
-    momentum: float = 0.9  # AdamW: the first beta
-    nesterov: bool = False
-    weight_decay: float = 1e-4
-    decay_all: bool = True  # False: not on batch-norm parameters and biases
+    optimiser: Annotated[Literal["sgd", "adamw"], ""] = "sgd"
+    lr: Annotated[float, "peak learning rate for lr-batch images a step; follows the batch in proportion"] = 0.1
+    lr_batch: Annotated[int, "images a step that lr is meant for"] = 128
+    momentum: Annotated[float, "of SGD; AdamW's first beta"] = 0.9
+    nesterov: Annotated[bool, "look ahead along the momentum"] = False
+    weight_decay: Annotated[float, "multiple of the weights added to their gradient"] = 1e-4
+    decay_all: Annotated[bool, "false: no decay of batch-norm parameters and biases"] = True
 
-    schedule: Literal["step", "cosine", "onecycle"] = "step"
-    milestones: tuple[float, ...] = (0.5, 0.75)  # step: shares of the run at which the next factor begins
-    factors: tuple[float, ...] = (1.0, 0.1, 0.01)  # step: multiples of the rate, one more than milestones
-    warmup: float = 0.0  # cosine and onecycle: share of the run over which the rate rises
+    schedule: Annotated[Literal["step", "cosine", "onecycle"], "course of the rate"] = "step"
+    milestones: Annotated[tuple[float, ...], "step: shares of the run at which the next factor begins"] = (0.5, 0.75)
+    factors: Annotated[tuple[float, ...], "step: multiples of the rate, one more than milestones"] = (1.0, 0.1, 0.01)
+    warmup: Annotated[float, "cosine, onecycle: share of the run over which the rate rises"] = 0.0
 
-    label_smoothing: float = 0.0
-    mixup: float = 0.0  # alpha of Zhang 2018; 0: off
-    cutmix: float = 0.0  # alpha of Yun 2019; 0: off
-    crop: Literal["none", "pad", "resized", "scale"] = "pad"
-    pad: int = 4  # pixels
-    flip: bool = True
-    cutout: int = 0  # pixels a side; 0: off
-    colour: bool = False
+    label_smoothing: Annotated[float, "share of each target spread over all classes"] = 0.0
+    mixup: Annotated[float, "alpha of Zhang 2018; 0: off"] = 0.0
+    cutmix: Annotated[float, "alpha of Yun 2019; 0: off"] = 0.0
+    crop: Annotated[Literal["none", "pad", "resized", "scale"], "random crops; see Augmentation"] = "pad"
+    pad: Annotated[int, "pixels added around for crop=pad"] = 4
+    flip: Annotated[bool, "mirror half of the images"] = True
+    cutout: Annotated[int, "side in pixels of a square set to the mean; 0: off"] = 0
+    colour: Annotated[bool, "shift along ImageNet's colour axes"] = False
 
-    average: float = 0.0  # decay a step of the exponential average of weights; 0: off
-    zero_scale: bool = False  # start each unit as the identity: its last batch-norm scale at 0
-    freeze: int = 0  # epochs in which only the classifier learns
-    freeze_norm: bool = False  # batch-norm statistics and parameters stay as pretrained
-    rate_decay: float = 1.0  # each stage below the classifier learns this much slower than the one above
+    average: Annotated[float, "decay a step of the exponential average of weights; 0: off"] = 0.0
+    zero_scale: Annotated[bool, "start each unit as the identity: its last batch-norm scale at 0"] = False
+    freeze: Annotated[int, "epochs in which only the classifier learns"] = 0
+    freeze_norm: Annotated[bool, "batch-norm statistics and parameters stay as pretrained"] = False
+    rate_decay: Annotated[float, "each layer group below the classifier learns this much slower than the one above"] = (
+        1.0
+    )
 
     def peak_rate(self) -> float:
         """The rate at factor 1: `lr` times `batch` over `lr_batch` (Goyal 2017, sec. 2.1)."""
@@ -84,8 +86,8 @@ HE2015_CIFAR = Recipe(
 )
 """He 2015, sec. 4.2: 64,000 iterations of 128 images, rate divided by 10 at 32,000 and 48,000, all 50,000 images.
 
-Published test error, lossless CIFAR-10: 8.75 % (20 layers), 7.51 % (32), 7.17 % (44), 6.97 % (56). Departs from it in the
-mean that is subtracted: per channel and divided by the deviation, not per pixel. For 110 layers: he2015-cifar-110.
+Published test error, lossless CIFAR-10: 8.75 % (20 layers), 7.51 % (32), 7.17 % (44), 6.97 % (56). Departs from it in
+the mean that is subtracted: per channel and divided by the deviation, not per pixel. For 110 layers: he2015-cifar-110.
 """
 
 HE2015_CIFAR_110 = replace(
@@ -139,8 +141,8 @@ MODERN = Recipe(
 )
 """Photographs from scratch as the field now trains them: cosine, label smoothing, mixup or cutmix, averaged weights.
 
-After torchvision's second weights (76.13 to 80.86 % for resnet50 over 600 epochs) at a sixth of the length. Not run by us
-on ImageNet.
+After torchvision's second weights (76.13 to 80.86 % for resnet50 over 600 epochs) at a sixth of the length. Not run
+by us on ImageNet.
 """
 
 FINETUNE = Recipe(
@@ -162,7 +164,7 @@ FINETUNE = Recipe(
     freeze_norm=True,
     rate_decay=0.7,
 )
-"""From pretrained weights to your photographs: the classifier alone for two epochs, then everything, lower stages slower.
+"""From pretrained weights to your photographs: the classifier alone for two epochs, then all, lower stages slower.
 
 Batch-norm statistics stay as pretrained, which small batches could only spoil. Downloads the weights once.
 """
@@ -187,6 +189,9 @@ RECIPES: dict[str, Recipe] = {
 }
 
 FIELDS = get_type_hints(Recipe)
+MEANING = {
+    name: kind.__metadata__[0] for name, kind in get_type_hints(Recipe, include_extras=True).items() if name != "name"
+}
 POSITIVE = ("batch", "lr", "lr_batch", "rate_decay")
 NOT_NEGATIVE = (
     *("size", "val", "seed", "epochs", "iterations", "momentum", "weight_decay", "warmup", "label_smoothing"),
@@ -224,7 +229,9 @@ def checked(recipe: Recipe) -> Recipe:
     for field, value in values.items():
         option = f"--{field.replace('_', '-')}"
         if get_origin(FIELDS[field]) is Literal and value not in get_args(FIELDS[field]):
-            raise UnknownNameError(option, value, get_args(FIELDS[field]), f"one of {', '.join(get_args(FIELDS[field]))}")
+            raise UnknownNameError(
+                option, value, get_args(FIELDS[field]), f"one of {', '.join(get_args(FIELDS[field]))}"
+            )
         if field in POSITIVE and not value > 0:
             raise SkipwayError(f"{option} must be above 0, not {value}")
         if field in NOT_NEGATIVE and not value >= 0:
