@@ -34,10 +34,10 @@ class Recipe:
     weight_decay: Annotated[float, "multiple of the weights added to their gradient"] = 1e-4
     decay_all: Annotated[bool, "false: no decay of batch-norm parameters and biases"] = True
 
-    schedule: Annotated[Literal["step", "cosine", "onecycle"], "course of the rate"] = "step"
+    schedule: Annotated[Literal["step", "cosine", "onecycle", "linear"], "course of the rate"] = "step"
     milestones: Annotated[tuple[float, ...], "step: shares of the run at which the next factor begins"] = (0.5, 0.75)
     factors: Annotated[tuple[float, ...], "step: multiples of the rate, one more than milestones"] = (1.0, 0.1, 0.01)
-    warmup: Annotated[float, "cosine, onecycle: share of the run over which the rate rises"] = 0.0
+    warmup: Annotated[float, "share of the run, unless step, over which the rate rises"] = 0.0
 
     label_smoothing: Annotated[float, "share of each target spread over all classes"] = 0.0
     mixup: Annotated[float, "alpha of Zhang 2018; 0: off"] = 0.0

@@ -12,11 +12,12 @@ def factor(recipe: Recipe, done: float) -> float:
         return recipe.factors[bisect.bisect_right(recipe.milestones, done)]
     if done < recipe.warmup:
         return rise(recipe, done / recipe.warmup)
-    return (1 + math.cos(math.pi * (done - recipe.warmup) / (1 - recipe.warmup))) / 2
+    left = (1 - done) / (1 - recipe.warmup)
+    return left if recipe.schedule == "linear" else (1 - math.cos(math.pi * left)) / 2
 
 
 def rise(recipe: Recipe, share: float) -> float:
-    """The warm-up from near 0: linear for cosine (Goyal 2017), a half cosine from 1/25 for one-cycle (Smith 2018)."""
-    if recipe.schedule == "cosine":
-        return max(share, 1e-3)
-    return 1 / 25 + (1 - 1 / 25) * (1 - math.cos(math.pi * share)) / 2
+    """The warm-up from near 0: linear (Goyal 2017), or for one-cycle half a cosine from 1/25 (Smith 2018)."""
+    if recipe.schedule == "onecycle":
+        return 1 / 25 + (1 - 1 / 25) * (1 - math.cos(math.pi * share)) / 2
+    return max(share, 1e-3)

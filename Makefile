@@ -1,0 +1,41 @@
+# `make demo` and `make test` each work alone on a fresh machine with Python 3.11 or newer: they make .venv first.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: setup demo test lint format tables clean
+
+setup: .venv/ready
+
+# uv lives inside the environment, so nothing is installed outside it.
+.venv/ready: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "skipway needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 ..."; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --editable '.[dev]'
+	@touch $@
+
+# The run's folder is made anew each time, so that the demo can be repeated.
+demo: setup
+	@rm -rf runs/demo
+	$(BIN)/skipway train digits --out runs/demo
+	$(BIN)/skipway predict runs/demo docs/digit.png
+
+test: setup lint
+	$(BIN)/python -m pytest -n 2
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# Write the README's tables from results/.
+tables: setup
+	$(BIN)/python -m benchmarks.tables
+
+clean:
+	rm -rf .venv build dist src/*.egg-info

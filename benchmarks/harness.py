@@ -1,0 +1,59 @@
+"""Measuring: alternating runs, medians and ratios, and JSON that says on what and with what.
+
+Machines are shared and noisy, so only ratios between candidates that took turns in one run are worth quoting.
+"""
+
+import json
+import platform
+import statistics
+import subprocess
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from skipway import hardware
+
+RESULTS = Path(__file__).parent.parent / "results"
+
+
+def alternate(candidates: dict[str, Callable[[], None]], rounds: int, warm: int = 1) -> dict[str, dict[str, Any]]:
+    """Seconds of each candidate over `rounds` turns, after `warm` turns that do not count: median and all."""
+    for _ in range(warm):
+        for run in candidates.values():
+            run()
+    seconds: dict[str, list[float]] = {name: [] for name in candidates}
+    for _ in range(rounds):
+        for name, run in candidates.items():
+            start = time.perf_counter()
+            run()
+            seconds[name].append(time.perf_counter() - start)
+    return {name: {"median_s": statistics.median(s), "all_s": [round(x, 5) for x in s]} for name, s in seconds.items()}
+
+
+def mean_and_deviation(values: list[float]) -> dict[str, Any]:
+    """Mean and sample standard deviation over seeds, with every value."""
+    return {"mean": statistics.mean(values), "deviation": statistics.stdev(values), "all": values}
+
+
+def surroundings() -> dict[str, Any]:
+    """Hardware, versions, commit and date."""
+    described = ["git", "-C", str(RESULTS), "describe", "--always", "--dirty", "--exclude=*"]
+    return {
+        "hardware": hardware.decide().summary(),
+        "versions": {"python": platform.python_version()} | {p: version(p) for p in ("torch", "torchvision", "skipway")},
+        "commit": subprocess.run(described, capture_output=True, text=True, check=False).stdout.strip() or "unknown",
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "cuda": torch.cuda.is_available(),
+    }
+
+
+def save(name: str, measured: dict[str, Any]) -> None:
+    """results/<name>.json, printed too."""
+    text = json.dumps({"name": name, **measured, **surroundings()}, indent=1) + "\n"
+    (RESULTS / f"{name}.json").write_text(text)
+    print(text)

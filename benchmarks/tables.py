@@ -1,0 +1,77 @@
+"""The README's tables, generated from results/. `python -m benchmarks.tables` writes them; a test compares them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+BEGIN, END = "<!-- results -->", "<!-- /results -->"
+
+
+def result(name: str) -> dict[str, Any]:
+    return json.loads((ROOT / "results" / f"{name}.json").read_text())
+
+
+def spread(values: dict[str, Any], digits: int = 2) -> str:
+    return f"{values['mean']:.{digits}f} ± {values['deviation']:.{digits}f}"
+
+
+def rows() -> list[tuple[str, str, str]]:
+    """What, measured, and on what."""
+    digits, cifar, loop = result("digits"), result("cifar10"), result("cifar_loop")
+    step, startup = result("train_step"), result("startup")
+    seeds = len(digits["seeds"])
+    made = [
+        ("Digits, test accuracy", f"{spread(digits['accuracy'])} %", f"`quick`, {seeds} seeds, 360 images"),
+        ("Digits, one training and its report", f"{spread(digits['processor_seconds'], 1)} s", "processor seconds"),
+        (
+            "CIFAR-10, test accuracy",
+            f"{spread(cifar['accuracy'])} %",
+            f"{cifar['model']}, {cifar['epochs']} epochs, batch {cifar['batch']}, {len(cifar['seeds'])} seeds; {cifar['data']}",
+        ),
+        (
+            "CIFAR-10, images a second over a plain loop's",
+            f"{loop['ratio']:.2f}",
+            f"{loop['median']['skipway']:,.0f} against {loop['median']['plain loop']:,.0f}, resnet20, batch 256",
+        ),
+    ]
+    for case, measured in step["cases"].items():
+        ratios = measured["ratios"]
+        made.append(
+            (
+                f"Training step over torchvision's, {case}",
+                f"{ratios['over torchvision float32']:.2f}",
+                "float32; with channels-last and bfloat16 of its own: "
+                f"{ratios['over torchvision channels-last bfloat16']:.2f}",
+            )
+        )
+    for name, measured in startup["commands"].items():
+        made.append((f"`{name}`", f"{measured['median_s']:.2f} s", "processor seconds, without torch"))
+    return made
+
+
+def table() -> str:
+    """The results as Markdown, and what they were measured on."""
+    lines = ["| what | measured | how |", "|---|---|---|", *(f"| {' | '.join(row)} |" for row in rows())]
+    on = result("train_step")
+    machine, versions = on["hardware"], on["versions"]
+    under = (
+        f"Measured on {machine['device']}, {machine['precision']}, torch {versions['torch']}, no GPU; medians of "
+        "alternating runs, means and deviations over seeds. Each row is a file in `results/`, made by one in `benchmarks/`."
+    )
+    return "\n".join([*lines, "", under])
+
+
+def with_tables(readme: str) -> str:
+    """`readme` with the text between the markers made anew."""
+    before, rest = readme.split(BEGIN)
+    return f"{before}{BEGIN}\n{table()}\n{END}{rest.split(END)[1]}"
+
+
+def main() -> None:
+    file = ROOT / "README.md"
+    file.write_text(with_tables(file.read_text()))
+
+
+if __name__ == "__main__":
+    main()

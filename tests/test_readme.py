@@ -1,0 +1,31 @@
+"""What the README tells a newcomer to type, typed."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+BLOCKS = re.findall(r"```(sh|python)\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+
+
+def runnable() -> list[tuple[str, str]]:
+    """The blocks that use the package; the first block, which sets it up by make, is what runs this test."""
+    return [(language, text) for language, text in BLOCKS if "make " not in text]
+
+
+def test_the_readme_has_commands_and_python() -> None:
+    assert {language for language, _ in runnable()} == {"sh", "python"}
+
+
+@pytest.mark.timeout(300)
+def test_the_readme_runs_from_top_to_bottom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copy(ROOT / "docs" / "digit.png", tmp_path)
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=":")
+    for language, text in runnable():
+        command = ["sh", "-e", "-c", text] if language == "sh" else [sys.executable, "-c", text]
+        finished = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert finished.returncode == 0, f"{text}\n{finished.stdout}\n{finished.stderr}"
