@@ -1,6 +1,6 @@
 """Digits: test accuracy over five seeds and the processor seconds of each training. results/digits.json
 
-    python -m benchmarks.digits
+python -m benchmarks.digits
 """
 
 import tempfile

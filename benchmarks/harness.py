@@ -45,7 +45,8 @@ def surroundings() -> dict[str, Any]:
     described = ["git", "-C", str(RESULTS), "describe", "--always", "--dirty", "--exclude=*"]
     return {
         "hardware": hardware.decide().summary(),
-        "versions": {"python": platform.python_version()} | {p: version(p) for p in ("torch", "torchvision", "skipway")},
+        "versions": {"python": platform.python_version()}
+        | {p: version(p) for p in ("torch", "torchvision", "skipway")},
         "commit": subprocess.run(described, capture_output=True, text=True, check=False).stdout.strip() or "unknown",
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "cuda": torch.cuda.is_available(),

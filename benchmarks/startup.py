@@ -1,6 +1,6 @@
 """Processor seconds of `skipway --help` and `import skipway`, and whether either imports torch. results/startup.json
 
-    python -m benchmarks.startup
+python -m benchmarks.startup
 """
 
 import resource

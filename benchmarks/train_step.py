@@ -68,7 +68,10 @@ def main() -> None:
         ratios = {f"over {k}": round(v["median_s"] / base, 3) for k, v in timed.items() if k != "skipway"}
         cases[case] = {**rates, "ratios": ratios}
         print(case, ratios, flush=True)
-    save("train_step", {"what": "training images per second, medians of alternating steps", "rounds": rounds, "cases": cases})
+    save(
+        "train_step",
+        {"what": "training images per second, medians of alternating steps", "rounds": rounds, "cases": cases},
+    )
 
 
 if __name__ == "__main__":

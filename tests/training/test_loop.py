@@ -182,7 +182,7 @@ def test_a_folder_of_photographs_is_learned_to_the_last_one(
         model="resnet18",
         size=48,
         val=0.0,
-        epochs=25,
+        epochs=70,
         batch=6,
         lr=0.02,
         crop="none",

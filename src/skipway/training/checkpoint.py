@@ -46,8 +46,11 @@ def scatter(
     if averaged is not None:
         averaged.load_state_dict(part("avg."))
     slots: dict[int, dict[str, Tensor]] = {}
+    parameters = [p for group in optimiser.param_groups for p in group["params"]]
     for key, value in part("opt.").items():
         place, slot = key.split(".", 1)
+        if value.shape == parameters[int(place)].shape:  # fused optimisers need the parameter's own memory layout
+            value = torch.empty_like(parameters[int(place)], dtype=value.dtype).copy_(value)
         slots.setdefault(int(place), {})[slot] = value
     optimiser.load_state_dict({"state": slots, "param_groups": optimiser.state_dict()["param_groups"]})
 
