@@ -20,7 +20,7 @@ from skipway.training.recipes import FAST_CIFAR
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("data", nargs="?", default="cifar10")
-    parser.add_argument("--copy", default="", help="what is special about the data, such as a lossy encoding")
+    parser.add_argument("--copy", default="", help="what sets the data apart")
     parser.add_argument("--seeds", type=int, default=2)
     given = parser.parse_args()
     accuracy = []
@@ -32,7 +32,7 @@ def main() -> None:
     save(
         "cifar10",
         {
-            "what": "test accuracy in percent (10,000 images, one view) of `skipway train --recipe fast-cifar`, by seed",
+            "what": "test accuracy in percent (10,000 images, one view) of recipe fast-cifar, by seed",
             "data": f"CIFAR-10{', ' + given.copy if given.copy else ''}",
             "model": FAST_CIFAR.model,
             "epochs": FAST_CIFAR.epochs,

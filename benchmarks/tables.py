@@ -27,7 +27,8 @@ def rows() -> list[tuple[str, str, str]]:
         (
             "CIFAR-10, test accuracy",
             f"{spread(cifar['accuracy'])} %",
-            f"{cifar['model']}, {cifar['epochs']} epochs, batch {cifar['batch']}, {len(cifar['seeds'])} seeds; {cifar['data']}",
+            f"{cifar['model']}, {cifar['epochs']} epochs, batch {cifar['batch']}, {len(cifar['seeds'])} seeds; "
+            f"{cifar['data']}",
         ),
         (
             "CIFAR-10, images a second over a plain loop's",
@@ -57,7 +58,8 @@ def table() -> str:
     machine, versions = on["hardware"], on["versions"]
     under = (
         f"Measured on {machine['device']}, {machine['precision']}, torch {versions['torch']}, no GPU; medians of "
-        "alternating runs, means and deviations over seeds. Each row is a file in `results/`, made by one in `benchmarks/`."
+        "alternating runs, means and deviations over seeds. Each row is a file in `results/`, made by one in "
+        "`benchmarks/`."
     )
     return "\n".join([*lines, "", under])
 

@@ -14,7 +14,8 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -168,8 +169,12 @@ def add_metrics(folder: Path, split: str, metrics: dict[str, Any]) -> None:
     seal(folder, dataclasses.replace(card, metrics={**card.metrics, split: metrics}))
 
 
-def require_new(folder: Path) -> None:
-    """Make `folder`. Raises BundleError when it holds something already or cannot be written."""
+@contextmanager
+def new_folder(folder: Path) -> Iterator[None]:
+    """Make `folder` for a run; should the run fail before it wrote anything, the folder goes again.
+
+    Raises BundleError when it holds something already, cannot be written, or has no room.
+    """
     try:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise BundleError(f"{folder} is not empty: choose another --out, or --resume the run in it")
@@ -181,3 +186,9 @@ def require_new(folder: Path) -> None:
     free = shutil.disk_usage(folder).free
     if free < 1 << 26:
         raise BundleError(f"{folder} is on a disk with {free >> 20} MB left: free some space or choose another --out")
+    try:
+        yield
+    except BaseException:
+        if not any(folder.iterdir()):
+            folder.rmdir()
+        raise

@@ -162,7 +162,7 @@ def list_(
 @app.command()
 def show(
     name: Annotated[str, typer.Argument(help="A network's name; `skipway list` prints them.")],
-    size: Annotated[int, typer.Option(min=1, help="Pixels a side; default 224, or 32 for the CIFAR nets.")] = 0,
+    size: Annotated[int, typer.Option(help="Pixels a side; default 224, or 32 for the CIFAR nets.")] = 0,
     classes: Annotated[int | None, typer.Option(help="Outputs; default the paper's.")] = None,
     channels: Annotated[int, typer.Option(help="Input channels.")] = 3,
     as_json: JsonOption = False,

@@ -127,7 +127,9 @@ def about_split(evaluation: Evaluation, card: Card) -> str:
             f"Judged on the {evaluation.split} split of {legible(evaluation.data)}, {n}. The network was trained on "
             f"{legible(card.data['name'])}, another data set by name; whether the two share images was not checked."
         )
-    val = "No val was set aside: nothing watched the run, and nothing chose among its weights, which are the last step's."
+    val = (
+        "No val was set aside: nothing watched the run, and nothing chose among its weights, which are the last step's."
+    )
     if watched:
         val = f"Val, {watched:,} images kept out of training, watched the run and chose nothing: the weights are the last step's."
     if evaluation.split == "test":

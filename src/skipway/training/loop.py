@@ -7,6 +7,7 @@ import platform
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from importlib.metadata import version
 from itertools import islice
@@ -62,33 +63,42 @@ def train(
     cannot be trained on, a run that differs from the one resumed, or a loss that stops being a number.
     """
     recipe = checked(recipe)
-    with torch.random.fork_rng():
+    with nullcontext() if resume else bundle.new_folder(out), torch.random.fork_rng():
         torch.manual_seed(derive(recipe.seed))
         prepared = prepare(source, recipe, hardware, console)
-        total = require_steps(prepared)
-        if resume:
-            saved = read_checkpoint(out)
-        else:
-            bundle.require_new(out)
         state = fresh_state(prepared, hardware)
-        marks = {"recipe": json.loads(json.dumps(dataclasses.asdict(prepared.recipe))), "data": fingerprint(source)}
+        values = json.loads(json.dumps(dataclasses.asdict(prepared.recipe)))
+        marks = {"recipe": values, "data": fingerprint(source)}
         if resume:
-            restore(state, saved, marks, out)
+            restore(state, read_checkpoint(out), marks, out)
+        total = require_steps(prepared)
         print_plan(prepared, hardware, total, console)
-        began = time.perf_counter()
-        spent = state.records[-1]["seconds"] if state.records else 0.0
-        first = len(state.records)
-        for epoch in range(first, math.ceil(total / prepared.batches.order.steps)):
-            record = one_epoch(prepared, state, hardware, epoch, total, console)
-            record["seconds"] = round(spent + time.perf_counter() - began, 2)
-            state.records.append(record)
-            tensors = gather(state.net, state.optimiser, state.averaged)
-            write_checkpoint(out, Checkpoint(tensors, {**marks, "step": state.step, "records": state.records}))
-            write_records(out, state.records)
-            console.print(describe(record), soft_wrap=True)
+        run_epochs(prepared, state, hardware, total, marks, out, console)
     card = make_card(prepared, marks["data"], hardware, state)
     bundle.write(out, state.judged().state_dict(), card)
     return out
+
+
+def run_epochs(
+    prepared: Prepared,
+    state: State,
+    hardware: Hardware,
+    total: int,
+    marks: dict[str, Any],
+    out: Path,
+    console: Console,
+) -> None:
+    """Every epoch from where `state` stands: train, write the checkpoint and the record, say how it went."""
+    began = time.perf_counter()
+    spent = state.records[-1]["seconds"] if state.records else 0.0
+    for epoch in range(len(state.records), math.ceil(total / prepared.batches.order.steps)):
+        record = one_epoch(prepared, state, hardware, epoch, total, console)
+        record["seconds"] = round(spent + time.perf_counter() - began, 2)
+        state.records.append(record)
+        tensors = gather(state.net, state.optimiser, state.averaged)
+        write_checkpoint(out, Checkpoint(tensors, {**marks, "step": state.step, "records": state.records}))
+        write_records(out, state.records)
+        console.print(describe(record), soft_wrap=True)
 
 
 def fresh_state(prepared: Prepared, hardware: Hardware) -> State:
