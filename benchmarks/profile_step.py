@@ -37,7 +37,7 @@ def main() -> None:
     save(
         "profile_step",
         {
-            "what": f"share of a training step's time by kind of operation, resnet20, batch {BATCH}, mean of {STEPS} steps",
+            "what": f"share of a step's time by kind of operation, resnet20, batch {BATCH}, mean of {STEPS} steps",
             "milliseconds_a_step": round(total / STEPS / 1000, 2),
             "shares": {kind: round(share, 4) for kind, share in shares.items()},
             "everything else": round(sum(spent.values()) / total, 4),

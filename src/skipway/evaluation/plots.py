@@ -126,8 +126,8 @@ def draw_map(figure: "Figure", confusion: np.ndarray, classes: Sequence[str]) ->
 
 
 def name_axes(axes: "Axes", classes: Sequence[str]) -> None:
-    """Class names at every row and column, shortened to 18 characters; `$` is a character like any other."""
-    names = [name if len(name) <= 18 else name[:17] + "…" for name in map(legible, classes)]
+    """Class names at every row and column, long ones without their middle; `$` is a character like any other."""
+    names = [name if len(name) <= 18 else f"{name[:11]}…{name[-6:]}" for name in map(legible, classes)]
     upright = max(map(len, names)) <= 3
     axes.set_xticks(range(len(names)), names, parse_math=False, rotation=0 if upright else 90)
     axes.set_yticks(range(len(names)), names, parse_math=False)
@@ -149,7 +149,7 @@ def svg(draw: Any, size: tuple[float, float], key: str, words: str) -> str:
         figure = Figure(figsize=size, layout="constrained")
         draw(figure)
         silent = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-        figure.savefig(file, format="svg", metadata=silent, transparent=True)
+        figure.savefig(file, format="svg", metadata=silent, facecolor="none")
     return for_page(ElementTree.fromstring(file.getvalue()), words)
 
 

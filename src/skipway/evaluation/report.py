@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from skipway.bundle import Card, write_atomically
 from skipway.evaluation.evaluate import Evaluation
-from skipway.evaluation.plots import DRAWN, confusion_map, curve, legible
+from skipway.evaluation.plots import DRAWN, confusion_map, curve, legible, measured
 
 SCHEMA = 1
 MISSING = "–"
@@ -27,8 +27,8 @@ def write_report(
     records: metrics.jsonl's lines, none for no curves; command: what a shell runs to judge again.
     """
     # ASCII, unlike the card: the escape of a file name that is not UTF-8 reads back as that very name.
-    content = json.dumps(report_json(evaluation, card), indent=1) + "\n"
-    write_atomically(folder / "report.json", content.encode())
+    lines = (f"{json.dumps(key)}: {json.dumps(part)}" for key, part in report_json(evaluation, card).items())
+    write_atomically(folder / "report.json", ("{\n" + ",\n".join(lines) + "\n}\n").encode())
     page = folder / "report.html"
     write_atomically(page, render(evaluation, card, records, command).encode())
     return page
@@ -98,7 +98,8 @@ def render(evaluation: Evaluation, card: Card, records: Sequence[dict[str, Any]]
         commonest=float(np.bincount(evaluation.labels).max() / len(evaluation.labels)),
         about_split=about_split(evaluation, card),
         curves=figures(records),
-        mixed="train_top1" not in records[-1] if records else False,
+        mixed=not measured(records, "train_top1"),
+        watched=bool(measured(records, "val_loss")),
         confusion=optional(confusion_map(evaluation.confusion, evaluation.classes)),
         drawn=DRAWN,
         confusions=confusions(evaluation)[:CONFUSIONS],
@@ -120,24 +121,26 @@ def figures(records: Sequence[dict[str, Any]]) -> list[tuple[str, Markup]]:
 
 
 def about_split(evaluation: Evaluation, card: Card) -> str:
-    """Which images were judged and what they, and the other splits, were to the training: the figure's worth."""
+    """Which images were judged, and what they and the other splits were to the training: what the figure is worth."""
     n, watched = f"{len(evaluation.labels):,} images", card.data.get("counts", {}).get("val")
-    if evaluation.data != card.data["name"]:
+    if evaluation.data != card.data["name"] or evaluation.split not in {"train", "val", "test"}:
         return (
-            f"Judged on the {evaluation.split} split of {legible(evaluation.data)}, {n}. The network was trained on "
-            f"{legible(card.data['name'])}, another data set by name; whether the two share images was not checked."
+            f"Judged on the {n} of {legible(evaluation.data)}, {evaluation.split}. The network was trained on "
+            f"{legible(card.data['name'])}; whether the two share images was not checked."
         )
-    val = (
-        "No val was set aside: nothing watched the run, and nothing chose among its weights, which are the last step's."
-    )
+    val = "No val was set aside to watch the run; the weights are those after the last step."
     if watched:
-        val = f"Val, {watched:,} images kept out of training, watched the run and chose nothing: the weights are the last step's."
+        val = (
+            f"Val, {watched:,} images kept out of training, watched the run and chose nothing: the weights are those "
+            "after the last step."
+        )
     if evaluation.split == "test":
         return f"Judged on test, {n} that training never saw. {val}"
     if evaluation.split == "val":
         return (
             f"Judged on val, not on test: {n} kept out of training. They watched the run and chose nothing: the weights "
-            "are the last step's. If settings were picked by looking at val, the figure flatters. Test was not used."
+            "are those after the last step. If settings were picked by looking at val, the figure flatters. Test was "
+            "not used."
         )
     return (
         f"Judged on train: {n} that the network learned from. The figure says how well they were learned, and nothing "

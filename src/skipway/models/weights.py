@@ -25,6 +25,11 @@ class Pretrained:
     weights: dict[str, Tensor]
     resize: int | None = None
 
+    def stem(self) -> str | None:
+        """The stem that the weights were trained with, told by its convolution's side; None when they have no conv1."""
+        first = self.weights.get("conv1.weight")
+        return None if first is None else {7: "imagenet", 3: "small"}.get(first.shape[-1])
+
 
 def read_file(file: Path) -> dict[str, Tensor]:
     """The tensors in a .safetensors, .pth, .pt or .th file; "state_dict" and "module." wrappings are taken off."""
@@ -81,6 +86,7 @@ def load_all_but_head(net: nn.Module, weights: dict[str, Tensor], name: str) -> 
     other = [k for k, v in weights.items() if k.startswith(head) and (k not in own or own[k].shape != v.shape)]
     weights = {k: v for k, v in weights.items() if k not in other}
     missing = [k for k in own if k not in weights and not (other and k.startswith(head))]
+    missing = [k for k in missing if not k.endswith("num_batches_tracked")]  # which older files do not have
     strange = [k for k in weights if k not in own or own[k].shape != weights[k].shape]
     if missing or strange:
         raise SkipwayError(

@@ -133,7 +133,7 @@ def print_plan(prepared: Prepared, hardware: Hardware, total: int, console: Cons
         f"learning rate {recipe.lr:g} for {recipe.lr_batch} images -> {recipe.peak_rate():g} for {recipe.batch}; "
         f"{total:,} steps, {total / prepared.batches.order.steps:.4g} epochs"
     )
-    console.print("hardware " + ", ".join(f"{k} {v}" for k, v in hardware.summary().items()))
+    console.print("hardware " + ", ".join(f"{k} {v}" for k, v in hardware.summary().items()), soft_wrap=True)
 
 
 def mixing(recipe: Recipe, classes: int) -> Mix | None:

@@ -124,8 +124,8 @@ def prepare(source: Source, recipe: Recipe, hardware: Hardware, console: Console
     if recipe.shortcut:
         network["shortcut"] = recipe.shortcut
     pretrained = find(recipe.model, recipe.pretrained) if recipe.pretrained else None
-    if pretrained and pretrained.weights["conv1.weight"].shape[-1] == 7:
-        network["stem"] = stem = "imagenet"  # the stem that the weights were trained with
+    if pretrained:
+        network["stem"] = stem = pretrained.stem() or stem
     net = models.build(**network)
     models.require_size(recipe.model, net, size)
     why = "the weights' own" if pretrained else f"for images of {size} pixels"
