@@ -1,13 +1,13 @@
 """Figures of a report as inline SVG. Colours are Okabe and Ito's, which people who see fewer colours tell apart.
 
-Matplotlib is imported where it draws, so that importing this module costs nothing. Figures are made without pyplot: none
-stays open. Text stays text, and takes the font of the page.
+Matplotlib is imported where it draws, so that importing this module costs nothing. Figures are made without pyplot, so
+none stays open. Text stays text, and takes the font of the page.
 """
 
 import math
 import unicodedata
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, Literal
 from xml.etree import ElementTree
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COUNTED, NAMED, DRAWN = 20, 40, 200  # at most this many classes: counts in the cells, names on the axes, a map at all
-STYLE = {
+STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "font.sans-serif": ["DejaVu Sans"],
     "font.size": 9,
@@ -47,7 +47,7 @@ def measured(records: Sequence[dict[str, Any]], key: str) -> list[tuple[int, flo
 
 
 def curve(records: Sequence[dict[str, Any]], quantity: Literal["loss", "top1"]) -> str | None:
-    """A quantity of train and val over the epochs, as SVG: loss in nats, top-1 in per cent. None where neither has it."""
+    """A quantity of train and val by epoch, as SVG: loss in nats, top-1 in per cent. None where neither has it."""
     lines = {name: points for name in LINES if (points := measured(records, f"{name}_{quantity}"))}
     if not lines:
         return None
@@ -121,7 +121,7 @@ def draw_map(figure: "Figure", confusion: np.ndarray, classes: Sequence[str]) ->
         bar = figure.colorbar(image, ax=axes, shrink=0.6, ticks=[0, 0.01, 0.05, 0.25, 0.5, 1])
         bar.ax.set_yticklabels(["0", "1 %", "5 %", "25 %", "50 %", "100 %"])
         bar.ax.tick_params(length=0)
-        bar.outline.set_visible(False)  # type: ignore[operator]
+        bar.outline.set_visible(False)
         bar.set_label("share of the true class")
 
 
@@ -135,7 +135,7 @@ def name_axes(axes: "Axes", classes: Sequence[str]) -> None:
         axes.tick_params(labelsize=7)
 
 
-def svg(draw: Any, size: tuple[float, float], key: str, words: str) -> str:
+def svg(draw: Callable[["Figure"], None], size: tuple[float, float], key: str, words: str) -> str:
     """What `draw(figure)` draws, `size` inches, as an SVG element that says `words` to those who cannot see it.
 
     `key` tells the figures of a page apart: their ids must differ.

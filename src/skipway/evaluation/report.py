@@ -1,4 +1,4 @@
-"""An evaluation as a page for people and a file for programs: report.html, which needs nothing else, and report.json."""
+"""An evaluation for people, in report.html, which needs nothing beside it, and for programs, in report.json."""
 
 import json
 import math
@@ -138,9 +138,9 @@ def about_split(evaluation: Evaluation, card: Card) -> str:
         return f"Judged on test, {n} that training never saw. {val}"
     if evaluation.split == "val":
         return (
-            f"Judged on val, not on test: {n} kept out of training. They watched the run and chose nothing: the weights "
-            "are those after the last step. If settings were picked by looking at val, the figure flatters. Test was "
-            "not used."
+            f"Judged on val, not on test: {n} kept out of training. They watched the run and chose nothing: the "
+            "weights are those after the last step. If settings were picked by looking at val, the figure flatters. "
+            "Test was not used."
         )
     return (
         f"Judged on train: {n} that the network learned from. The figure says how well they were learned, and nothing "

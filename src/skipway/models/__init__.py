@@ -5,6 +5,7 @@ A network is an `nn.Module` with `forward(x) -> (N, classes)`, `features(x) -> m
 """
 
 import fnmatch
+import inspect
 from collections.abc import Callable
 
 from torch import nn
@@ -45,8 +46,12 @@ def build(
     for option, value, known in (("stem", stem, resnet.STEMS), ("shortcut", shortcut, resnet.SHORTCUTS)):
         if value is not None and value not in known:
             raise UnknownNameError(option, value, known, f"one of {', '.join(known)}")
-    given = {"classes": classes, "channels": channels, "stem": stem, "shortcut": shortcut}
-    return NETWORKS[name](**{key: value for key, value in given.items() if value is not None})
+    options = {"classes": classes, "channels": channels, "stem": stem, "shortcut": shortcut}
+    given = {key: value for key, value in options.items() if value is not None}
+    strange = set(given) - set(inspect.signature(NETWORKS[name]).parameters)
+    if strange:
+        raise SkipwayError(f"{name} has no {' and no '.join(sorted(strange))} to choose: leave it out")
+    return NETWORKS[name](**given)
 
 
 def stem_for(size: int) -> str:

@@ -63,6 +63,11 @@ def shortcut_c(c_in: int, c_out: int, stride: int) -> nn.Module:
     return projection(c_in, c_out, stride)
 
 
+def no_shortcut(c_in: int, c_out: int, stride: int) -> nn.Module:
+    """For units that add nothing to their branch; never called forward."""
+    return nn.Identity()
+
+
 Shortcut = Callable[[int, int, int], nn.Module]
 SHORTCUTS: dict[str, Shortcut] = {"A": shortcut_a, "B": shortcut_b, "C": shortcut_c}
 
@@ -246,6 +251,24 @@ def cifar(unit: Unit, n: int) -> Callable[..., ResNet]:
     return build
 
 
+def plain_imagenet(depths: Sequence[int]) -> Callable[..., ResNet]:
+    """Table 1 without shortcuts."""
+
+    def build(classes: int = 1000, channels: int = 3, stem: str = "imagenet") -> ResNet:
+        return ResNet(Plain, 1, depths, 64, no_shortcut, STEMS[stem], classes, channels)
+
+    return build
+
+
+def plain_cifar(n: int) -> Callable[..., ResNet]:
+    """Sec. 4.2 without shortcuts."""
+
+    def build(classes: int = 10, channels: int = 3, stem: str = "small") -> ResNet:
+        return ResNet(Plain, 1, (n, n, n), 16, no_shortcut, STEMS[stem], classes, channels)
+
+    return build
+
+
 NETWORKS: dict[str, Callable[..., ResNet]] = {
     "resnet18": imagenet(Basic, 1, (2, 2, 2, 2)),
     "resnet34": imagenet(Basic, 1, (3, 4, 6, 3)),
@@ -261,11 +284,11 @@ NETWORKS: dict[str, Callable[..., ResNet]] = {
     "resnet56": cifar(Basic, 9),
     "resnet110": cifar(Basic, 18),
     "resnet1202": cifar(Basic, 200),
-    "plain18": imagenet(Plain, 1, (2, 2, 2, 2)),
-    "plain34": imagenet(Plain, 1, (3, 4, 6, 3)),
-    "plain20": cifar(Plain, 3),
-    "plain32": cifar(Plain, 5),
-    "plain44": cifar(Plain, 7),
-    "plain56": cifar(Plain, 9),
-    "plain110": cifar(Plain, 18),
+    "plain18": plain_imagenet((2, 2, 2, 2)),
+    "plain34": plain_imagenet((3, 4, 6, 3)),
+    "plain20": plain_cifar(3),
+    "plain32": plain_cifar(5),
+    "plain44": plain_cifar(7),
+    "plain56": plain_cifar(9),
+    "plain110": plain_cifar(18),
 }

@@ -3,13 +3,12 @@
 Foreign `.pth` and `.th` files are read with `weights_only`, which executes nothing that they hold.
 """
 
-import pickle
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 import torchvision
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -35,14 +34,17 @@ def read_file(file: Path) -> dict[str, Tensor]:
     """The tensors in a .safetensors, .pth, .pt or .th file; "state_dict" and "module." wrappings are taken off."""
     try:
         if file.suffix == ".safetensors":
-            return load_file(file)
-        found = torch.load(file, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError) as fault:
-        raise SkipwayError(
-            f"{file} is not a file of weights that can be read safely: {str(fault).splitlines()[0]}"
-        ) from None
+            found = load_file(file)
+        else:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # on the form of a pickle: what cannot be read is refused below
+                found = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as fault:  # a damaged pickle can raise anything, and a file from outside may be damaged
+        reason = (str(fault).strip() or type(fault).__name__).splitlines()[0]
+        raise SkipwayError(f"{file} is not a file of weights that can be read safely: {reason}") from None
     found = found.get("state_dict", found) if isinstance(found, dict) else {}
-    tensors = {k.removeprefix("module."): v for k, v in found.items() if isinstance(v, Tensor)}
+    named = found.items() if isinstance(found, dict) else ()
+    tensors = {k.removeprefix("module."): v for k, v in named if isinstance(k, str) and isinstance(v, Tensor)}
     if not tensors:
         raise SkipwayError(f"{file} holds no tensors by name: give a state dict")
     return tensors
