@@ -1,6 +1,7 @@
 """The verbs, each joining rooms that do not know each other: what the command line and `import skipway` both call."""
 
 import json
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -60,7 +61,9 @@ def train(
     net, card = bundle.load(folder, models.build)
     evaluation = judge(hardware.place(net), card, source, None, hardware, trained_on=True)
     bundle.add_metrics(folder, evaluation.split, evaluation.metrics)
-    report = write_report(folder, evaluation, card, read_records(folder), f"skipway eval {folder} {source.name}")
+    report = write_report(
+        folder, evaluation, card, read_records(folder), shlex.join(["skipway", "eval", str(folder), source.name])
+    )
     print_result(evaluation, report, console)
     return folder
 
@@ -84,7 +87,7 @@ def evaluate(
     evaluation = judge(hardware.place(net), card, source, split, hardware, trained_on=seen)
     folder = Path(out) if out else Path(run, "reports", f"{Path(source.name).name}-{evaluation.split}")
     folder.mkdir(parents=True, exist_ok=True)
-    command = f"skipway eval {run} {source.name}" + (f" --split {split}" if split else "")
+    command = shlex.join(["skipway", "eval", str(run), source.name, *(["--split", split] if split else [])])
     report = write_report(folder, evaluation, card, read_records(Path(run)), command)
     print_result(evaluation, report, console)
     return evaluation

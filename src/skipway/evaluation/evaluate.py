@@ -24,7 +24,7 @@ class Evaluation:
     """What was measured. `metrics`: n, loss in nats, top1 and top5 in [0, 1] and their 95 % intervals.
 
     probabilities: (n, classes) float32 in the split's order; labels: (n,); confusion: (classes, classes), a row
-    for each true class.
+    for each true class; seconds: of decoding and inference; trained_on: whether the data are those of the training.
     """
 
     split: str
@@ -37,6 +37,7 @@ class Evaluation:
     metrics: dict[str, Any]
     per_class: list[dict[str, Any]]
     seconds: float
+    trained_on: bool
 
 
 def interval(right: int, n: int) -> tuple[float, float]:
@@ -102,4 +103,5 @@ def evaluate(
         metrics=metrics,
         per_class=class_table(confusion, tuple(card.classes)),
         seconds=seconds,
+        trained_on=trained_on,
     )

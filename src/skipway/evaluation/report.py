@@ -123,7 +123,7 @@ def figures(records: Sequence[dict[str, Any]]) -> list[tuple[str, Markup]]:
 def about_split(evaluation: Evaluation, card: Card) -> str:
     """Which images were judged, and what they and the other splits were to the training: what the figure is worth."""
     n, watched = f"{len(evaluation.labels):,} images", card.data.get("counts", {}).get("val")
-    if evaluation.data != card.data["name"] or evaluation.split not in {"train", "val", "test"}:
+    if not evaluation.trained_on:
         return (
             f"Judged on the {n} of {legible(evaluation.data)}, {evaluation.split}. The network was trained on "
             f"{legible(card.data['name'])}; whether the two share images was not checked."

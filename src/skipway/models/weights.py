@@ -6,6 +6,7 @@ Foreign `.pth` and `.th` files are read with `weights_only`, which executes noth
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import torchvision
@@ -34,7 +35,7 @@ def read_file(file: Path) -> dict[str, Tensor]:
     """The tensors in a .safetensors, .pth, .pt or .th file; "state_dict" and "module." wrappings are taken off."""
     try:
         if file.suffix == ".safetensors":
-            found = load_file(file)
+            found: Any = load_file(file)
         else:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # on the form of a pickle: what cannot be read is refused below
