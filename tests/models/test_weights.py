@@ -180,7 +180,7 @@ def test_a_file_or_a_bundles_folder_stands_for_its_weights(tmp_path: Path, small
 
 
 def test_an_unknown_tag_is_answered_with_the_nearest() -> None:
-    with pytest.raises(UnknownNameError, match="did you mean 'tv_v[12]'"):
+    with pytest.raises(UnknownNameError, match=r"did you mean 'tv_v[12]'"):
         find("resnet50", "tv_v3")
 
 

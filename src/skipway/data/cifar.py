@@ -6,11 +6,13 @@ binary form (label bytes, then 3,072 bytes of pixels a record), which needs no u
 
 import tarfile
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from skipway.data.download import cache_folder, fetch
 from skipway.data.source import Source, Split
+from skipway.errors import DataError
 
 PAGE = "https://www.cs.toronto.edu/~kriz"
 
@@ -55,24 +57,25 @@ def read_records(content: bytes, label_bytes: int, name: str) -> Split:
     return Split(np.ascontiguousarray(pixels), labels, [f"{name}[{i}]" for i in range(len(labels))])
 
 
+def read_members(file: Path, wanted: tuple[str, ...]) -> bytes:
+    """The contents of an archive's files called `wanted`, one after the other, whatever folder they are in."""
+    with tarfile.open(file) as tar:
+        members = {member.name.rsplit("/", 1)[-1]: member for member in tar.getmembers() if member.isfile()}
+        return b"".join(tar.extractfile(members[name]).read() for name in wanted)  # type: ignore[union-attr]
+
+
 def open_cifar(name: str) -> Source:
     """The data set `name` of ARCHIVES, from the cache or the author's page. Raises DataError when offline."""
     archive = ARCHIVES[name]
     file = fetch(f"{PAGE}/{archive.file}", cache_folder() / archive.file, archive.md5)
-    with tarfile.open(file) as tar:
-        members = {member.name.rsplit("/", 1)[-1]: member for member in tar.getmembers() if member.isfile()}
-
-        def content(member: str) -> bytes:
-            stream = tar.extractfile(members[member])
-            assert stream is not None, "regular files always open"
-            return stream.read()
-
-        train = b"".join(content(member) for member in archive.train)
-        test = b"".join(content(member) for member in archive.test)
-        classes = tuple(content(archive.names).decode().split())
-    return Source(
-        name,
-        classes,
-        read_records(train, archive.label_bytes, f"{name} train"),
-        test=read_records(test, archive.label_bytes, f"{name} test"),
-    )
+    try:
+        train, test, names = (read_members(file, wanted) for wanted in (archive.train, archive.test, (archive.names,)))
+        splits = [
+            read_records(content, archive.label_bytes, f"{name} {key}")
+            for key, content in (("train", train), ("test", test))
+        ]
+    except (tarfile.TarError, KeyError, ValueError, EOFError, OSError) as fault:
+        raise DataError(
+            f"{file} is not the author's archive ({fault}): remove it, so that it is fetched again"
+        ) from None
+    return Source(name, tuple(names.decode().split()), splits[0], test=splits[1])

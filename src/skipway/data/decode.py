@@ -16,6 +16,9 @@ from skipway.data.source import Item
 from skipway.errors import DataError
 
 BACKGROUND = (255, 255, 255)  # what shows through transparent pixels
+# Pillow only warns of images past its limit, which `decode` refuses.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
 
 
@@ -36,15 +39,17 @@ def decode(item: Item, channels: int, name: str) -> Tensor:
     Raises DataError, naming the image, when it cannot be read whole.
     """
     if isinstance(item, np.ndarray):
+        if item.shape[2] != channels:
+            raise DataError(f"{name} has {item.shape[2]} channels, and {channels} are needed: use data of that kind")
         return torch.from_numpy(np.ascontiguousarray(item)).permute(2, 0, 1)
     if channels not in (1, 3):
         raise DataError(f"{name}: photographs open with 1 or 3 channels, not {channels}")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(item if isinstance(item, Path) else io.BytesIO(item)) as image:
-                upright = ImageOps.exif_transpose(image)
-                pixels = np.array(as_mode(upright, "RGB" if channels == 3 else "L"))
+        with Image.open(item if isinstance(item, Path) else io.BytesIO(item)) as image:
+            if Image.MAX_IMAGE_PIXELS and image.width * image.height > Image.MAX_IMAGE_PIXELS:
+                raise DataError(f"{name} is {image.width} x {image.height} pixels, too large to trust: make it smaller")
+            upright = ImageOps.exif_transpose(image)
+            pixels = np.array(as_mode(upright, "RGB" if channels == 3 else "L"))
     except UnidentifiedImageError:
         raise DataError(f"{name} is not an image that can be read: remove or replace it") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as fault:

@@ -1,11 +1,13 @@
 """One file over HTTP: resumed where it broke off, checked whole, and named as finished only then."""
 
 import hashlib
+import http.client
 import os
 import urllib.error
 import urllib.request
 from pathlib import Path
 
+from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from skipway.errors import DataError
@@ -33,7 +35,12 @@ def fetch(url: str, file: Path, md5: str) -> Path:
     """
     if file.exists():
         return file
-    file.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as fault:
+        raise DataError(
+            f"{file.parent} cannot be made ({fault.strerror}): set SKIPWAY_CACHE to another folder"
+        ) from None
     part = file.with_name(file.name + ".part")
     have = part.stat().st_size if part.exists() else 0
     request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
@@ -44,7 +51,7 @@ def fetch(url: str, file: Path, md5: str) -> Path:
     except urllib.error.HTTPError as fault:
         if fault.code != 416:  # 416: nothing is left to send, so the part may be whole
             raise DataError(f"{url} answered {fault.code}: try again later, or place the file at {file}") from None
-    except (urllib.error.URLError, TimeoutError, ConnectionError) as fault:
+    except (urllib.error.URLError, TimeoutError, ConnectionError, http.client.HTTPException) as fault:
         reason = getattr(fault, "reason", fault)
         raise DataError(
             f"cannot download {url} ({reason}): go online and try again (it continues where it stopped), or place the "
@@ -62,7 +69,10 @@ def receive(answer: "urllib.request._UrlopenRet", part: Path, have: int, name: s
     left = answer.headers.get("Content-Length")
     total = have + int(left) if left else None
     layout = (TextColumn(name), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    with part.open("ab" if have else "wb") as stream, Progress(*layout, transient=True) as progress:
+    with (
+        part.open("ab" if have else "wb") as stream,
+        Progress(*layout, console=Console(stderr=True), transient=True) as progress,
+    ):
         bar = progress.add_task(name, total=total, completed=have)
         while chunk := answer.read(CHUNK):
             stream.write(chunk)

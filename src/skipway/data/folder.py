@@ -1,6 +1,7 @@
 """A folder of class folders, with or without train, val and test above them."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +41,17 @@ def read_split(root: Path, folder: Path, classes: tuple[str, ...]) -> Split:
     return Split(items, np.array(labels, dtype=np.int64), [p.relative_to(root).as_posix() for p in items])
 
 
+def require_tidy(folder: Path, beside: Sequence[Path] = ()) -> None:
+    """Raises DataError when images lie in `folder` itself or in folders `beside` the splits, where none sees them."""
+    loose = [p for p in sorted(folder.iterdir()) if p.suffix.lower() in SUFFIXES and p.is_file()]
+    strays = [p for p in beside if images_below(p)]
+    if loose and not class_folders(folder):
+        raise DataError(f"{folder} has {len(loose)} images but no class folders: give each class a folder of its own")
+    if loose or strays:
+        found = (loose or strays)[0].name
+        raise DataError(f"{folder} has images outside the class folders or splits, such as '{found}': move them")
+
+
 def open_folder(root: Path) -> Source:
     """The data set in `root`. Classes are the folders' names in order.
 
@@ -50,6 +62,10 @@ def open_folder(root: Path) -> Source:
     train_root = splits["train"] or root
     if splits["train"] is None and any(splits.values()):
         raise DataError(f"{root} has {', '.join(k for k, v in splits.items() if v)} but no train folder: add one")
+    for folder in filter(None, splits.values()) if splits["train"] else (root,):
+        require_tidy(folder)
+    if splits["train"]:
+        require_tidy(root, beside=[p for p in subfolders.values() if p not in splits.values()])
     classes = tuple(p.name for p in class_folders(train_root))
     if not classes:
         loose = images_below(train_root)

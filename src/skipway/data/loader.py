@@ -12,19 +12,21 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, default_collate
 
 from skipway.data.augment import Augmentation, crop_and_flip, cut_out, one_large, padded, shift_colour
 from skipway.data.decode import decode
 from skipway.data.preprocess import Preprocessing
 from skipway.data.source import Split
+from skipway.errors import DataError
 
 RESIDENT_LIMIT = 2 << 30  # bytes of uint8 pixels that are kept whole on the device
 
 
 def derive(*words: int) -> int:
     """A random seed that depends on all `words` (such as seed, epoch, step) and looks unrelated for any other."""
-    return int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0] >> 1)
+    # their number goes in too, because a seed sequence takes (1,) and (1, 0) for the same
+    return int(np.random.SeedSequence((len(words), *words)).generate_state(1, np.uint64)[0] >> 1)
 
 
 def open_all(split: Split, preprocessing: Preprocessing) -> Tensor:
@@ -34,7 +36,8 @@ def open_all(split: Split, preprocessing: Preprocessing) -> Tensor:
     def fill(i: int) -> None:
         images[i] = preprocessing.open(split.items[i], split.names[i])
 
-    if isinstance(split.items, np.ndarray) and split.items.shape[1:3] == (preprocessing.size, preprocessing.size):
+    side = preprocessing.size
+    if isinstance(split.items, np.ndarray) and split.items.shape[1:] == (side, side, preprocessing.channels):
         return torch.from_numpy(split.items).permute(0, 3, 1, 2).contiguous()
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for _ in pool.map(fill, range(len(split)), chunksize=64):
@@ -93,13 +96,21 @@ class Resident:
 
 
 class Views(Dataset):
-    """Items decoded and fitted, or augmented when an augmentation is given. An index is (place, random seed)."""
+    """Items decoded and fitted, or augmented when an augmentation is given. An index is (place, random seed).
+
+    A fault is handed over as an item and raised by `batches_of`: raised in a worker it would arrive as a traceback.
+    """
 
     def __init__(self, split: Split, preprocessing: Preprocessing, augmentation: Augmentation | None) -> None:
         self.split, self.preprocessing, self.augmentation = split, preprocessing, augmentation
 
-    def __getitem__(self, index: tuple[int, int]) -> tuple[Tensor, int]:
-        place, seed = index
+    def __getitem__(self, index: tuple[int, int]) -> tuple[Tensor, int] | DataError:
+        try:
+            return self.view(*index)
+        except DataError as fault:
+            return fault
+
+    def view(self, place: int, seed: int) -> tuple[Tensor, int]:
         item, name = self.split.items[place], self.split.names[place]
         label = int(self.split.labels[place])
         if self.augmentation is None:
@@ -108,6 +119,23 @@ class Views(Dataset):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return one_large(image, self.preprocessing, self.augmentation), label
+
+
+def collated(items: list[tuple[Tensor, int] | DataError]) -> tuple[Tensor, Tensor] | DataError:
+    """Items as one batch, or the first fault among them."""
+    fault = next((item for item in items if isinstance(item, DataError)), None)
+    return fault if fault is not None else default_collate(items)
+
+
+def batches_of(
+    views: Views, batches: list[list[tuple[int, int]]], workers: int, pinned: bool
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """uint8 images and labels for each batch of indices. Raises the DataError of an image that cannot be read."""
+    loader = DataLoader(views, batch_sampler=batches, num_workers=workers, pin_memory=pinned, collate_fn=collated)
+    for batch in loader:
+        if isinstance(batch, DataError):
+            raise batch
+        yield batch
 
 
 class Streamed:
@@ -133,8 +161,8 @@ class Streamed:
             for picked in self.order.batches(epoch, start)
         ]
         pinned = self.device.type == "cuda"
-        loader = DataLoader(self.views, batch_sampler=batches, num_workers=self.workers, pin_memory=pinned)
-        for step, (images, labels) in enumerate(loader, start):
+        loaded = batches_of(self.views, batches, self.workers, pinned)
+        for step, (images, labels) in enumerate(loaded, start):
             torch.manual_seed(derive(self.order.seed, epoch, step))
             images, labels = images.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True)
             if self.augmentation.colour:
@@ -149,4 +177,4 @@ def in_order(split: Split, preprocessing: Preprocessing, batch: int, workers: in
     """Every image once, in order, unaugmented: uint8 (B, C, size, size), labels (B,); the last batch may be short."""
     places = [(i, 0) for i in range(len(split))]
     batches = [places[i : i + batch] for i in range(0, len(places), batch)]
-    yield from DataLoader(Views(split, preprocessing, None), batch_sampler=batches, num_workers=workers)
+    yield from batches_of(Views(split, preprocessing, None), batches, workers, pinned=False)

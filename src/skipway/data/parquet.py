@@ -47,32 +47,37 @@ def columns(table: pa.Table, file: Path) -> tuple[str, str]:
 
 
 def declared_names(table: pa.Table, label: str) -> tuple[str, ...]:
-    """The class names in the hub's metadata, which integer labels index; none where there is no metadata."""
-    metadata = (table.schema.metadata or {}).get(b"huggingface", b"{}")
-    features = json.loads(metadata).get("info", {}).get("features", {})
-    return tuple(str(name) for name in features.get(label, {}).get("names") or ())
+    """The class names in the hub's metadata, which integer labels index; none where there is no such metadata."""
+    try:
+        metadata = json.loads((table.schema.metadata or {})[b"huggingface"])
+        return tuple(str(name) for name in metadata["info"]["features"][label]["names"])
+    except (KeyError, TypeError, ValueError):
+        return ()
 
 
 def to_split(table: pa.Table, label: str, image: str, classes: tuple[str, ...], where: str) -> Split:
     """The rows as a split; `where` is the file's name. Raises DataError for labels or images that cannot be."""
     values = table[label].to_pylist()
-    if declared_names(table, label) and pa.types.is_integer(table.schema.field(label).type):
-        wrong = next((v for v in values if v is None or not 0 <= v < len(classes)), "none")
-        if wrong != "none":
-            raise DataError(f"{where} has the label {wrong}: its metadata names {len(classes)} classes, 0 the first")
-        labels = np.array(values, dtype=np.int64)
-    else:
-        place = {name: i for i, name in enumerate(classes)}
-        strange = next((v for v in values if str(v) not in place), None)
-        if strange is not None:
-            raise DataError(f"{where} has the label '{strange}', which train lacks")
-        labels = np.array([place[str(v)] for v in values], dtype=np.int64)
+    absent = next((i for i, value in enumerate(values) if value is None), None)
+    if absent is not None:
+        raise DataError(f"{where} row {absent} has no label: leave it out, or give it one")
+    names = declared_names(table, label)
+    if names and pa.types.is_integer(table.schema.field(label).type):
+        wrong = next((v for v in values if not 0 <= v < len(names)), None)
+        if wrong is not None:
+            raise DataError(f"{where} has the label {wrong}: its metadata names {len(names)} classes, 0 the first")
+        values = [names[v] for v in values]  # by name, because another split may number the classes otherwise
+    place = {name: i for i, name in enumerate(classes)}
+    strange = next((v for v in values if str(v) not in place), None)
+    if strange is not None:
+        raise DataError(f"{where} has the label '{strange}', which train lacks")
+    labels = np.array([place[str(v)] for v in values], dtype=np.int64)
     rows = table[image].to_pylist()
     missing = next((i for i, row in enumerate(rows) if not row or not row["bytes"]), None)
     if missing is not None:
         raise DataError(f"{where} row {missing} has no image bytes: embed the images when writing the file")
-    names = [f"{where}[{i}]{' ' + row['path'] if row.get('path') else ''}" for i, row in enumerate(rows)]
-    return Split([row["bytes"] for row in rows], labels, names)
+    called = [f"{where}[{i}]{' ' + row['path'] if row.get('path') else ''}" for i, row in enumerate(rows)]
+    return Split([row["bytes"] for row in rows], labels, called)
 
 
 def open_parquet(path: Path) -> Source:

@@ -46,8 +46,8 @@ class Preprocessing:
         if self.fit == "squash":
             return self.resized(image, self.size, self.size)
         if self.fit == "crop":
-            scale = self.resize / min(height, width)
-            image = self.resized(image, max(self.size, round(height * scale)), max(self.size, round(width * scale)))
+            shorter = min(height, width)  # rounded down, as torchvision does
+            image = self.resized(image, int(self.resize * height / shorter), int(self.resize * width / shorter))
             return tv.center_crop(image, [self.size, self.size])
         scale = self.size / max(height, width)
         image = self.resized(image, max(1, round(height * scale)), max(1, round(width * scale)))

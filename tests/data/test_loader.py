@@ -1,0 +1,236 @@
+"""Batches: every image at most once an epoch, and the same ones however the run was cut into pieces."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from skipway.data import open_source
+from skipway.data.augment import Augmentation
+from skipway.data.loader import Order, Resident, Streamed, derive, in_order, natural_size, open_all
+from skipway.data.preprocess import for_photographs, for_pixels
+from skipway.data.source import Source, Split
+from skipway.errors import DataError
+
+CPU = torch.device("cpu")
+Batch = tuple[Tensor, Tensor]
+
+
+def equal(ours: Iterable[Batch], theirs: Iterable[Batch]) -> int:
+    """How many batches there were, all of them equal bit by bit."""
+    count = 0
+    for (images, labels), (others, expected) in zip(ours, theirs, strict=True):
+        assert torch.equal(images, others)
+        assert torch.equal(labels, expected)
+        count += 1
+    return count
+
+
+@pytest.mark.parametrize(("count", "batch"), [(10, 3), (12, 4), (7, 7), (5, 8)])
+def test_an_epoch_takes_each_image_at_most_once_and_leaves_only_the_last_few(count: int, batch: int) -> None:
+    order = Order(count, batch, seed=0)
+    batches = [picked.tolist() for picked in order.batches(0)]
+    assert len(batches) == order.steps == count // batch
+    assert all(len(picked) == batch for picked in batches)
+    taken = [i for picked in batches for i in picked]
+    assert len(set(taken)) == len(taken) == count - count % batch
+    assert set(taken) <= set(range(count))
+
+
+def test_over_the_epochs_no_image_is_left_out() -> None:
+    order = Order(10, 4, seed=0)
+    assert {int(i) for epoch in range(20) for picked in order.batches(epoch) for i in picked} == set(range(10))
+
+
+def test_the_order_follows_seed_and_epoch_and_not_what_ran_before() -> None:
+    def taken(seed: int, epoch: int, start: int = 0) -> list[int]:
+        return torch.cat(list(Order(50, 5, seed).batches(epoch, start))).tolist()
+
+    assert taken(1, 3) == taken(1, 3)
+    assert taken(1, 3)[10:] == taken(1, 3, start=2)
+    assert len({tuple(taken(seed, epoch)) for seed in (1, 2) for epoch in (0, 1, 2)}) == 6
+
+
+def test_derived_seeds_differ_by_every_word_by_their_order_and_by_their_number() -> None:
+    few = range(5)
+    words = [(a, b) for a in few for b in few] + [(a, b, c) for a in few for b in few for c in few]
+    assert len({derive(*w) for w in words}) == len(words)
+    assert all(0 <= derive(*w) < 2**63 for w in words)
+
+
+def test_derived_seeds_repeat() -> None:
+    assert derive(1, 2, 3) == derive(1, 2, 3)
+
+
+def test_neighbouring_seeds_look_unrelated() -> None:
+    bits = np.array([[(derive(0, 0, i) >> b) & 1 for b in range(63)] for i in range(400)])
+    np.testing.assert_allclose(bits.mean(axis=0), 0.5, atol=0.15)
+
+
+AUGMENTATIONS = [
+    Augmentation(),
+    Augmentation("pad", pad=2, flip=True),
+    Augmentation("pad", pad=1, flip=True, cutout=3, colour=True),
+]
+
+
+@pytest.fixture(scope="module")
+def small() -> tuple[Tensor, Tensor]:
+    rng = np.random.default_rng(0)
+    images = torch.from_numpy(rng.integers(0, 256, (30, 3, 8, 8), dtype=np.uint8))
+    return images, torch.arange(30)
+
+
+def resident(small: tuple[Tensor, Tensor], augmentation: Augmentation, seed: int = 3) -> Resident:
+    images, labels = small
+    return Resident(images, labels, Order(30, 4, seed), for_pixels(images), augmentation)
+
+
+@pytest.mark.parametrize("augmentation", AUGMENTATIONS)
+@pytest.mark.parametrize("start", [0, 1, 6, 7])
+def test_a_resident_epoch_begun_in_the_middle_is_the_same_epoch(
+    small: tuple[Tensor, Tensor], augmentation: Augmentation, start: int
+) -> None:
+    whole = list(resident(small, augmentation).epoch(2))
+    torch.manual_seed(99)  # an interrupted run comes back with another random state
+    assert equal(resident(small, augmentation).epoch(2, start), whole[start:]) == 7 - start
+
+
+def test_resident_batches_do_not_depend_on_what_the_step_draws(small: tuple[Tensor, Tensor]) -> None:
+    quiet = list(resident(small, AUGMENTATIONS[2]).epoch(0))
+    noisy = []
+    for batch in resident(small, AUGMENTATIONS[2]).epoch(0):
+        torch.rand(17)  # as dropout would
+        noisy.append(batch)
+    equal(noisy, quiet)
+
+
+def test_resident_images_unaugmented_are_the_normalised_pixels_with_their_labels(small: tuple[Tensor, Tensor]) -> None:
+    images, _ = small
+    record = for_pixels(images)
+    mean, std = (np.array(v).reshape(1, 3, 1, 1) for v in (record.mean, record.std))
+    for batch, labels in resident(small, Augmentation()).epoch(0):
+        expected = (images.numpy()[labels.numpy()] / 255 - mean) / std  # a label is its image's place here
+        np.testing.assert_allclose(batch.numpy(), expected, rtol=1e-4, atol=1e-5)
+        assert batch.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_resident_epochs_and_seeds_differ(small: tuple[Tensor, Tensor]) -> None:
+    def first(seed: int, epoch: int) -> bytes:
+        return next(iter(resident(small, AUGMENTATIONS[1], seed).epoch(epoch)))[0].numpy().tobytes()
+
+    assert len({first(seed, epoch) for seed in (3, 4) for epoch in (0, 1)}) == 4
+
+
+LARGE = Augmentation("resized", flip=True, cutout=5, colour=True)
+
+
+@pytest.fixture(scope="module")
+def photos(photo_folder: Path) -> Source:
+    return open_source(str(photo_folder))
+
+
+def streamed(photos: Source, workers: int, seed: int = 1, augmentation: Augmentation = LARGE) -> Streamed:
+    return Streamed(photos.train, Order(24, 5, seed), for_photographs(32), augmentation, CPU, workers)
+
+
+def test_streamed_batches_are_the_same_from_any_number_of_workers(photos: Source) -> None:
+    alone = list(streamed(photos, 0).epoch(1))
+    torch.manual_seed(99)
+    assert equal(streamed(photos, 2).epoch(1), alone) == 4
+
+
+@pytest.mark.parametrize("start", [1, 3, 4])
+def test_a_streamed_epoch_begun_in_the_middle_is_the_same_epoch(photos: Source, start: int) -> None:
+    whole = list(streamed(photos, 0).epoch(1))
+    torch.manual_seed(99)
+    assert equal(streamed(photos, 0).epoch(1, start), whole[start:]) == 4 - start
+
+
+def test_streamed_epochs_show_an_image_in_different_views(photos: Source) -> None:
+    views = set()
+    for epoch in range(3):
+        taken = torch.cat(list(Order(24, 5, 1).batches(epoch))).tolist()
+        images = torch.cat([images for images, _ in streamed(photos, 0).epoch(epoch)])
+        if 7 in taken:
+            views.add(images[taken.index(7)].numpy().tobytes())
+    assert len(views) >= 2
+
+
+def test_streamed_labels_belong_to_their_images(photos: Source) -> None:
+    plain = streamed(photos, 0, augmentation=Augmentation())
+    record = for_photographs(32)
+    for picked, (images, labels) in zip(plain.order.batches(0), plain.epoch(0), strict=True):
+        for i, image, label in zip(picked.tolist(), images, labels, strict=True):
+            opened = record.open(photos.train.items[i], photos.train.names[i])
+            assert torch.equal(image, record.normalised(opened[None])[0])
+            assert int(label) == photos.train.labels[i]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_in_order_keeps_the_order_and_the_short_last_batch(photos: Source, workers: int) -> None:
+    record = for_photographs(32)
+    batches = list(in_order(photos.train, record, 7, workers))
+    assert [len(labels) for _, labels in batches] == [7, 7, 7, 3]
+    images, labels = (torch.cat(part) for part in zip(*batches, strict=True))
+    assert labels.tolist() == photos.train.labels.tolist()
+    expected = [record.open(item, "x") for item in photos.train.items]
+    assert torch.equal(images, torch.stack(expected))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_bad_image_is_named_in_one_line_whoever_decodes_it(tmp_path: Path, workers: int) -> None:
+    (tmp_path / "bad.jpg").write_text("no picture")
+    split = Split([tmp_path / "bad.jpg"] * 2, np.array([0, 1]), ["cats/bad.jpg"] * 2)
+    training = Streamed(split, Order(2, 2, 0), for_photographs(32), LARGE, CPU, workers)
+    for batches in (training.epoch(0), in_order(split, for_photographs(32), 2, workers)):
+        with pytest.raises(DataError) as caught:
+            list(batches)
+        assert str(caught.value).startswith("cats/bad.jpg is not an image")
+        assert "\n" not in str(caught.value)
+
+
+def test_open_all_is_every_image_opened_in_order(photos: Source) -> None:
+    record = for_photographs(32)
+    images = open_all(photos.train, record)
+    assert images.dtype == torch.uint8
+    for i, (item, name) in enumerate(zip(photos.train.items, photos.train.names, strict=True)):
+        assert torch.equal(images[i], record.open(item, name))
+
+
+def test_open_all_takes_arrays_of_the_right_size_as_they_are_and_resizes_others() -> None:
+    digits = open_source("digits").test
+    same = open_all(digits, for_pixels(torch.zeros(1, 1, 8, 8, dtype=torch.uint8)))
+    np.testing.assert_array_equal(same.numpy(), digits.items.transpose(0, 3, 1, 2))
+    assert open_all(digits, for_pixels(torch.zeros(1, 1, 16, 16, dtype=torch.uint8))).shape == (360, 1, 16, 16)
+
+
+def test_open_all_gives_the_channels_that_the_record_says_or_refuses() -> None:
+    digits = open_source("digits").test
+    try:
+        images = open_all(digits, for_pixels(torch.zeros(1, 3, 8, 8, dtype=torch.uint8)))
+    except DataError as fault:
+        assert "digits" in str(fault)
+    else:
+        assert images.shape == (360, 3, 8, 8)
+
+
+def test_open_all_names_the_image_that_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "bad.jpg").write_text("no picture")
+    with pytest.raises(DataError, match=r"^cats/bad\.jpg is not an image"):
+        open_all(Split([tmp_path / "bad.jpg"], np.array([0]), ["cats/bad.jpg"]), for_photographs(32))
+
+
+def size_of(item: Path) -> tuple[int, int]:
+    with Image.open(item) as image:
+        return image.size
+
+
+def test_the_natural_size_is_the_median_shorter_side(photos: Source) -> None:
+    sides = [min(size_of(item)) for item in photos.train.items]
+    assert natural_size(photos.train, 3) == int(np.median(sides))
+    assert natural_size(open_source("digits").train, 1) == 8

@@ -1,0 +1,180 @@
+"""Parquet files in the hub's layout, written here as the hub writes them."""
+
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from skipway.data import open_source
+from skipway.data.decode import decode
+from skipway.errors import DataError
+
+NAMES = ["cat", "dog", "owl"]
+
+
+def png(value: int) -> bytes:
+    stream = io.BytesIO()
+    Image.new("L", (4, 4), value).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def write(
+    file: Path,
+    labels: Sequence[object],
+    names: list[str] | None = None,
+    images: list[dict | None] | None = None,
+    columns: tuple[str, str] = ("image", "label"),
+) -> Path:
+    """The i-th image is all of grey i, so that a mixed-up row shows."""
+    rows = images if images is not None else [{"bytes": png(i), "path": f"{i}.png"} for i in range(len(labels))]
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    table = pa.table({columns[0]: pa.array(rows, kind), columns[1]: pa.array(labels)})
+    if names is not None:
+        features = {columns[0]: {"_type": "Image"}, columns[1]: {"names": names, "_type": "ClassLabel"}}
+        table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+    pq.write_table(table, file)
+    return file
+
+
+def test_labels_index_the_names_in_the_metadata(tmp_path: Path) -> None:
+    source = open_source(str(write(tmp_path / "all.parquet", [2, 0, 2], NAMES)))
+    assert source.classes == ("cat", "dog", "owl"), "a class without images keeps its place"
+    assert source.train.labels.tolist() == [2, 0, 2]
+    assert source.train.names[1] == "all.parquet[1] 1.png"
+    assert [int(decode(item, 1, "x")[0, 0, 0]) for item in source.train.items] == [0, 1, 2]
+
+
+def test_without_names_integers_are_classes_in_the_order_of_numbers(tmp_path: Path) -> None:
+    source = open_source(str(write(tmp_path / "all.parquet", [10, 9, 2, 10])))
+    assert source.classes == ("2", "9", "10")
+    assert source.train.labels.tolist() == [2, 1, 0, 2]
+
+
+def test_words_are_classes_in_the_order_of_letters(tmp_path: Path) -> None:
+    source = open_source(str(write(tmp_path / "all.parquet", ["owl", "cat", "owl"])))
+    assert source.classes == ("cat", "owl")
+    assert source.train.labels.tolist() == [1, 0, 1]
+
+
+@pytest.mark.parametrize("column", ["label", "labels", "fine_label"])
+def test_the_hubs_usual_names_of_columns_are_found(tmp_path: Path, column: str) -> None:
+    source = open_source(str(write(tmp_path / "all.parquet", [1, 0], NAMES, columns=("img", column))))
+    assert source.train.labels.tolist() == [1, 0]
+
+
+def test_files_in_a_folder_are_splits_and_shards_in_name_order(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    write(tmp_path / "data" / "train-00001-of-00002.parquet", [2, 2], NAMES)
+    write(tmp_path / "data" / "train-00000-of-00002.parquet", [0, 1, 0], NAMES)
+    write(tmp_path / "data" / "validation-00000-of-00001.parquet", [1], NAMES)
+    write(tmp_path / "data" / "test-00000-of-00001.parquet", [2, 0], NAMES)
+    source = open_source(str(tmp_path))
+    assert source.train.labels.tolist() == [0, 1, 0, 2, 2]
+    assert source.val.labels.tolist() == [1]
+    assert source.test.labels.tolist() == [2, 0]
+    assert len(set(source.train.names)) == 5
+
+
+@pytest.mark.parametrize("row", [None, {"bytes": None, "path": "a.png"}, {"bytes": b"", "path": "a.png"}])
+def test_a_row_without_image_bytes_is_named(tmp_path: Path, row: dict | None) -> None:
+    file = write(tmp_path / "all.parquet", [0, 1], NAMES, [{"bytes": png(0), "path": None}, row])
+    with pytest.raises(DataError, match=r"all\.parquet row 1 has no image bytes"):
+        open_source(str(file))
+
+
+@pytest.mark.parametrize("label", [3, -1, None])
+def test_a_label_that_its_metadata_does_not_name_is_refused(tmp_path: Path, label: int | None) -> None:
+    file = write(tmp_path / "all.parquet", [0, label], NAMES)
+    with pytest.raises(DataError, match=rf"all\.parquet has the label {label}: its metadata names 3 classes"):
+        open_source(str(file))
+
+
+@pytest.mark.parametrize("labels", [[0, None, 1], ["a", None, "b"]])
+def test_a_missing_label_is_refused_as_missing(tmp_path: Path, labels: list) -> None:
+    with pytest.raises(DataError, match=r"all\.parquet row 1 has no label"):
+        open_source(str(write(tmp_path / "all.parquet", labels)))
+
+
+def test_a_label_in_test_that_train_lacks_is_refused(tmp_path: Path) -> None:
+    write(tmp_path / "train.parquet", ["cat", "dog"])
+    write(tmp_path / "test.parquet", ["cat", "newt"])
+    with pytest.raises(DataError, match=r"test\.parquet has the label 'newt', which train lacks"):
+        open_source(str(tmp_path))
+
+
+def test_splits_whose_metadata_name_other_classes_are_refused_not_mixed_up(tmp_path: Path) -> None:
+    write(tmp_path / "train.parquet", [0, 1], ["cat", "dog"])
+    write(tmp_path / "test.parquet", [0, 1], ["dog", "cat"])
+    try:
+        source = open_source(str(tmp_path))
+    except DataError as fault:
+        assert "test.parquet" in str(fault)
+    else:
+        assert [source.classes[i] for i in source.test.labels] == ["dog", "cat"]
+
+
+@pytest.mark.parametrize("content", [b"", b"not parquet", b"PAR1" + bytes(40) + b"PAR1"])
+def test_a_damaged_file_is_refused_by_name(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "all.parquet").write_bytes(content)
+    with pytest.raises(DataError, match=r"all\.parquet is not a parquet file that can be read"):
+        open_source(str(tmp_path / "all.parquet"))
+
+
+def test_damage_inside_a_file_is_a_named_refusal_or_changes_nothing_else(tmp_path: Path) -> None:
+    good = write(tmp_path / "good.parquet", [0, 1, 2, 1], NAMES).read_bytes()
+    bad, refused = tmp_path / "bad.parquet", 0
+    for cut in range(0, len(good), max(1, len(good) // 40)):
+        bad.write_bytes(good[:cut])
+        with pytest.raises(DataError, match=r"bad\.parquet"):
+            open_source(str(bad))
+        refused += 1
+    assert refused >= 40
+
+
+@pytest.mark.parametrize("metadata", [b"{", b'{"info": null}', b"[]", b'{"info": {"features": null}}'])
+def test_metadata_of_another_form_is_passed_over(tmp_path: Path, metadata: bytes) -> None:
+    file = write(tmp_path / "all.parquet", [0, 1])
+    pq.write_table(pq.read_table(file).replace_schema_metadata({b"huggingface": metadata}), file)
+    assert open_source(str(file)).classes == ("0", "1")
+
+
+def test_columns_of_another_layout_are_named(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"text": ["a"], "label": [0]}), tmp_path / "all.parquet")
+    with pytest.raises(DataError, match=r"all\.parquet has columns text, label: an image column"):
+        open_source(str(tmp_path / "all.parquet"))
+
+
+def test_shards_of_different_columns_are_refused(tmp_path: Path) -> None:
+    write(tmp_path / "train-0.parquet", [0])
+    write(tmp_path / "train-1.parquet", ["a"])
+    with pytest.raises(DataError, match="different columns"):
+        open_source(str(tmp_path))
+
+
+def test_files_that_do_not_say_their_split_are_refused(tmp_path: Path) -> None:
+    write(tmp_path / "train.parquet", [0, 1])
+    write(tmp_path / "more.parquet", [0, 1])
+    with pytest.raises(DataError, match=r"more\.parquet does not say its split"):
+        open_source(str(tmp_path))
+
+
+def test_a_folder_without_training_files_is_refused(tmp_path: Path) -> None:
+    write(tmp_path / "test-0.parquet", [0, 1])
+    write(tmp_path / "test-1.parquet", [0, 1])
+    with pytest.raises(DataError, match=r"no train\*\.parquet"):
+        open_source(str(tmp_path))
+
+
+def test_the_cifar_copy_opens_with_its_names_and_counts(shared_data: Path) -> None:
+    source = open_source(str(shared_data / "cifar10" / "test.parquet"))
+    assert len(source.train) == 10_000
+    assert source.train.counts(10).tolist() == [1000] * 10
+    assert source.classes == ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+    assert decode(source.train.items[0], 3, "first").shape == (3, 32, 32)
+    assert len(np.unique([hash(item) for item in source.train.items[:1000]])) > 990, "rows must not repeat"

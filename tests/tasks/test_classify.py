@@ -1,0 +1,115 @@
+"""The classification task against NumPy."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from skipway.models import build
+from skipway.tasks import TASKS
+from skipway.tasks.classify import Classify, chance_loss
+
+
+def task(classes: int) -> Classify:
+    return Classify(tuple(f"c{i}" for i in range(classes)))
+
+
+def one_hot(targets: Tensor, classes: int) -> Tensor:
+    return torch.nn.functional.one_hot(targets, classes).float()
+
+
+def log_softmax(scores: np.ndarray) -> np.ndarray:
+    shifted = scores - scores.max(axis=1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+
+
+@pytest.mark.parametrize("classes", [2, 3, 10, 1000])
+def test_a_perfect_prediction_scores_1(classes: int) -> None:
+    targets = torch.arange(50) % classes
+    metrics = task(classes).meter(30 * one_hot(targets, classes), targets)
+    assert metrics["top1"] == 1
+    assert metrics["top5"] == 1
+    assert metrics["loss"] < 1e-6
+
+
+@pytest.mark.parametrize("classes", [2, 10, 100])
+def test_random_scores_score_chance(classes: int) -> None:
+    count = 20_000
+    metrics = task(classes).meter(torch.randn(count, classes), torch.randint(classes, (count,)))
+    for key, chance in (("top1", 1 / classes), ("top5", min(5, classes) / classes)):
+        assert metrics[key] == pytest.approx(chance, abs=5 * math.sqrt(chance * (1 - chance) / count) + 1e-9)
+
+
+def test_no_preference_costs_the_logarithm_of_the_classes() -> None:
+    for classes in (2, 10, 1000):
+        loss = task(classes).loss(torch.zeros(4, classes), torch.zeros(4, dtype=torch.long)).item()
+        assert loss == pytest.approx(math.log(classes), rel=1e-6)
+        assert chance_loss(classes) == pytest.approx(math.log(classes), rel=1e-6)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.5])
+def test_the_loss_is_numpys_cross_entropy_with_smoothed_targets(smoothing: float) -> None:
+    scores, targets = 3 * torch.randn(40, 7), torch.randint(7, (40,))
+    weights = (1 - smoothing) * np.eye(7)[targets.numpy()] + smoothing / 7
+    expected = -(weights * log_softmax(scores.double().numpy())).sum(axis=1).mean()
+    assert task(7).loss(scores, targets, smoothing).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_mixed_targets_weigh_their_classes() -> None:
+    scores, weights = torch.randn(20, 5), torch.rand(20, 5)
+    weights /= weights.sum(1, keepdim=True)
+    expected = -(weights.numpy() * log_softmax(scores.numpy())).sum(axis=1).mean()
+    assert task(5).loss(scores, weights).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_loss_of_half_precision_scores_is_computed_in_full() -> None:
+    scores, targets = (20 * torch.randn(64, 10)).bfloat16(), torch.randint(10, (64,))
+    expected = -log_softmax(scores.double().numpy())[np.arange(64), targets.numpy()].mean()
+    loss = task(10).loss(scores, targets)
+    assert loss.dtype == torch.float32
+    assert loss.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_probabilities_are_numpys_softmax() -> None:
+    scores = 5 * torch.randn(10, 4)
+    found = task(4).probabilities(scores)
+    np.testing.assert_allclose(found, np.exp(log_softmax(scores.double().numpy())), rtol=1e-5)
+    np.testing.assert_allclose(found.sum(1), 1, rtol=1e-6)
+
+
+def test_accuracies_are_what_numpy_counts() -> None:
+    scores, targets = torch.randn(500, 12), torch.randint(12, (500,))
+    best = np.argsort(-scores.numpy(), axis=1)
+    metrics = task(12).meter(scores, targets)
+    assert metrics["top1"] == pytest.approx((best[:, 0] == targets.numpy()).mean(), abs=1e-6)
+    assert metrics["top5"] == pytest.approx((best[:, :5] == targets.numpy()[:, None]).any(axis=1).mean(), abs=1e-6)
+
+
+@pytest.mark.parametrize("classes", [2, 3, 4, 5])
+def test_top5_of_five_classes_or_fewer_takes_them_all(classes: int) -> None:
+    assert task(classes).meter(torch.randn(30, classes), torch.randint(classes, (30,)))["top5"] == 1
+
+
+def test_averages_are_over_images_not_over_classes() -> None:
+    targets = torch.tensor([0] * 9 + [1])
+    assert task(2).meter(one_hot(torch.zeros(10, dtype=torch.long), 2), targets)["top1"] == pytest.approx(0.9)
+
+
+def test_the_head_has_an_output_a_class() -> None:
+    assert task(17).outputs == 17
+    assert TASKS["classify"] is Classify
+
+
+def test_it_learns_a_tiny_set() -> None:
+    job, net = task(4), build("resnet20", classes=4, channels=1)
+    images, targets = torch.randn(16, 1, 8, 8), torch.arange(16) % 4
+    optimiser = torch.optim.SGD(net.parameters(), lr=0.05, momentum=0.9)
+    for _ in range(30):
+        loss = job.loss(net(images), targets)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    assert job.meter(net(images).detach(), targets)["top1"] == 1
+    assert loss.item() < 0.2
