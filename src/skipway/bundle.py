@@ -19,7 +19,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from skipway.errors import BundleError
@@ -60,19 +61,39 @@ def sha256(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def write_atomically(file: Path, content: bytes) -> None:
-    """`content` at `file`: either what was there stays, or all of the new is there."""
+def stage(file: Path, content: bytes) -> Path:
+    """`content` written out and flushed beside `file`, under a name of its own, which is returned."""
     descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
+    staged = Path(name)
     try:
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
-        Path(name).chmod(0o644)
-        Path(name).replace(file)
+        staged.chmod(0o644)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        staged.unlink(missing_ok=True)
         raise
+    return staged
+
+
+def write_together(folder: Path, contents: dict[str, bytes]) -> None:
+    """Every file of `contents` in `folder`: all are written out before the first is renamed into its place."""
+    staged: dict[str, Path] = {}
+    try:
+        for name, content in contents.items():
+            staged[name] = stage(folder / name, content)
+        for name in contents:
+            staged[name].replace(folder / name)
+    except BaseException:
+        for file in staged.values():
+            file.unlink(missing_ok=True)
+        raise
+
+
+def write_atomically(file: Path, content: bytes) -> None:
+    """`content` at `file`: either what was there stays, or all of the new is there."""
+    write_together(file.parent, {file.name: content})
 
 
 def to_json(value: Any) -> bytes:
@@ -98,21 +119,25 @@ def readme(card: Card) -> str:
     return "\n".join(lines)
 
 
+def checksums(digests: dict[str, str]) -> bytes:
+    """SHA256SUMS of FILES, whose digests are given by name."""
+    return "".join(f"{digests[name]}  {name}\n" for name in FILES).encode()
+
+
 def seal(folder: Path, card: Card) -> None:
     """Write card, README and checksums beside the weights."""
-    card = dataclasses.replace(card, weights_sha256=sha256(folder / FILES[0]))
-    write_atomically(folder / "card.json", to_json(dataclasses.asdict(card)))
-    write_atomically(folder / "README.md", readme(card).encode())
-    sums = "".join(f"{sha256(folder / name)}  {name}\n" for name in FILES)
-    write_atomically(folder / SUMS, sums.encode())
+    weights = sha256(folder / FILES[0])
+    card = dataclasses.replace(card, weights_sha256=weights)
+    contents = {"card.json": to_json(dataclasses.asdict(card)), "README.md": readme(card).encode()}
+    digests = {FILES[0]: weights} | {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+    write_together(folder, {**contents, SUMS: checksums(digests)})
 
 
 def write(folder: Path, weights: dict[str, Tensor], card: Card) -> None:
     """The bundle in `folder`, which must exist. The checksums come last: without them there is no bundle."""
     (folder / SUMS).unlink(missing_ok=True)
-    staged = folder / ".weights.safetensors.new"
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}, staged)
-    staged.replace(folder / FILES[0])
+    content = save({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()})
+    write_atomically(folder / FILES[0], content)
     seal(folder, card)
 
 
@@ -123,25 +148,28 @@ def read_card(folder: Path) -> Card:
     if not (folder / SUMS).is_file():
         state = "an unfinished run: continue it with --resume" if (folder / "checkpoints").is_dir() else "no bundle"
         raise BundleError(f"{folder} holds {state} ({SUMS} is missing)")
-    try:
-        lines = [line.split("  ", 1) for line in (folder / SUMS).read_text().splitlines()]
-        sums = {name: digest for digest, name in lines}
-    except (ValueError, UnicodeDecodeError):
-        raise BundleError(f"{folder / SUMS} is damaged: restore it from a copy") from None
+    sums = (folder / SUMS).read_bytes()
+    digests = {}
     for name in FILES:
         if not (folder / name).is_file():
             raise BundleError(f"{folder} lacks {name}: restore it from a copy")
-        if sha256(folder / name) != sums.get(name):
+        digests[name] = sha256(folder / name)
+        if f"{digests[name]}  {name}\n".encode() not in sums:
             raise BundleError(
                 f"{folder / name} was changed since it was written (checksum differs): restore it from a copy"
             )
+    if sums != checksums(digests):
+        raise BundleError(f"{folder / SUMS} was changed since it was written: restore it from a copy")
     try:
         values = json.loads((folder / "card.json").read_bytes())
         if values["schema"] != SCHEMA:
             raise BundleError(f"{folder} has schema {values['schema']}, this version reads {SCHEMA}: upgrade skipway")
-        return Card(**values)
+        card = Card(**values)
     except (ValueError, KeyError, TypeError) as fault:
         raise BundleError(f"{folder / 'card.json'} is not a card ({fault}): restore it from a copy") from None
+    if card.weights_sha256 != digests[FILES[0]]:
+        raise BundleError(f"{folder / FILES[0]} holds other weights than those of the card: restore it from a copy")
+    return card
 
 
 def read_weights(folder: Path) -> dict[str, Tensor]:
@@ -158,7 +186,7 @@ def load(folder: Path, build: Callable[..., nn.Module]) -> tuple[nn.Module, Card
     net = build(**card.network)
     try:
         net.load_state_dict(read_weights(folder))
-    except RuntimeError as fault:
+    except (RuntimeError, SafetensorError) as fault:
         raise BundleError(f"{folder}: the weights do not fit the card ({str(fault).splitlines()[0]})") from None
     return net.eval(), card
 
@@ -178,17 +206,18 @@ def new_folder(folder: Path) -> Iterator[None]:
     try:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise BundleError(f"{folder} is not empty: choose another --out, or --resume the run in it")
+        ours = not folder.exists()
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as fault:
         raise BundleError(f"{folder} cannot be written ({fault.strerror}): choose another --out") from None
-    free = shutil.disk_usage(folder).free
-    if free < 1 << 26:
-        raise BundleError(f"{folder} is on a disk with {free >> 20} MB left: free some space or choose another --out")
     try:
+        free = shutil.disk_usage(folder).free
+        if free < 1 << 26:
+            raise BundleError(f"{folder} is on a disk with {free >> 20} MB left: free some, or choose another --out")
         yield
     except BaseException:
-        if not any(folder.iterdir()):
+        if ours and not any(folder.iterdir()):
             folder.rmdir()
         raise
