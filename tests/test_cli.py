@@ -71,6 +71,7 @@ def test_values_that_cannot_be_are_refused(skipway) -> None:
     refused(skipway("train", "digits", "--epochs", "-1"), "--epochs must not be negative")
     refused(skipway("train", "digits", "--epochs", "many"), "--epochs is a whole number, not 'many'")
     refused(skipway("train", "digits", "--size", "2"), "too small for resnet20")
+    refused(skipway("train", "digits", "--pad", "8"), "--pad 8 is too much for images of 8 pixels")
     refused(skipway("train", "digits", "--device", "abacus"), "device 'abacus' is not here")
     refused(skipway("train", "digits", "--precision", "float8"), "none of auto, float32, bfloat16")
     refused(skipway("train", "digits", "--resume"), "--resume needs --out")

@@ -84,6 +84,14 @@ def shift_colour(images: Tensor) -> Tensor:
     return (images.float() + 255 * shift.view(-1, 3, 1, 1)).clamp_(0, 255).round_().to(torch.uint8)
 
 
+def finished(images: Tensor, preprocessing: Preprocessing, augmentation: Augmentation) -> Tensor:
+    """What a cropped batch, uint8 (B, C, H, W), still goes through on the device: colour, normalisation, cutout."""
+    if augmentation.colour:
+        images = shift_colour(images)
+    images = preprocessing.normalised(images)
+    return cut_out(images, augmentation.cutout) if augmentation.cutout else images
+
+
 def one_large(image: Tensor, preprocessing: Preprocessing, augmentation: Augmentation) -> Tensor:
     """uint8 (C, H, W) of any size -> a random view uint8 (C, size, size), drawn from the global random state."""
     size = preprocessing.size

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
-from skipway.data.augment import Augmentation, crop_and_flip, cut_out, one_large, padded, shift_colour
+from skipway.data.augment import Augmentation, crop_and_flip, finished, one_large, padded
 from skipway.data.decode import decode
 from skipway.data.preprocess import Preprocessing
 from skipway.data.source import Split
@@ -87,12 +87,7 @@ class Resident:
             torch.manual_seed(derive(self.order.seed, epoch, step))
             picked = picked.to(self.pixels.device)
             images = crop_and_flip(self.pixels, picked, self.preprocessing.size, self.augmentation.flip)
-            if self.augmentation.colour:
-                images = shift_colour(images)
-            images = self.preprocessing.normalised(images)
-            if self.augmentation.cutout:
-                images = cut_out(images, self.augmentation.cutout)
-            yield images, self.labels[picked]
+            yield finished(images, self.preprocessing, self.augmentation), self.labels[picked]
 
 
 class Views(Dataset):
@@ -165,12 +160,7 @@ class Streamed:
         for step, (images, labels) in enumerate(loaded, start):
             torch.manual_seed(derive(self.order.seed, epoch, step))
             images, labels = images.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True)
-            if self.augmentation.colour:
-                images = shift_colour(images)
-            images = self.preprocessing.normalised(images)
-            if self.augmentation.cutout:
-                images = cut_out(images, self.augmentation.cutout)
-            yield images, labels
+            yield finished(images, self.preprocessing, self.augmentation), labels
 
 
 def in_order(split: Split, preprocessing: Preprocessing, batch: int, workers: int) -> Iterator[tuple[Tensor, Tensor]]:

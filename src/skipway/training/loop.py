@@ -63,7 +63,8 @@ def train(
     cannot be trained on, a run that differs from the one resumed, or a loss that stops being a number.
     """
     recipe = checked(recipe)
-    with nullcontext() if resume else bundle.new_folder(out), torch.random.fork_rng():
+    own = [torch.cuda.current_device()] if hardware.device.type == "cuda" else []
+    with nullcontext() if resume else bundle.new_folder(out), torch.random.fork_rng(own):
         torch.manual_seed(derive(recipe.seed))
         prepared = prepare(source, recipe, hardware, console)
         state = fresh_state(prepared, hardware)

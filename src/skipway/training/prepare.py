@@ -128,6 +128,10 @@ def prepare(source: Source, recipe: Recipe, hardware: Hardware, console: Console
         network["stem"] = stem = pretrained.stem() or stem
     net = models.build(**network)
     models.require_size(recipe.model, net, size)
+    if recipe.crop == "pad" and recipe.pad >= size:
+        raise SkipwayError(
+            f"--pad {recipe.pad} is too much for images of {size} pixels: it must be less than their side"
+        )
     why = "the weights' own" if pretrained else f"for images of {size} pixels"
     console.print(f"{recipe.model}: {sum(p.numel() for p in net.parameters()):,} parameters, {stem} stem ({why})")
     if recipe.zero_scale:

@@ -87,7 +87,8 @@ HE2015_CIFAR = Recipe(
 """He 2015, sec. 4.2: 64,000 iterations of 128 images, rate divided by 10 at 32,000 and 48,000, all 50,000 images.
 
 Published test error, lossless CIFAR-10: 8.75 % (20 layers), 7.51 % (32), 7.17 % (44), 6.97 % (56). Departs from it in
-the mean that is subtracted: per channel and divided by the deviation, not per pixel. For 110 layers: he2015-cifar-110.
+the mean that is subtracted (per channel and divided by the deviation, not per pixel) and in the padding, which mirrors
+the edges. For 110 layers: he2015-cifar-110.
 """
 
 HE2015_CIFAR_110 = replace(
