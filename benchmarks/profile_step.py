@@ -24,6 +24,7 @@ KINDS = {
 
 def main() -> None:
     settings = hardware.decide()
+    hardware.keep_freed_memory()
     step = steps(models.build("resnet20"), settings, 32, BATCH)
     for _ in range(3):
         step()

@@ -6,6 +6,9 @@ Each turn is forward, loss, backward and an SGD update of one batch of random im
 """
 
 import argparse
+import statistics
+import subprocess
+import sys
 from collections.abc import Callable
 
 import torch
@@ -17,6 +20,8 @@ from benchmarks.harness import alternate, save
 from skipway import hardware, models
 from skipway.hardware import Hardware
 
+STEPS = 3
+CANDIDATES = ("skipway", "torchvision float32", "torchvision channels-last bfloat16")
 CASES = {"resnet18, small stem, 32 pixels, batch 128": ("resnet18", "small", 32, 128)}
 CASES |= {"resnet50, 224 pixels, batch 32": ("resnet50", "imagenet", 224, 32)}
 
@@ -48,30 +53,52 @@ def steps(net: nn.Module, settings: Hardware, size: int, batch: int) -> Callable
     return step
 
 
+def measure(case: str, candidate: str) -> float:
+    """Median seconds of a step, in this process, after two that do not count."""
+    name, stem, size, batch = CASES[case]
+    if candidate == "skipway":
+        hardware.keep_freed_memory()  # as our training does
+        step = steps(models.build(name, 10, stem=stem), hardware.decide(), size, batch)
+    elif candidate == "torchvision float32":
+        plain = hardware.decide(precision="float32", channels_last="off", compile_="off")
+        step = steps(torchvision_net(name, stem), plain, size, batch)
+    else:
+        fast = hardware.decide(precision="bfloat16", channels_last="on", compile_="off")
+        step = steps(torchvision_net(name, stem), fast, size, batch)
+    timed = alternate({candidate: step}, STEPS, warm=2)
+    return float(timed[candidate]["median_s"])
+
+
+def turn(case: str, candidate: str) -> float:
+    """`measure` in a process of its own, whose memory the other candidates do not shape."""
+    command = [sys.executable, "-m", "benchmarks.train_step", "--one", case, candidate]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=5)
-    rounds = parser.parse_args().rounds
-    ours = hardware.decide()
-    plain = hardware.decide(precision="float32", channels_last="off", compile_="off")
-    fast = hardware.decide(precision="bfloat16", channels_last="on", compile_="off")
+    parser.add_argument("--one", nargs=2, metavar=("CASE", "CANDIDATE"))
+    given = parser.parse_args()
+    if given.one:
+        print(measure(*given.one))
+        return
     cases = {}
-    for case, (name, stem, size, batch) in CASES.items():
-        turns = {
-            "skipway": steps(models.build(name, 10, stem=stem), ours, size, batch),
-            "torchvision float32": steps(torchvision_net(name, stem), plain, size, batch),
-            "torchvision channels-last bfloat16": steps(torchvision_net(name, stem), fast, size, batch),
+    for case, (_, _, _, batch) in CASES.items():
+        seconds: dict[str, list[float]] = {name: [] for name in CANDIDATES}
+        for _ in range(given.rounds):
+            for name in CANDIDATES:
+                seconds[name].append(round(turn(case, name), 5))
+        medians = {name: statistics.median(values) for name, values in seconds.items()}
+        rows = {
+            name: {"median_s": medians[name], "all_s": values, "images_per_s": round(batch / medians[name], 2)}
+            for name, values in seconds.items()
         }
-        timed = alternate(turns, rounds)
-        base = timed["skipway"]["median_s"]
-        rates = {k: {**v, "images_per_s": round(batch / v["median_s"], 2)} for k, v in timed.items()}
-        ratios = {f"over {k}": round(v["median_s"] / base, 3) for k, v in timed.items() if k != "skipway"}
-        cases[case] = {**rates, "ratios": ratios}
+        ratios = {f"over {k}": round(v / medians["skipway"], 3) for k, v in medians.items() if k != "skipway"}
+        cases[case] = {**rows, "ratios": ratios}
         print(case, ratios, flush=True)
-    save(
-        "train_step",
-        {"what": "training images per second, medians of alternating steps", "rounds": rounds, "cases": cases},
-    )
+    what = f"training images per second; each turn a process, its figure the median of {STEPS} steps"
+    save("train_step", {"what": what, "rounds": given.rounds, "cases": cases})
 
 
 if __name__ == "__main__":

@@ -3,10 +3,11 @@
 Each choice carries its reason, because "why is it slow here" is the first question about any training run.
 """
 
+import ctypes
 import os
 import platform
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,7 @@ from skipway.errors import SkipwayError
 
 Precision = Literal["auto", "float32", "bfloat16"]
 Switch = Literal["auto", "on", "off"]
+Net = TypeVar("Net", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class Hardware:
         """A context in which convolutions and matrix products run in `dtype`; does nothing for float32."""
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.dtype is torch.bfloat16)
 
-    def place(self, net: nn.Module) -> nn.Module:
+    def place(self, net: Net) -> Net:
         """`net` on the device in the memory format."""
         return net.to(self.device).to(memory_format=self.memory_format)
 
@@ -55,6 +57,20 @@ class Hardware:
             "threads": str(self.threads),
             "workers": str(self.workers),
         }
+
+
+def keep_freed_memory() -> bool:
+    """Have the C library keep what is freed for the next step; returns whether it could be asked to.
+
+    glibc gives large blocks back to the system, and each step then pays for getting the same pages anew: measured as
+    a fifth of a training step's time (docs/log.md). It holds for the rest of the process.
+    """
+    trim_threshold, mmap_threshold, most = -1, -3, 2**31 - 1  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of <malloc.h>
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):  # another C library
+        return False
+    return all([mallopt(trim_threshold, most), mallopt(mmap_threshold, 2**30)])
 
 
 def device_name(device: torch.device) -> str:

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from skipway import hardware, models
 from skipway.errors import UnknownNameError
+from skipway.models.contract import classes_of
 from skipway.models.layers import layer_table
 
 
@@ -24,10 +25,7 @@ def network_rows(pattern: str) -> list[dict[str, Any]]:
         with torch.device("meta"):
             net = models.build(name)
         parameters = sum(p.numel() for p in net.parameters())
-        classes = net.fc.out_features  # type: ignore[union-attr]
-        rows.append(
-            {"name": name, "parameters": parameters, "classes": classes, "smallest": models.smallest_input(net)}
-        )
+        rows.append({"name": name, "parameters": parameters, "classes": classes_of(net), "smallest": net.smallest})
     return rows
 
 
@@ -35,7 +33,7 @@ def network_layers(name: str, size: int, classes: int | None, channels: int) -> 
     """The layers of `name` and their totals; size 0 is 224, or 32 for a network with a small stem."""
     with torch.device("meta"):
         net = models.build(name, classes, channels)
-    size = size or (224 if models.smallest_input(net) > 8 else 32)
+    size = size or (224 if net.smallest > 8 else 32)
     models.require_size(name, net, size)
     rows = layer_table(net, channels, size)
     return {

@@ -11,7 +11,7 @@ import torchvision
 from torch import Tensor, nn
 
 from skipway.errors import SkipwayError, UnknownNameError
-from skipway.models import NETWORKS, build, list_models, require_size, smallest_input, stem_for
+from skipway.models import NETWORKS, build, list_models, require_size, stem_for
 from skipway.models.resnet import SHORTCUTS, Basic, Bottleneck, Plain, v1, zero_last_scale
 
 # torchvision's published counts, and by hand from section 4.2 for the CIFAR nets with option A.
@@ -152,7 +152,7 @@ def test_a_v1_unit_sees_every_second_pixel_only_and_the_other_form_all_of_them()
 @pytest.mark.parametrize("name", COUNTS)
 def test_channels_and_strides_describe_the_maps(name: str) -> None:
     net = on_meta(name).eval()
-    size = 4 * smallest_input(net)
+    size = 4 * net.smallest
     maps = net.features(torch.empty(2, 3, size, size, device="meta"))
     expected = [(2, c, size // s, size // s) for c, s in zip(net.channels, net.strides, strict=True)]
     assert [tuple(m.shape) for m in maps] == expected
@@ -302,7 +302,7 @@ def test_the_first_loss_is_that_of_a_guess(name: str, size: int, classes: int) -
 )
 def test_images_below_the_smallest_are_refused_with_that_number(name: str, smallest: int) -> None:
     net = on_meta(name)
-    assert smallest_input(net) == smallest
+    assert net.smallest == smallest
     require_size(name, net, smallest)
     with pytest.raises(SkipwayError, match=rf"{smallest - 1} pixels.*{name}.*{smallest}.*--size"):
         require_size(name, net, smallest - 1)
@@ -311,7 +311,7 @@ def test_images_below_the_smallest_are_refused_with_that_number(name: str, small
 @pytest.mark.parametrize("name", ["resnet18", "resnet50_v1", "resnet20", "plain56"])
 def test_the_smallest_input_leaves_one_pixel(name: str) -> None:
     net = on_meta(name).eval()
-    side = smallest_input(net)
+    side = net.smallest
     assert net.features(torch.empty(1, 3, side, side, device="meta"))[-1].shape[2:] == (1, 1)
 
 

@@ -1,19 +1,22 @@
 """Every network by name: `build(name, ...)` makes one, `list_models(pattern)` lists them.
 
-A network is an `nn.Module` with `forward(x) -> (N, classes)`, `features(x) -> maps, finest first`, and the lists
-`channels` and `strides` that describe those maps.
+What a network offers is written in contract.py.
 """
 
 import fnmatch
 import inspect
 from collections.abc import Callable
 
-from torch import nn
-
 from skipway.errors import SkipwayError, UnknownNameError
-from skipway.models import resnet
+from skipway.models import blurpool, resnet, resnetd, senet
+from skipway.models.contract import Network
 
-NETWORKS: dict[str, Callable[..., nn.Module]] = {**resnet.NETWORKS}
+NETWORKS: dict[str, Callable[..., Network]] = {
+    **resnet.NETWORKS,
+    **resnetd.NETWORKS,
+    **senet.NETWORKS,
+    **blurpool.NETWORKS,
+}
 
 SMALL = 64  # pixels; up to this side an ImageNet stem would leave a map of two pixels or fewer
 
@@ -32,7 +35,7 @@ def require_name(name: str) -> None:
 
 def build(
     name: str, classes: int | None = None, channels: int = 3, stem: str | None = None, shortcut: str | None = None
-) -> nn.Module:
+) -> Network:
     """The network called `name`, freshly initialised by the global random state.
 
     `classes`, `stem` ("imagenet" or "small") and `shortcut` ("A", "B" or "C") are the paper's when None; `channels`
@@ -48,10 +51,15 @@ def build(
             raise UnknownNameError(option, value, known, f"one of {', '.join(known)}")
     options = {"classes": classes, "channels": channels, "stem": stem, "shortcut": shortcut}
     given = {key: value for key, value in options.items() if value is not None}
-    strange = set(given) - set(inspect.signature(NETWORKS[name]).parameters)
+    strange = set(given) - options_of(name)
     if strange:
         raise SkipwayError(f"{name} has no {' and no '.join(sorted(strange))} to choose: leave it out")
     return NETWORKS[name](**given)
+
+
+def options_of(name: str) -> set[str]:
+    """What of a network can be chosen: classes, channels, and for some stem or shortcut."""
+    return set(inspect.signature(NETWORKS[name]).parameters)
 
 
 def stem_for(size: int) -> str:
@@ -59,15 +67,9 @@ def stem_for(size: int) -> str:
     return "small" if size <= SMALL else "imagenet"
 
 
-def smallest_input(net: nn.Module) -> int:
-    """Pixels a side that leave one pixel in the last map."""
-    return int(net.strides[-1])  # type: ignore[index]
-
-
-def require_size(name: str, net: nn.Module, size: int) -> None:
+def require_size(name: str, net: Network, size: int) -> None:
     """Raises SkipwayError when images of `size` pixels a side leave less than one pixel in the last map."""
-    if size < smallest_input(net):
+    if size < net.smallest:
         raise SkipwayError(
-            f"images of {size} pixels are too small for {name}: the smallest is {smallest_input(net)}; "
-            "give a larger --size"
+            f"images of {size} pixels are too small for {name}: the smallest is {net.smallest}; give a larger --size"
         )

@@ -17,12 +17,14 @@ from functools import partial
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from skipway.models.contract import Network, require_pixels
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Parts
 
 
-def conv3x3(c_in: int, c_out: int, stride: int = 1) -> nn.Conv2d:
-    return nn.Conv2d(c_in, c_out, 3, stride, padding=1, bias=False)
+def conv3x3(c_in: int, c_out: int, stride: int = 1, groups: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(c_in, c_out, 3, stride, padding=1, groups=groups, bias=False)
 
 
 def conv1x1(c_in: int, c_out: int, stride: int = 1) -> nn.Conv2d:
@@ -72,15 +74,29 @@ Shortcut = Callable[[int, int, int], nn.Module]
 SHORTCUTS: dict[str, Shortcut] = {"A": shortcut_a, "B": shortcut_b, "C": shortcut_c}
 
 
+def nothing(channels: int) -> nn.Module:
+    """The part that leaves a branch as it is."""
+    return nn.Identity()
+
+
+Refine = Callable[[int], nn.Module]
+
+
 class Basic(nn.Module):
-    """Two 3x3 convolutions beside a shortcut (Fig. 5, left). (N, c_in, H, W) -> (N, width, H / stride, W / stride)."""
+    """Two 3x3 convolutions beside a shortcut (Fig. 5, left). (N, c_in, H, W) -> (N, width, H / stride, W / stride).
+
+    `refine` makes what follows the last normalisation, for its channels (senet.py). `drop` is where stochastic depth
+    goes (stochastic_depth.py).
+    """
 
     expansion = 1
 
-    def __init__(self, c_in: int, width: int, stride: int, shortcut: Shortcut) -> None:
+    def __init__(self, c_in: int, width: int, stride: int, shortcut: Shortcut, refine: Refine = nothing) -> None:
         super().__init__()
         self.conv1, self.bn1 = conv3x3(c_in, width, stride), nn.BatchNorm2d(width)
         self.conv2, self.bn2 = conv3x3(width, width), nn.BatchNorm2d(width)
+        self.se = refine(width)
+        self.drop: nn.Module = nn.Identity()
         self.downsample = shortcut(c_in, width, stride)
 
     def skip(self, x: Tensor) -> Tensor:
@@ -88,7 +104,7 @@ class Basic(nn.Module):
 
     def branch(self, x: Tensor) -> Tensor:
         x = F.relu(self.bn1(self.conv1(x)), inplace=True)
-        return self.bn2(self.conv2(x))
+        return self.drop(self.se(self.bn2(self.conv2(x))))
 
     def forward(self, x: Tensor) -> Tensor:
         return F.relu(self.branch(x).add_(self.skip(x)), inplace=True)
@@ -97,17 +113,31 @@ class Basic(nn.Module):
 class Bottleneck(nn.Module):
     """1x1, 3x3, 1x1 beside a shortcut (Fig. 5, right). (N, c_in, H, W) -> (N, 4 width, H / stride, W / stride).
 
-    `first` strides in the first 1x1 as published (v1); otherwise the 3x3 strides (v1.5).
+    `first` strides in the first 1x1 as published (v1); otherwise the 3x3 strides (v1.5). `inner` gives the channels
+    of the 3x3 for a width, and `groups` cuts it into as many (resnext.py, wide_resnet.py).
     """
 
     expansion = 4
 
-    def __init__(self, c_in: int, width: int, stride: int, shortcut: Shortcut, first: bool = False) -> None:
+    def __init__(
+        self,
+        c_in: int,
+        width: int,
+        stride: int,
+        shortcut: Shortcut,
+        first: bool = False,
+        inner: Callable[[int], int] = int,
+        groups: int = 1,
+        refine: Refine = nothing,
+    ) -> None:
         super().__init__()
         s1, s2 = (stride, 1) if first else (1, stride)
-        self.conv1, self.bn1 = conv1x1(c_in, width, s1), nn.BatchNorm2d(width)
-        self.conv2, self.bn2 = conv3x3(width, width, s2), nn.BatchNorm2d(width)
-        self.conv3, self.bn3 = conv1x1(width, 4 * width), nn.BatchNorm2d(4 * width)
+        middle = inner(width)
+        self.conv1, self.bn1 = conv1x1(c_in, middle, s1), nn.BatchNorm2d(middle)
+        self.conv2, self.bn2 = conv3x3(middle, middle, s2, groups), nn.BatchNorm2d(middle)
+        self.conv3, self.bn3 = conv1x1(middle, 4 * width), nn.BatchNorm2d(4 * width)
+        self.se = refine(4 * width)
+        self.drop: nn.Module = nn.Identity()
         self.downsample = shortcut(c_in, 4 * width, stride)
 
     def skip(self, x: Tensor) -> Tensor:
@@ -116,7 +146,7 @@ class Bottleneck(nn.Module):
     def branch(self, x: Tensor) -> Tensor:
         x = F.relu(self.bn1(self.conv1(x)), inplace=True)
         x = F.relu(self.bn2(self.conv2(x)), inplace=True)
-        return self.bn3(self.conv3(x))
+        return self.drop(self.se(self.bn3(self.conv3(x))))
 
     def forward(self, x: Tensor) -> Tensor:
         return F.relu(self.branch(x).add_(self.skip(x)), inplace=True)
@@ -150,14 +180,14 @@ def small_stem(channels: int, width: int) -> tuple[nn.Conv2d, nn.Module, int]:
     return conv3x3(channels, width), nn.Identity(), 1
 
 
-Stem = Callable[[int, int], tuple[nn.Conv2d, nn.Module, int]]
+Stem = Callable[[int, int], tuple[nn.Module, nn.Module, int]]
 STEMS: dict[str, Stem] = {"imagenet": imagenet_stem, "small": small_stem}
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Net
 
 
-class ResNet(nn.Module):
+class ResNet(Network):
     """A stem, stages of units, global average pooling and a linear classifier.
 
     `channels` and `strides` describe the maps that `features` returns: their depth, and input pixels per map pixel.
@@ -177,9 +207,9 @@ class ResNet(nn.Module):
         super().__init__()
         self.conv1, self.maxpool, stride = stem(in_channels, width)
         self.bn1 = nn.BatchNorm2d(width)
-        self.stages: list[str] = []
-        self.channels: list[int] = []
-        self.strides: list[int] = []
+        self.first = "conv1" if isinstance(self.conv1, nn.Conv2d) else "conv1.0"  # where the stem is a sequence
+        self.heads = ("fc",)
+        self.stages, self.channels, self.strides = (), [], []
         c_in = width
         for i, depth in enumerate(depths):
             units = []
@@ -187,15 +217,17 @@ class ResNet(nn.Module):
                 units.append(unit(c_in, width * 2**i, 2 if i > 0 and j == 0 else 1, shortcut))
                 c_in = width * 2**i * expansion
             stride *= 2 if i > 0 else 1
-            self.stages.append(f"layer{i + 1}")
+            self.stages += (f"layer{i + 1}",)
             self.channels.append(c_in)
             self.strides.append(stride)
             self.add_module(self.stages[-1], nn.Sequential(*units))
+        self.smallest = stride
         self.fc = nn.Linear(c_in, classes)
         initialise(self)
 
     def features(self, x: Tensor) -> list[Tensor]:
         """The stages' maps, finest first: (N, channels[i], H / strides[i], W / strides[i])."""
+        require_pixels(self, x)
         x = self.maxpool(F.relu(self.bn1(self.conv1(x)), inplace=True))
         maps = []
         for stage in self.stages:

@@ -11,9 +11,10 @@ from typing import Any
 import torch
 import torchvision
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from skipway.errors import SkipwayError, UnknownNameError
+from skipway.models.contract import Network
 
 TAGS = {"tv_v1": "IMAGENET1K_V1", "tv_v2": "IMAGENET1K_V2"}
 
@@ -79,13 +80,13 @@ def find(model: str, pretrained: str) -> Pretrained:
     return Pretrained(state, weights.transforms().resize_size[0])
 
 
-def load_all_but_head(net: nn.Module, weights: dict[str, Tensor], name: str) -> list[str]:
+def load_all_but_head(net: Network, weights: dict[str, Tensor], name: str) -> list[str]:
     """Load `weights` into `net`; a classifier of another number of classes stays fresh. Returns the names left out.
 
     Raises SkipwayError when anything else is missing, unexpected or of another shape.
     """
     own = net.state_dict()
-    head = list(own)[-1].rsplit(".", 1)[0] + "."
+    head = tuple(f"{name}." for name in net.heads)
     other = [k for k, v in weights.items() if k.startswith(head) and (k not in own or own[k].shape != v.shape)]
     weights = {k: v for k, v in weights.items() if k not in other}
     missing = [k for k in own if k not in weights and not (other and k.startswith(head))]

@@ -7,6 +7,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_accuracy
 
+from skipway.models.contract import Judged
+
+AUXILIARY = 0.3
+
 
 @dataclass(frozen=True)
 class Classify:
@@ -19,8 +23,14 @@ class Classify:
         """How many numbers the network's head must give."""
         return len(self.classes)
 
-    def loss(self, scores: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
-        """Mean cross-entropy in nats. scores (N, classes); targets (N,) or, when mixed, (N, classes) of weights."""
+    def loss(self, scores: Tensor | Judged, targets: Tensor, smoothing: float = 0.0) -> Tensor:
+        """Mean cross-entropy in nats. scores (N, classes); targets (N,) or, when mixed, (N, classes) of weights.
+
+        Auxiliary classifiers count AUXILIARY each (Szegedy 2015, arXiv:1409.4842, sec. 5).
+        """
+        if isinstance(scores, Judged):
+            others = [self.loss(other, targets, smoothing) for other in scores.auxiliary]
+            return self.loss(scores.scores, targets, smoothing) + AUXILIARY * torch.stack(others).sum()
         return F.cross_entropy(scores.float(), targets, label_smoothing=smoothing)
 
     def probabilities(self, scores: Tensor) -> Tensor:

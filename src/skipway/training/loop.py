@@ -25,7 +25,8 @@ from skipway import bundle
 from skipway.data.loader import derive
 from skipway.data.source import Source, fingerprint
 from skipway.errors import SkipwayError
-from skipway.hardware import Hardware
+from skipway.hardware import Hardware, keep_freed_memory
+from skipway.models.contract import Judged
 from skipway.tasks.classify import chance_loss
 from skipway.training.checkpoint import Checkpoint, gather, read_checkpoint, scatter, write_checkpoint
 from skipway.training.optimiser import optimiser as make_optimiser
@@ -42,7 +43,7 @@ class State:
     """What changes during a run. `forward` is the network, compiled where that pays."""
 
     net: nn.Module
-    forward: Callable[[Tensor], Tensor]
+    forward: Callable[[Tensor], Tensor | Judged]
     optimiser: torch.optim.Optimizer
     averaged: AveragedModel | None
     records: list[dict[str, Any]]
@@ -63,6 +64,8 @@ def train(
     cannot be trained on, a run that differs from the one resumed, or a loss that stops being a number.
     """
     recipe = checked(recipe)
+    if hardware.device.type == "cpu":
+        keep_freed_memory()
     own = [torch.cuda.current_device()] if hardware.device.type == "cuda" else []
     with nullcontext() if resume else bundle.new_folder(out), torch.random.fork_rng(own):
         torch.manual_seed(derive(recipe.seed))
@@ -199,13 +202,14 @@ def one_step(
     if mix:
         images, targets = mix(images, targets)
     with hardware.autocast():
-        scores = state.forward(images)
-    loss = prepared.task.loss(scores, targets, prepared.recipe.label_smoothing)
+        outputs = state.forward(images)
+    loss = prepared.task.loss(outputs, targets, prepared.recipe.label_smoothing)
     state.optimiser.zero_grad(set_to_none=True)
     loss.backward()
     state.optimiser.step()
     if state.averaged is not None:
         state.averaged.update_parameters(state.net)
+    scores = outputs.scores if isinstance(outputs, Judged) else outputs
     return loss, (scores.detach().argmax(1) == labels).sum().float()
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from rich.console import Console
-from torch import Tensor, nn
+from torch import Tensor
 
 from skipway import models
 from skipway.data.augment import Augmentation
@@ -16,6 +16,7 @@ from skipway.data.preprocess import Preprocessing, for_photographs, for_pixels
 from skipway.data.source import Source, Split, require_learnable, with_validation
 from skipway.errors import SkipwayError
 from skipway.hardware import Hardware
+from skipway.models.contract import Network
 from skipway.models.resnet import zero_last_scale
 from skipway.models.weights import find, load_all_but_head
 from skipway.tasks import Classify
@@ -32,7 +33,7 @@ class Prepared:
     source: Source
     recipe: Recipe
     network: dict[str, Any]
-    net: nn.Module
+    net: Network
     task: Classify
     preprocessing: Preprocessing
     batches: Resident | Streamed
@@ -114,18 +115,12 @@ def prepare(source: Source, recipe: Recipe, hardware: Hardware, console: Console
         natural = natural_size(source.train, channels_of(source))
         size = natural if natural <= models.SMALL else PHOTOGRAPH
     task = Classify(source.classes)
-    stem = models.stem_for(size)
-    network: dict[str, Any] = {
-        "name": recipe.model,
-        "classes": task.outputs,
-        "channels": channels_of(source),
-        "stem": stem,
-    }
+    network: dict[str, Any] = {"name": recipe.model, "classes": task.outputs, "channels": channels_of(source)}
     if recipe.shortcut:
         network["shortcut"] = recipe.shortcut
     pretrained = find(recipe.model, recipe.pretrained) if recipe.pretrained else None
-    if pretrained:
-        network["stem"] = stem = pretrained.stem() or stem
+    if "stem" in models.options_of(recipe.model):
+        network["stem"] = (pretrained and pretrained.stem()) or models.stem_for(size)
     net = models.build(**network)
     models.require_size(recipe.model, net, size)
     if recipe.crop == "pad" and recipe.pad >= size:
@@ -133,7 +128,8 @@ def prepare(source: Source, recipe: Recipe, hardware: Hardware, console: Console
             f"--pad {recipe.pad} is too much for images of {size} pixels: it must be less than their side"
         )
     why = "the weights' own" if pretrained else f"for images of {size} pixels"
-    console.print(f"{recipe.model}: {sum(p.numel() for p in net.parameters()):,} parameters, {stem} stem ({why})")
+    stem = f", {network['stem']} stem ({why})" if "stem" in network else ""
+    console.print(f"{recipe.model}: {sum(p.numel() for p in net.parameters()):,} parameters{stem}")
     if recipe.zero_scale:
         zero_last_scale(net)
     resize = pretrained.resize if pretrained and size == PHOTOGRAPH else None

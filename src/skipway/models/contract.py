@@ -1,0 +1,64 @@
+"""What every network offers, so that nothing above `models/` asks which one it has."""
+
+from abc import abstractmethod
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from skipway.errors import SkipwayError
+
+
+class Network(nn.Module):
+    """The contract. It holds no option and no behaviour: each network writes its own.
+
+    - `forward(x)`: images (N, C, H, W) -> class scores (N, classes); in training mode, `Judged` where the network has
+      auxiliary classifiers.
+    - `features(x)`: the stages' maps, finest first; `channels` and `strides` describe them: depth, and input pixels
+      per map pixel.
+    - `smallest`: pixels a side that leave one whole pixel in the last map.
+    - `first`: the name of the convolution that sees the image; `heads`: the names of the linear layers that give class
+      scores, the main one first. The main one belongs to the last child that has parameters.
+    - `stages`: the names of the `nn.Sequential`s of units that a deep network may recompute; empty where none is.
+    """
+
+    channels: list[int]
+    strides: list[int]
+    smallest: int
+    first: str
+    heads: tuple[str, ...]
+    stages: tuple[str, ...]
+
+    @abstractmethod
+    def features(self, x: Tensor) -> list[Tensor]: ...
+
+
+class Judged(NamedTuple):
+    """Scores (N, classes) and those of the auxiliary classifiers, for the loss in training."""
+
+    scores: Tensor
+    auxiliary: tuple[Tensor, ...]
+
+
+def require_pixels(net: Network, x: Tensor) -> None:
+    """Raises SkipwayError when the images `x` (N, C, H, W) leave less than a pixel in the last map of `net`."""
+    side = min(x.shape[-2:])
+    if side < net.smallest:
+        raise SkipwayError(f"images of {side} pixels are too small for this network: the smallest is {net.smallest}")
+
+
+def classes_of(net: Network) -> int:
+    """How many class scores `net` gives."""
+    head = net.get_submodule(net.heads[0])
+    assert isinstance(head, nn.Linear)
+    return head.out_features
+
+
+def replace_heads(net: Network, classes: int) -> None:
+    """Fresh classifiers for `classes` classes: N(0, 0.01), biases at 0."""
+    for name in net.heads:
+        old = net.get_submodule(name)
+        assert isinstance(old, nn.Linear)
+        new = nn.Linear(old.in_features, classes, device=old.weight.device, dtype=old.weight.dtype)
+        nn.init.normal_(new.weight, std=0.01)
+        nn.init.zeros_(new.bias)
+        net.set_submodule(name, new)

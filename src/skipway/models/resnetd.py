@@ -1,0 +1,63 @@
+"""ResNet-D: three small convolutions for the stem's large one, and shortcuts that average before they project.
+
+He, Zhang, Zhang, Zhang, Xie, Li: Bag of Tricks for Image Classification with Convolutional Neural Networks. CVPR 2019,
+arXiv:1812.01187, sec. 4.
+
+Departures from the paper: none known. The paper's B (stride in the 3x3) and C (the stem) are part of its D.
+"""
+
+from collections.abc import Callable, Sequence
+
+from torch import nn
+
+from skipway.models.resnet import Basic, Bottleneck, ResNet, Stem, Unit, conv1x1, conv3x3, small_stem
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Parts
+
+
+def deep_stem(channels: int, width: int) -> tuple[nn.Module, nn.Module, int]:
+    """Three 3x3 convolutions, the first with stride 2 (Fig. 2b), then the usual pooling."""
+    half = width // 2
+    convolutions = nn.Sequential(
+        conv3x3(channels, half, 2),
+        nn.BatchNorm2d(half),
+        nn.ReLU(inplace=True),
+        conv3x3(half, half),
+        nn.BatchNorm2d(half),
+        nn.ReLU(inplace=True),
+        conv3x3(half, width),
+    )
+    return convolutions, nn.MaxPool2d(3, 2, padding=1), 4
+
+
+def averaged_projection(c_in: int, c_out: int, stride: int) -> nn.Module:
+    """Identity; where the shape changes, a 2x2 mean that sees every pixel, then a 1x1 convolution (Fig. 2c)."""
+    if stride == 1 and c_in == c_out:
+        return nn.Identity()
+    pool = nn.AvgPool2d(2, stride, ceil_mode=True, count_include_pad=False) if stride > 1 else nn.Identity()
+    return nn.Sequential(pool, conv1x1(c_in, c_out), nn.BatchNorm2d(c_out))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Table
+STEMS: dict[str, Stem] = {"imagenet": deep_stem, "small": small_stem}
+
+
+def variant_d(unit: Unit, expansion: int, depths: Sequence[int]) -> Callable[..., ResNet]:
+    """Four stages from 64 channels with the deep stem and averaged projections."""
+
+    def build(classes: int = 1000, channels: int = 3, stem: str = "imagenet") -> ResNet:
+        return ResNet(unit, expansion, depths, 64, averaged_projection, STEMS[stem], classes, channels)
+
+    return build
+
+
+NETWORKS: dict[str, Callable[..., ResNet]] = {
+    "resnet18d": variant_d(Basic, 1, (2, 2, 2, 2)),
+    "resnet34d": variant_d(Basic, 1, (3, 4, 6, 3)),
+    "resnet50d": variant_d(Bottleneck, 4, (3, 4, 6, 3)),
+    "resnet101d": variant_d(Bottleneck, 4, (3, 4, 23, 3)),
+    "resnet152d": variant_d(Bottleneck, 4, (3, 8, 36, 3)),
+    "resnet200d": variant_d(Bottleneck, 4, (3, 24, 36, 3)),
+}
