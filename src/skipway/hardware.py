@@ -7,6 +7,7 @@ import ctypes
 import os
 import platform
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal, TypeVar
 
 import torch
@@ -38,6 +39,15 @@ class Hardware:
     def autocast(self) -> torch.autocast:
         """A context in which convolutions and matrix products run in `dtype`; does nothing for float32."""
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.dtype is torch.bfloat16)
+
+    def memory(self) -> int:
+        """Bytes that the device has in all; for the processor, what this process may use."""
+        if self.device.type == "cuda":
+            return torch.cuda.get_device_properties(self.device).total_memory
+        physical = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        limit = Path("/sys/fs/cgroup/memory.max")  # of a container; "max" where there is none
+        text = limit.read_text().strip() if limit.is_file() else "max"
+        return min(physical, int(text)) if text.isdigit() else physical
 
     def place(self, net: Net) -> Net:
         """`net` on the device in the memory format."""

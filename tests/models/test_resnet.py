@@ -11,7 +11,7 @@ import torchvision
 from torch import Tensor, nn
 
 from skipway.errors import SkipwayError, UnknownNameError
-from skipway.models import NETWORKS, build, list_models, require_size, stem_for
+from skipway.models import NETWORKS, build, list_models, require_size, resnet, stem_for
 from skipway.models.resnet import SHORTCUTS, Basic, Bottleneck, Plain, v1, zero_last_scale
 
 # torchvision's published counts, and by hand from section 4.2 for the CIFAR nets with option A.
@@ -73,7 +73,7 @@ def test_the_parameter_count_is_the_papers_to_the_unit(name: str) -> None:
 
 
 def test_no_network_goes_uncounted() -> None:
-    assert set(COUNTS) == set(NETWORKS)
+    assert set(COUNTS) == set(resnet.NETWORKS)
 
 
 @pytest.mark.parametrize("n", [3, 5, 7, 9, 18, 200])

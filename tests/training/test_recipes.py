@@ -9,7 +9,7 @@ import torch
 
 from skipway import models
 from skipway.errors import SkipwayError
-from skipway.training.optimiser import groups, norms, optimiser, set_rate, set_training_mode
+from skipway.training.optimiser import groups, norms, optimisers, set_rate, set_training_mode
 from skipway.training.recipes import (
     FIELDS,
     FINETUNE,
@@ -144,8 +144,8 @@ def test_decay_spares_vectors_where_the_recipe_says_so() -> None:
 
 def test_lower_stages_learn_slower_by_the_recipes_factor() -> None:
     net = models.build("resnet20")
-    opt = optimiser(net, FINETUNE)
-    set_rate(opt, 1.0)
+    (opt,) = optimisers(net, FINETUNE)
+    set_rate([opt], 1.0)
     rate = {id(p): g["lr"] for g in opt.param_groups for p in g["params"]}
     assert rate[id(net.fc.weight)] == 1.0
     assert rate[id(net.layer3[0].conv1.weight)] == pytest.approx(0.7)
@@ -158,7 +158,7 @@ def test_frozen_layers_keep_weights_and_statistics() -> None:
     net = models.build("resnet20")
     before = {k: v.clone() for k, v in net.state_dict().items()}
     recipe = replace(FINETUNE, pretrained="x", weight_decay=0.1)
-    opt = optimiser(net, recipe)
+    (opt,) = optimisers(net, recipe)
     set_training_mode(net, recipe, only_classifier=True)
     net(torch.randn(8, 3, 32, 32)).square().sum().backward()
     opt.step()
@@ -170,7 +170,7 @@ def test_frozen_norms_stand_still_while_convolutions_learn() -> None:
     net = models.build("resnet20")
     before = {k: v.clone() for k, v in net.state_dict().items()}
     recipe = replace(FINETUNE, pretrained="x")
-    opt = optimiser(net, recipe)
+    (opt,) = optimisers(net, recipe)
     set_training_mode(net, recipe, only_classifier=False)
     net(torch.randn(8, 3, 32, 32)).square().sum().backward()
     opt.step()

@@ -8,14 +8,36 @@ import inspect
 from collections.abc import Callable
 
 from skipway.errors import SkipwayError, UnknownNameError
-from skipway.models import blurpool, resnet, resnetd, senet
+from skipway.models import (
+    alexnet,
+    blurpool,
+    densenet,
+    googlenet,
+    highway,
+    preresnet,
+    resnet,
+    resnetd,
+    resnext,
+    senet,
+    vgg,
+    wide_resnet,
+)
 from skipway.models.contract import Network
+from skipway.models.recompute import recompute_stages
 
 NETWORKS: dict[str, Callable[..., Network]] = {
     **resnet.NETWORKS,
     **resnetd.NETWORKS,
     **senet.NETWORKS,
     **blurpool.NETWORKS,
+    **resnext.NETWORKS,
+    **wide_resnet.NETWORKS,
+    **densenet.NETWORKS,
+    **vgg.NETWORKS,
+    **googlenet.NETWORKS,
+    **alexnet.NETWORKS,
+    **preresnet.NETWORKS,
+    **highway.NETWORKS,
 }
 
 SMALL = 64  # pixels; up to this side an ImageNet stem would leave a map of two pixels or fewer
@@ -60,6 +82,15 @@ def build(
 def options_of(name: str) -> set[str]:
     """What of a network can be chosen: classes, channels, and for some stem or shortcut."""
     return set(inspect.signature(NETWORKS[name]).parameters)
+
+
+def recompute(net: Network) -> bool:
+    """Have `net` compute activations again in the backward pass; False where there is nothing that could be."""
+    if isinstance(net, densenet.DenseNet):
+        densenet.save_memory(net)
+    else:
+        recompute_stages(net)
+    return isinstance(net, densenet.DenseNet) or bool(net.stages)
 
 
 def stem_for(size: int) -> str:

@@ -49,10 +49,10 @@ def antialias(net: ResNet) -> ResNet:
     for unit in net.modules():
         if isinstance(unit, Bottleneck) and unit.conv2.stride == (2, 2):
             unit.conv2.stride = (1, 1)
-            unit.conv3 = blurred(unit.conv3, unit.conv2.out_channels)
+            unit.add_module("conv3", blurred(unit.conv3, unit.conv2.out_channels))
         elif isinstance(unit, Basic) and unit.conv1.stride == (2, 2):
             unit.conv1.stride = (1, 1)
-            unit.conv2 = blurred(unit.conv2, unit.conv1.out_channels)
+            unit.add_module("conv2", blurred(unit.conv2, unit.conv1.out_channels))
         else:
             continue
         assert isinstance(unit.downsample, nn.Sequential)
@@ -60,6 +60,7 @@ def antialias(net: ResNet) -> ResNet:
         assert isinstance(convolution, nn.Conv2d)
         convolution.stride = (1, 1)
         unit.downsample = nn.Sequential(BlurPool(convolution.in_channels), convolution, norm)
+    net.smallest = 3 * net.strides[-2]  # the last blur mirrors two pixels beyond the edge, and needs a third
     return net
 
 

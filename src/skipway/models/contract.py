@@ -1,7 +1,7 @@
 """What every network offers, so that nothing above `models/` asks which one it has."""
 
 from abc import abstractmethod
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from torch import Tensor, nn
 
@@ -39,7 +39,13 @@ class Judged(NamedTuple):
     auxiliary: tuple[Tensor, ...]
 
 
-def require_pixels(net: Network, x: Tensor) -> None:
+class Limited(Protocol):
+    """Whatever takes images of `smallest` pixels a side or more: a network, or the part of it that does the work."""
+
+    smallest: int
+
+
+def require_pixels(net: Limited, x: Tensor) -> None:
     """Raises SkipwayError when the images `x` (N, C, H, W) leave less than a pixel in the last map of `net`."""
     side = min(x.shape[-2:])
     if side < net.smallest:

@@ -250,13 +250,15 @@ def initialise(net: nn.Module) -> None:
             nn.init.zeros_(module.bias)
 
 
-def zero_last_scale(net: nn.Module) -> None:
-    """Set each unit's last batch-norm scale to 0, so that every unit begins as the identity (Goyal 2017, sec. 5.1)."""
-    for module in net.modules():
-        if isinstance(module, Basic):
-            nn.init.zeros_(module.bn2.weight)
-        elif isinstance(module, Bottleneck):
-            nn.init.zeros_(module.bn3.weight)
+def zero_last_scale(net: nn.Module) -> int:
+    """Set each unit's last batch-norm scale to 0, so that every unit begins as the identity (Goyal 2017, sec. 5.1).
+
+    Returns how many units there were; those of other papers do not end so.
+    """
+    lasts = [m.bn2 if isinstance(m, Basic) else m.bn3 for m in net.modules() if isinstance(m, Basic | Bottleneck)]
+    for norm in lasts:
+        nn.init.zeros_(norm.weight)
+    return len(lasts)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

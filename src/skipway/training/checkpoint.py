@@ -24,18 +24,23 @@ class Checkpoint:
     state: dict[str, Any]
 
 
-def gather(net: nn.Module, optimiser: torch.optim.Optimizer, averaged: nn.Module | None) -> dict[str, Tensor]:
-    """All tensors that the next epoch starts from, under prefixes "net.", "opt." and "avg."."""
+def gather(net: nn.Module, optimisers: list[torch.optim.Optimizer], averaged: nn.Module | None) -> dict[str, Tensor]:
+    """All tensors that the next epoch starts from, under prefixes "net.", "opt0." and so on, and "avg."."""
     tensors = {f"net.{k}": v for k, v in net.state_dict().items()}
-    for place, slots in optimiser.state_dict()["state"].items():
-        tensors |= {f"opt.{place}.{slot}": torch.as_tensor(v) for slot, v in slots.items() if v is not None}
+    for number, optimiser in enumerate(optimisers):
+        for place, slots in optimiser.state_dict()["state"].items():
+            named = {f"opt{number}.{place}.{slot}": v for slot, v in slots.items() if v is not None}
+            tensors |= {name: torch.as_tensor(v) for name, v in named.items()}
     if averaged is not None:
         tensors |= {f"avg.{k}": v for k, v in averaged.state_dict().items()}
     return tensors
 
 
 def scatter(
-    tensors: dict[str, Tensor], net: nn.Module, optimiser: torch.optim.Optimizer, averaged: nn.Module | None
+    tensors: dict[str, Tensor],
+    net: nn.Module,
+    optimisers: list[torch.optim.Optimizer],
+    averaged: nn.Module | None,
 ) -> None:
     """Put what `gather` took back into the same places."""
 
@@ -45,14 +50,15 @@ def scatter(
     net.load_state_dict(part("net."))
     if averaged is not None:
         averaged.load_state_dict(part("avg."))
-    slots: dict[int, dict[str, Tensor]] = {}
-    parameters = [p for group in optimiser.param_groups for p in group["params"]]
-    for key, value in part("opt.").items():
-        place, slot = key.split(".", 1)
-        if value.shape == parameters[int(place)].shape:  # fused optimisers need the parameter's own memory layout
-            value = torch.empty_like(parameters[int(place)], dtype=value.dtype).copy_(value)
-        slots.setdefault(int(place), {})[slot] = value
-    optimiser.load_state_dict({"state": slots, "param_groups": optimiser.state_dict()["param_groups"]})
+    for number, optimiser in enumerate(optimisers):
+        slots: dict[int, dict[str, Tensor]] = {}
+        parameters = [p for group in optimiser.param_groups for p in group["params"]]
+        for key, value in part(f"opt{number}.").items():
+            place, slot = key.split(".", 1)
+            if value.shape == parameters[int(place)].shape:  # fused optimisers need the parameter's own memory layout
+                value = torch.empty_like(parameters[int(place)], dtype=value.dtype).copy_(value)
+            slots.setdefault(int(place), {})[slot] = value
+        optimiser.load_state_dict({"state": slots, "param_groups": optimiser.state_dict()["param_groups"]})
 
 
 def write_checkpoint(run: Path, checkpoint: Checkpoint) -> None:

@@ -29,8 +29,7 @@ from skipway.hardware import Hardware, keep_freed_memory
 from skipway.models.contract import Judged
 from skipway.tasks.classify import chance_loss
 from skipway.training.checkpoint import Checkpoint, gather, read_checkpoint, scatter, write_checkpoint
-from skipway.training.optimiser import optimiser as make_optimiser
-from skipway.training.optimiser import set_rate, set_training_mode
+from skipway.training.optimiser import optimisers, set_rate, set_training_mode
 from skipway.training.prepare import Prepared, bundle_values, prepare, require_steps
 from skipway.training.recipes import Recipe, checked
 from skipway.training.schedule import factor
@@ -44,7 +43,7 @@ class State:
 
     net: nn.Module
     forward: Callable[[Tensor], Tensor | Judged]
-    optimiser: torch.optim.Optimizer
+    optimisers: list[torch.optim.Optimizer]
     averaged: AveragedModel | None
     records: list[dict[str, Any]]
     step: int = 0
@@ -99,7 +98,7 @@ def run_epochs(
         record = one_epoch(prepared, state, hardware, epoch, total, console)
         record["seconds"] = round(spent + time.perf_counter() - began, 2)
         state.records.append(record)
-        tensors = gather(state.net, state.optimiser, state.averaged)
+        tensors = gather(state.net, state.optimisers, state.averaged)
         write_checkpoint(out, Checkpoint(tensors, {**marks, "step": state.step, "records": state.records}))
         write_records(out, state.records)
         console.print(describe(record), soft_wrap=True)
@@ -111,8 +110,8 @@ def fresh_state(prepared: Prepared, hardware: Hardware) -> State:
     averaged = None
     if recipe.average:
         averaged = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(recipe.average), use_buffers=True)
-    forward = torch.compile(net) if hardware.compile_ else net
-    return State(net, forward, make_optimiser(net, recipe), averaged, [])
+    forward = torch.compile(net) if hardware.compile_ and not prepared.recomputed else net
+    return State(net, forward, optimisers(net, recipe), averaged, [])
 
 
 def restore(state: State, saved: Checkpoint, marks: dict[str, Any], out: Path) -> None:
@@ -122,7 +121,7 @@ def restore(state: State, saved: Checkpoint, marks: dict[str, Any], out: Path) -
             old, new = saved.state[what], marks[what]
             detail = ", ".join(k for k in new if old.get(k) != new[k]) if what == "recipe" else "another fingerprint"
             raise SkipwayError(f"{out} was begun with another {what} ({detail}): resume with the same, or start anew")
-    scatter(saved.tensors, state.net, state.optimiser, state.averaged)
+    scatter(saved.tensors, state.net, state.optimisers, state.averaged)
     state.step, state.records = saved.state["step"], saved.state["records"]
 
 
@@ -176,7 +175,7 @@ def one_epoch(
         for (images, targets), wait in timed(islice(prepared.batches.epoch(epoch), steps)):
             waited += wait
             rate = recipe.peak_rate() * factor(recipe, state.step / total)
-            set_rate(state.optimiser, rate)
+            set_rate(state.optimisers, rate)
             loss, correct = one_step(prepared, state, hardware, images, targets, mix)
             sums += torch.stack([loss.detach(), correct])
             if state.step == 0:
@@ -204,9 +203,10 @@ def one_step(
     with hardware.autocast():
         outputs = state.forward(images)
     loss = prepared.task.loss(outputs, targets, prepared.recipe.label_smoothing)
-    state.optimiser.zero_grad(set_to_none=True)
+    state.net.zero_grad(set_to_none=True)
     loss.backward()
-    state.optimiser.step()
+    for optimiser in state.optimisers:
+        optimiser.step()
     if state.averaged is not None:
         state.averaged.update_parameters(state.net)
     scores = outputs.scores if isinstance(outputs, Judged) else outputs

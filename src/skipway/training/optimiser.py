@@ -1,10 +1,12 @@
 """Which parameters learn, how fast, and with how much decay."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import torch
 from torch import nn
 
+from skipway.models.contract import Network
+from skipway.training.muon import ConvolutionMuon
 from skipway.training.recipes import Recipe
 
 
@@ -18,17 +20,18 @@ def norms(net: nn.Module) -> Iterator[nn.Module]:
     return (m for m in net.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm))
 
 
-def groups(net: nn.Module, recipe: Recipe) -> list[dict]:
-    """Parameter groups with `scale`, each one's multiple of the rate, and its `weight_decay`.
+def groups(net: nn.Module, recipe: Recipe, leave_out: Collection[nn.Parameter] = ()) -> list[dict]:
+    """Parameter groups, but for `leave_out`, with `scale`, each one's multiple of the rate, and its `weight_decay`.
 
     A layer k places below the classifier has scale `rate_decay` to the k. Without `decay_all`, vectors (batch-norm
     parameters and biases) have no decay (He 2019, arXiv:1812.01187, sec. 3.1).
     """
     found = []
+    elsewhere = set(leave_out)
     for below, layer in enumerate(reversed(layers(net))):
         scale = recipe.rate_decay**below
         for vectors in (False, True):
-            parameters = [p for p in layer.parameters() if (p.ndim < 2) == vectors]
+            parameters = [p for p in layer.parameters() if (p.ndim < 2) == vectors and p not in elsewhere]
             decay = 0.0 if vectors and not recipe.decay_all else recipe.weight_decay
             if parameters:
                 found.append({"params": parameters, "scale": scale, "weight_decay": decay})
@@ -47,12 +50,34 @@ def merged(found: list[dict]) -> list[dict]:
     return list(joined.values())
 
 
-def optimiser(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """SGD with momentum, or AdamW, over `groups`."""
+def kernel_groups(net: Network, recipe: Recipe) -> list[dict]:
+    """As `groups`, of the kernels that Muon trains: all but the first convolution's, at `muon` times the rate."""
+    first = net.get_submodule(net.first)
+    found = []
+    for below, layer in enumerate(reversed(layers(net))):
+        convolutions = [m for m in layer.modules() if isinstance(m, nn.Conv2d) and m is not first]
+        scale = recipe.muon * recipe.rate_decay**below
+        if convolutions:
+            kernels = [m.weight for m in convolutions]
+            found.append({"params": kernels, "scale": scale, "weight_decay": recipe.weight_decay})
+    return merged(found)
+
+
+def optimisers(net: Network, recipe: Recipe) -> list[torch.optim.Optimizer]:
+    """SGD with momentum, or AdamW, over `groups`; with "muon", Muon for the kernels and SGD for the rest."""
     if recipe.optimiser == "adamw":
-        return torch.optim.AdamW(groups(net, recipe), lr=recipe.peak_rate(), betas=(recipe.momentum, 0.999))
+        return [torch.optim.AdamW(groups(net, recipe), lr=recipe.peak_rate(), betas=(recipe.momentum, 0.999))]
+    if recipe.optimiser == "sgd":
+        return [sgd(groups(net, recipe), recipe)]
+    kernels = kernel_groups(net, recipe)
+    muon = ConvolutionMuon(kernels, recipe.momentum, recipe.nesterov)
+    return [sgd(groups(net, recipe, [p for group in kernels for p in group["params"]]), recipe), muon]
+
+
+def sgd(parameters: list[dict], recipe: Recipe) -> torch.optim.SGD:
+    """SGD with the recipe's momentum over groups of parameters."""
     return torch.optim.SGD(
-        groups(net, recipe),
+        parameters,
         lr=recipe.peak_rate(),
         momentum=recipe.momentum,
         nesterov=recipe.nesterov and recipe.momentum > 0,
@@ -60,10 +85,11 @@ def optimiser(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     )
 
 
-def set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
+def set_rate(optimisers: list[torch.optim.Optimizer], rate: float) -> None:
     """Give each group `rate` times its scale."""
-    for group in optimiser.param_groups:
-        group["lr"] = rate * group["scale"]
+    for optimiser in optimisers:
+        for group in optimiser.param_groups:
+            group["lr"] = rate * group["scale"]
 
 
 def set_training_mode(net: nn.Module, recipe: Recipe, only_classifier: bool) -> None:

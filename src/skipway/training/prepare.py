@@ -17,8 +17,10 @@ from skipway.data.source import Source, Split, require_learnable, with_validatio
 from skipway.errors import SkipwayError
 from skipway.hardware import Hardware
 from skipway.models.contract import Network
+from skipway.models.layers import FLOAT32, kept_for_backward
 from skipway.models.resnet import zero_last_scale
-from skipway.models.weights import find, load_all_but_head
+from skipway.models.stochastic_depth import add_stochastic_depth
+from skipway.models.weights import find, load
 from skipway.tasks import Classify
 from skipway.training.recipes import Recipe
 
@@ -34,6 +36,7 @@ class Prepared:
     recipe: Recipe
     network: dict[str, Any]
     net: Network
+    recomputed: bool
     task: Classify
     preprocessing: Preprocessing
     batches: Resident | Streamed
@@ -105,6 +108,22 @@ def open_images(
     return preprocessing, resident, validation
 
 
+def wants_recomputation(
+    network: dict[str, Any], recipe: Recipe, size: int, hardware: Hardware, console: Console
+) -> bool:
+    """Whether the recipe says so or, left to itself, a step would keep more than half of the device's memory; said."""
+    if recipe.recompute != "auto":
+        return recipe.recompute == "on"
+    with torch.device("meta"):
+        twin = models.build(**network)
+    kept = kept_for_backward(twin, (network["channels"], size, size))
+    need = kept * hardware.dtype.itemsize // FLOAT32 * recipe.batch
+    if need > hardware.memory() / 2:
+        console.print(f"a step would keep {need / 2**30:.1f} GiB of activations, more than half of the memory")
+        return True
+    return False
+
+
 def prepare(source: Source, recipe: Recipe, hardware: Hardware, console: Console) -> Prepared:
     """Everything for a run of `recipe` on `source`. Raises SkipwayError for what cannot be trained."""
     models.require_name(recipe.model)
@@ -130,14 +149,19 @@ def prepare(source: Source, recipe: Recipe, hardware: Hardware, console: Console
     why = "the weights' own" if pretrained else f"for images of {size} pixels"
     stem = f", {network['stem']} stem ({why})" if "stem" in network else ""
     console.print(f"{recipe.model}: {sum(p.numel() for p in net.parameters()):,} parameters{stem}")
-    if recipe.zero_scale:
-        zero_last_scale(net)
+    if recipe.zero_scale and not zero_last_scale(net):
+        console.print(f"{recipe.model} has no unit that ends in a normalisation: zero_scale does nothing")
+    if recipe.survival < 1:
+        add_stochastic_depth(net, recipe.survival)
+    again = wants_recomputation(network, recipe, size, hardware, console) and models.recompute(net)
+    if again:
+        console.print("activations are computed again in the backward pass")
     resize = pretrained.resize if pretrained and size == PHOTOGRAPH else None
     preprocessing, batches, validation = open_images(source, recipe, size, resize, hardware, console)
     if pretrained:
-        fresh = load_all_but_head(net, pretrained.weights, recipe.model)
-        console.print(f"pretrained weights: {recipe.pretrained}{'; the classifier starts fresh' if fresh else ''}")
-    return Prepared(source, recipe, network, hardware.place(net), task, preprocessing, batches, validation)
+        said = load(net, pretrained, recipe.model)
+        console.print("; ".join([f"pretrained weights: {recipe.pretrained}", *said]))
+    return Prepared(source, recipe, network, hardware.place(net), again, task, preprocessing, batches, validation)
 
 
 def bundle_values(prepared: Prepared) -> dict[str, Any]:

@@ -26,7 +26,8 @@ class Recipe:
     iterations: Annotated[int, "steps; above 0 they count instead of epochs"] = 0
     batch: Annotated[int, "images a step"] = 128
 
-    optimiser: Annotated[Literal["sgd", "adamw"], ""] = "sgd"
+    optimiser: Annotated[Literal["sgd", "adamw", "muon"], "muon: for the convolutions, SGD for the rest"] = "sgd"
+    muon: Annotated[float, "rate of what Muon trains, as a multiple of the rate"] = 0.125
     lr: Annotated[float, "peak learning rate for lr-batch images a step; follows the batch in proportion"] = 0.1
     lr_batch: Annotated[int, "images a step that lr is meant for"] = 128
     momentum: Annotated[float, "of SGD; AdamW's first beta"] = 0.9
@@ -50,6 +51,10 @@ class Recipe:
 
     average: Annotated[float, "decay a step of the exponential average of weights; 0: off"] = 0.0
     zero_scale: Annotated[bool, "start each unit as the identity: its last batch-norm scale at 0"] = False
+    survival: Annotated[float, "stochastic depth: the last unit's chance to stay (Huang 2016); 1: off"] = 1.0
+    recompute: Annotated[Literal["auto", "on", "off"], "activations again in the backward pass; auto: if too many"] = (
+        "auto"
+    )
     freeze: Annotated[int, "epochs in which only the classifier learns"] = 0
     freeze_norm: Annotated[bool, "batch-norm statistics and parameters stay as pretrained"] = False
     rate_decay: Annotated[float, "each layer group below the classifier learns this much slower than the one above"] = (
@@ -197,7 +202,8 @@ FIELDS = get_type_hints(Recipe)
 MEANING = {
     name: kind.__metadata__[0] for name, kind in get_type_hints(Recipe, include_extras=True).items() if name != "name"
 }
-POSITIVE = ("batch", "lr", "lr_batch", "rate_decay")
+POSITIVE = ("batch", "lr", "lr_batch", "rate_decay", "survival", "muon")
+AT_MOST_ONE = ("survival",)
 NOT_NEGATIVE = (
     *("size", "val", "seed", "epochs", "iterations", "momentum", "weight_decay", "warmup", "label_smoothing"),
     *("mixup", "cutmix", "pad", "cutout", "average", "freeze"),
@@ -241,6 +247,8 @@ def checked(recipe: Recipe) -> Recipe:
             raise SkipwayError(f"{option} must be above 0, not {value}")
         if field in NOT_NEGATIVE and not value >= 0:
             raise SkipwayError(f"{option} must not be negative, and is {value}")
+        if field in AT_MOST_ONE and not value <= 1:
+            raise SkipwayError(f"{option} must be at most 1, and is {value}")
         if field in BELOW_ONE and not value < 1:
             raise SkipwayError(f"{option} must be below 1, and is {value}")
     if not (recipe.epochs or recipe.iterations):

@@ -1,0 +1,78 @@
+"""AlexNet: the network that began it.
+
+Krizhevsky, Sutskever, Hinton: ImageNet Classification with Deep Convolutional Neural Networks. NeurIPS 2012.
+
+Departures from the paper: the form is torchvision's, whose weights the world exchanges, and follows a later paper
+(Krizhevsky: One weird trick for parallelizing convolutional neural networks. 2014, arXiv:1404.5997). It has
+- one column where the paper has two, and 64, 192, 384, 256 and 256 channels for its 96, 256, 384, 384 and 256;
+- no normalisation of local responses.
+Besides:
+- Weights start as PyTorch's layers do, uniformly by fan-in; the paper says N(0, 0.01), and 1 for some biases.
+- Images of other sides than 224 pixels have their last maps averaged to 6x6.
+
+State-dict names are torchvision's, so its weights load as they are.
+"""
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+
+from skipway.models.contract import Network
+from skipway.models.vgg import Trunk, trunk
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Net
+
+
+class AlexNet(Network):
+    """Five convolutions, of which three end with a pooling, and three linear layers."""
+
+    features = property(trunk)
+
+    def __init__(self, classes: int, in_channels: int) -> None:
+        super().__init__()
+        self.channels, self.strides = [64, 192, 256], [8, 16, 32]
+        self.smallest = 63  # nothing is padded in pooling: the last map's pixel needs 3x3, they 7x7, and these 15x15
+        self.first, self.heads, self.stages = "features.0", ("classifier.6",), ()
+        layers = (
+            nn.Conv2d(in_channels, 64, 11, stride=4, padding=2),
+            nn.ReLU(inplace=True),
+            nn.MaxPool2d(3, 2),
+            nn.Conv2d(64, 192, 5, padding=2),
+            nn.ReLU(inplace=True),
+            nn.MaxPool2d(3, 2),
+            nn.Conv2d(192, 384, 3, padding=1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(384, 256, 3, padding=1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(256, 256, 3, padding=1),
+            nn.ReLU(inplace=True),
+            nn.MaxPool2d(3, 2),
+        )
+        ends = [str(i) for i, layer in enumerate(layers) if isinstance(layer, nn.MaxPool2d)]
+        self.features = Trunk({str(i): layer for i, layer in enumerate(layers)}, ends, self.smallest)
+        self.avgpool = nn.AdaptiveAvgPool2d((6, 6))
+        self.classifier = nn.Sequential(
+            nn.Dropout(0.5),
+            nn.Linear(256 * 6 * 6, 4096),
+            nn.ReLU(inplace=True),
+            nn.Dropout(0.5),
+            nn.Linear(4096, 4096),
+            nn.ReLU(inplace=True),
+            nn.Linear(4096, classes),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images (N, in_channels, H, W) -> class scores (N, classes)."""
+        return self.classifier(self.avgpool(trunk(self)(x)[-1]).flatten(1))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Table
+
+
+def alexnet(classes: int = 1000, channels: int = 3) -> AlexNet:
+    return AlexNet(classes, channels)
+
+
+NETWORKS: dict[str, Callable[..., AlexNet]] = {"alexnet": alexnet}

@@ -1,0 +1,149 @@
+"""VGG: nothing but 3x3 convolutions in a row, and pooling.
+
+Simonyan, Zisserman: Very Deep Convolutional Networks for Large-Scale Image Recognition. ICLR 2015, arXiv:1409.1556.
+
+Departures from the paper:
+- Convolutions start as He et al. say (arXiv:1502.01852, by fan-out), as torchvision's do, so that the deep ones train
+  from scratch; the paper starts them from a shallower net's weights. Linear layers start from N(0, 0.01).
+- Dropout follows the rectifier of each hidden linear layer.
+- Images of other sides than 224 pixels have their last maps averaged to 7x7.
+- The `_bn` forms normalise every convolution (Ioffe and Szegedy 2015, arXiv:1502.03167), as the paper could not yet.
+
+State-dict names are torchvision's, so its weights load as they are.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import skip_init
+
+from skipway.models.contract import Network, require_pixels
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Parts
+
+
+class Trunk(nn.Sequential):
+    """Layers in a row; called, it returns what leaves the layers named in `ends`: a net's maps, finest first."""
+
+    def __init__(self, layers: Mapping[str, nn.Module], ends: Sequence[str], smallest: int) -> None:
+        super().__init__()
+        for name, layer in layers.items():
+            self.add_module(name, layer)
+        self.ends, self.smallest = tuple(ends), smallest
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        require_pixels(self, x)
+        maps = []
+        for name, layer in self.named_children():
+            x = layer(x)
+            if name in self.ends:
+                maps.append(x)
+        return maps
+
+
+def trunk(net: Network) -> Trunk:
+    """The child `features`: torchvision gives it the name of the contract's method, which it is, being callable."""
+    child = net._modules["features"]
+    assert isinstance(child, Trunk)
+    return child
+
+
+def rectified(c_in: int, c_out: int) -> list[nn.Module]:
+    """A 3x3 convolution and a rectifier."""
+    return [skip_init(nn.Conv2d, c_in, c_out, 3, padding=1, device=here()), nn.ReLU(inplace=True)]
+
+
+def normalised(c_in: int, c_out: int) -> list[nn.Module]:
+    """A 3x3 convolution, batch normalisation and a rectifier."""
+    convolution, relu = rectified(c_in, c_out)
+    return [convolution, nn.BatchNorm2d(c_out), relu]
+
+
+def linear(c_in: int, c_out: int) -> nn.Module:
+    return skip_init(nn.Linear, c_in, c_out, device=here())
+
+
+def here() -> torch.device:
+    """Where layers are made; skip_init, which spares most of the time that building takes, does not ask by itself."""
+    return torch.get_default_device()
+
+
+Convolution = Callable[[int, int], list[nn.Module]]
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Net
+
+
+class VGG(Network):
+    """Five stages of convolutions, each ending with a pooling, and three linear layers."""
+
+    features = property(trunk)
+
+    def __init__(self, convolution: Convolution, depths: Sequence[int], classes: int, in_channels: int) -> None:
+        super().__init__()
+        self.channels, self.strides, self.smallest = [64, 128, 256, 512, 512], [2, 4, 8, 16, 32], 32
+        self.first, self.heads, self.stages = "features.0", ("classifier.6",), ()
+        layers: list[nn.Module] = []
+        ends, c_in = [], in_channels
+        for depth, width in zip(depths, self.channels, strict=True):
+            for _ in range(depth):
+                layers += convolution(c_in, width)
+                c_in = width
+            ends.append(str(len(layers)))
+            layers.append(nn.MaxPool2d(2, 2))
+        self.features = Trunk({str(i): layer for i, layer in enumerate(layers)}, ends, self.smallest)
+        self.avgpool = nn.AdaptiveAvgPool2d((7, 7))
+        self.classifier = nn.Sequential(
+            linear(512 * 7 * 7, 4096),
+            nn.ReLU(inplace=True),
+            nn.Dropout(0.5),
+            linear(4096, 4096),
+            nn.ReLU(inplace=True),
+            nn.Dropout(0.5),
+            linear(4096, classes),
+        )
+        initialise(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images (N, in_channels, H, W) -> class scores (N, classes)."""
+        return self.classifier(self.avgpool(trunk(self)(x)[-1]).flatten(1))
+
+
+def initialise(net: nn.Module) -> None:
+    """See the top; biases at 0."""
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        elif isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=0.01)
+        else:
+            continue
+        assert module.bias is not None
+        nn.init.zeros_(module.bias)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Table
+
+
+def vgg(convolution: Convolution, depths: Sequence[int]) -> Callable[..., VGG]:
+    """Table 1: `depths` convolutions in each of the five stages, and three linear layers."""
+
+    def build(classes: int = 1000, channels: int = 3) -> VGG:
+        return VGG(convolution, depths, classes, channels)
+
+    return build
+
+
+NETWORKS: dict[str, Callable[..., VGG]] = {
+    "vgg11": vgg(rectified, (1, 1, 2, 2, 2)),
+    "vgg13": vgg(rectified, (2, 2, 2, 2, 2)),
+    "vgg16": vgg(rectified, (2, 2, 3, 3, 3)),
+    "vgg19": vgg(rectified, (2, 2, 4, 4, 4)),
+    "vgg11_bn": vgg(normalised, (1, 1, 2, 2, 2)),
+    "vgg13_bn": vgg(normalised, (2, 2, 2, 2, 2)),
+    "vgg16_bn": vgg(normalised, (2, 2, 3, 3, 3)),
+    "vgg19_bn": vgg(normalised, (2, 2, 4, 4, 4)),
+}

@@ -1,0 +1,97 @@
+"""What contract.py promises, held for every network by name."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from skipway.errors import SkipwayError
+from skipway.models import NETWORKS, build
+from skipway.models.contract import Judged, Network, classes_of, replace_heads
+
+DEEP = ("resnet1202", "preresnet1001", "resnet1001", "preresnet2000")  # seconds each, and of the same parts as others
+NAMES = [name for name in NETWORKS if name not in DEEP]
+
+
+def on_meta(name: str, **options: int) -> Network:
+    with torch.device("meta"):
+        return build(name, **options)  # type: ignore[arg-type]
+
+
+def images(net: Network, side: int, channels: int = 3) -> torch.Tensor:
+    return torch.empty(2, channels, side, side, device="meta")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_maps_are_as_described_at_the_smallest_input_and_above(name: str) -> None:
+    net = on_meta(name, classes=7).eval()
+    for side in (net.smallest, 2 * net.smallest + 1):
+        maps = net.features(images(net, side))
+        assert [m.shape[1] for m in maps] == net.channels
+        assert all(m.shape[2] >= 1 and m.shape[3] >= 1 for m in maps)
+        for wide, stride in zip(maps, net.strides, strict=True):
+            assert abs(wide.shape[2] - side / stride) <= 1, "strides count input pixels a map pixel"
+        assert net(images(net, side)).shape == (2, 7)
+    assert net.strides == sorted(net.strides)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_smaller_input_is_refused_with_the_smallest(name: str) -> None:
+    net = on_meta(name)
+    if net.smallest > 1:
+        with pytest.raises(SkipwayError, match=rf"the smallest is {net.smallest}$"):
+            net.features(images(net, net.smallest - 1))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("channels", [1, 4])
+def test_the_first_convolution_takes_any_number_of_channels(name: str, channels: int) -> None:
+    net = on_meta(name, channels=channels, classes=3).eval()
+    first = net.get_submodule(net.first)
+    assert isinstance(first, nn.Conv2d)
+    assert first.in_channels == channels
+    assert net(images(net, net.smallest, channels)).shape == (2, 3)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_head_is_replaced_and_the_main_one_comes_last(name: str) -> None:
+    net = on_meta(name, classes=9).train()
+    assert classes_of(net) == 9
+    replace_heads(net, 4)
+    out = net(images(net, max(net.smallest, 32)))
+    for scores in (out.scores, *out.auxiliary) if isinstance(out, Judged) else (out,):
+        assert scores.shape == (2, 4)
+    last = [n for n, child in net.named_children() if any(True for _ in child.parameters())][-1]
+    assert net.heads[0].split(".")[0] == last
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_stages_are_sequences_that_feed_each_other(name: str) -> None:
+    net = on_meta(name)
+    for stage in net.stages:
+        assert type(net.get_submodule(stage)) is nn.Sequential
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("resnet20", "plain20", "preresnet20", "highway19", "densenet40_12", "wrn40_4", "resnet18d", "seresnet18"),
+        *("resnet18_blur", "resnet110_exclusive_gate", "resnet110_relu_only"),
+    ],
+)
+def test_four_images_are_learned_by_heart(name: str) -> None:
+    torch.manual_seed(0)
+    net = build(name, classes=2, **({"stem": "small"} if "18" in name else {})).train()  # type: ignore[arg-type]
+    for module in net.modules():
+        if isinstance(module, nn.Dropout | nn.Dropout2d):
+            module.p = 0.0
+    x, y = torch.randn(4, 3, 16, 16), torch.tensor([0, 1, 1, 0])
+    optimiser = torch.optim.Adam(net.parameters(), 3e-3)
+    for _ in range(60):
+        loss = F.cross_entropy(net(x), y)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        if loss < 0.05:
+            break
+    assert loss < 0.05

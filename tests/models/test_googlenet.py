@@ -1,0 +1,185 @@
+"""GoogLeNet against the published count and torchvision's outputs."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+import torchvision
+from torch import Tensor, nn
+
+from skipway.errors import SkipwayError
+from skipway.models import build, googlenet
+from skipway.models.contract import Judged, Network
+from skipway.models.layers import layer_table
+
+# torchvision publishes the count without the auxiliary classifiers, which the formula below adds.
+COUNTS = {"googlenet": 6_624_904 + 6_379_984}
+MULTIPLY_ADDS = {"googlenet": 1.498}
+
+
+def parameters(net: nn.Module) -> int:
+    return sum(p.numel() for p in net.parameters())
+
+
+def on_meta(name: str, **options: object) -> Network:
+    """The network with shapes and without numbers, so that the largest costs nothing."""
+    with torch.device("meta"):
+        return build(name, **options)
+
+
+def shaken(net: nn.Module) -> nn.Module:
+    """`net` with numbers of its own everywhere, so that no part can be left out unnoticed, and signals of some size."""
+    with torch.no_grad():
+        for p in net.parameters():
+            if p.dim() > 1:
+                bound = math.sqrt(6 / p[0].numel())
+                p.uniform_(-bound, bound)
+            else:
+                p.uniform_(-0.2, 0.6)
+        for module in net.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.weight.uniform_(0.2, 0.6)
+                module.running_mean.uniform_(-0.3, 0.3)
+                module.running_var.uniform_(0.5, 1.5)
+                module.num_batches_tracked.fill_(3)
+    return net
+
+
+def theirs(name: str, classes: int) -> nn.Module:
+    """torchvision's network, with shapes and without numbers."""
+    with torch.device("meta"):
+        return torchvision.models.get_model(name, weights=None, num_classes=classes, init_weights=False)
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_the_parameter_count_is_the_published_one_to_the_unit(name: str) -> None:
+    assert parameters(on_meta(name)) == COUNTS[name]
+
+
+def test_no_network_goes_uncounted() -> None:
+    assert set(COUNTS) == set(googlenet.NETWORKS)
+
+
+def test_the_auxiliary_classifiers_count_what_their_layers_do() -> None:
+    net, expected = on_meta("googlenet"), 0
+    for c_in in (512, 528):
+        expected += c_in * 128 + 2 * 128 + (128 * 16 * 1024 + 1024) + (1024 * 1000 + 1000)
+    assert parameters(net.aux1) + parameters(net.aux2) == expected
+    assert parameters(net) - expected == 6_624_904
+
+
+@pytest.mark.parametrize("name", MULTIPLY_ADDS)
+def test_the_multiply_adds_are_torchvisions(name: str) -> None:
+    total = sum(layer.multiply_adds for layer in layer_table(on_meta(name), (3, 224, 224)))
+    assert total / 1e9 == pytest.approx(MULTIPLY_ADDS[name], rel=0.005)
+
+
+@pytest.mark.parametrize("name", MULTIPLY_ADDS)
+def test_torchvisions_weights_load_and_give_torchvisions_scores(name: str) -> None:
+    reference = shaken(theirs(name, classes=11).to_empty(device="cpu")).eval()
+    ours = on_meta(name, classes=11)
+    assert list(ours.state_dict()) == list(reference.state_dict())
+    ours.load_state_dict(reference.state_dict(), strict=True, assign=True)
+    x = torch.randn(2, 3, 48, 48)
+    with torch.inference_mode():
+        expected = reference(x)
+        tolerance = 1e-5 * expected.abs().max().item()
+        torch.testing.assert_close(ours.eval()(x), expected, rtol=0, atol=tolerance)
+    assert expected.std() > 1e-3, "scores that say nothing would agree whatever the network"
+
+
+def judge(outputs: Judged | tuple[Tensor, Tensor, Tensor], y: Tensor) -> Tensor:
+    """The auxiliary losses count less, and each its own, so that the two cannot change places unnoticed."""
+    auxiliary = outputs.auxiliary if isinstance(outputs, Judged) else outputs[:0:-1]
+    return (
+        F.cross_entropy(outputs[0], y) + 0.3 * F.cross_entropy(auxiliary[0], y) + 0.1 * F.cross_entropy(auxiliary[1], y)
+    )
+
+
+def test_one_training_step_has_torchvisions_loss_gradients_and_statistics() -> None:
+    # In float64, where a different order of summation cannot pass for, or hide, a different computation.
+    reference = shaken(theirs("googlenet", 7).to_empty(device="cpu")).double()
+    ours = build("googlenet", classes=7).double()
+    for net in (reference, ours):
+        for module in net.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = 0.0
+    ours.load_state_dict(reference.state_dict())
+    x, y = torch.randn(2, 3, 64, 64, dtype=torch.float64), torch.tensor([1, 5])
+    losses = []
+    for net in (ours.train(), reference.train()):
+        loss = judge(net(x), y)
+        loss.backward()
+        losses.append(loss.detach())
+    torch.testing.assert_close(losses[0], losses[1], rtol=1e-9, atol=1e-9)
+    expected = dict(reference.named_parameters())
+    for key, value in ours.named_parameters():
+        torch.testing.assert_close(
+            value.grad, expected[key].grad, rtol=1e-6, atol=1e-9, msg=lambda m, k=key: f"{k}: {m}"
+        )
+    buffers = dict(reference.named_buffers())
+    for key, value in ours.named_buffers():
+        torch.testing.assert_close(value, buffers[key], rtol=1e-9, atol=1e-9)
+
+
+def test_the_auxiliary_scores_come_with_the_main_ones_in_training_only() -> None:
+    net = on_meta("googlenet", classes=7)
+    x = torch.empty(2, 3, 64, 64, device="meta")
+    judged = net.train()(x)
+    assert isinstance(judged, Judged)
+    assert [scores.shape for scores in (judged.scores, *judged.auxiliary)] == [(2, 7)] * 3
+    assert isinstance(net.eval()(x), Tensor)
+
+
+def test_only_the_second_auxiliary_score_has_seen_the_units_between_the_two() -> None:
+    net = build("googlenet", classes=7).train()
+    x = torch.randn(2, 3, 64, 64)
+    first, second = (
+        torch.autograd.grad(s.sum(), net.inception4c.branch1.conv.weight, allow_unused=True)[0]
+        for s in net(x).auxiliary
+    )
+    assert first is None
+    assert second is not None
+
+
+def test_dropout_falls_where_torchvisions_does() -> None:
+    with torch.device("meta"):
+        reference = torchvision.models.googlenet(init_weights=False)
+    chances = [
+        {name: m.p for name, m in net.named_modules() if isinstance(m, nn.Dropout)}
+        for net in (reference, on_meta("googlenet"))
+    ]
+    assert chances[0] == chances[1] == {"aux1.dropout": 0.7, "aux2.dropout": 0.7, "dropout": 0.2}
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_channels_and_strides_describe_the_maps(name: str) -> None:
+    net = on_meta(name).eval()
+    size = 4 * net.strides[-1]
+    maps = net.features(torch.empty(2, 3, size, size, device="meta"))
+    expected = [(2, c, size // s, size // s) for c, s in zip(net.channels, net.strides, strict=True)]
+    assert [tuple(m.shape) for m in maps] == expected
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_the_smallest_image_works_and_a_smaller_one_is_refused_with_that_number(name: str) -> None:
+    net = on_meta(name, classes=4)
+    side = net.smallest
+    x = torch.empty(2, 3, side, side, device="meta")
+    assert net.eval()(x).shape == (2, 4)
+    assert net.features(x)[-1].shape[2:] == (1, 1)
+    assert net(torch.empty(2, 3, side + 5, side + 18, device="meta")).shape == (2, 4)
+    for shape in ((side - 1, side), (side, side - 1)):
+        with pytest.raises(SkipwayError, match=rf"{side - 1} pixels.*smallest is {side}") as caught:
+            net.features(torch.empty(2, 3, *shape, device="meta"))
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("name", "size"), [("googlenet", 64)])
+def test_the_first_loss_is_that_of_a_guess(name: str, size: int) -> None:
+    net = build(name, classes=10).train()
+    with torch.no_grad():
+        outputs = net(torch.randn(8, 3, size, size))
+    for scores in (outputs.scores, *outputs.auxiliary):
+        assert F.cross_entropy(scores, torch.arange(8)).item() == pytest.approx(math.log(10), rel=0.08)

@@ -1,0 +1,194 @@
+"""VGG against the published counts and torchvision's outputs."""
+
+import copy
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+import torchvision
+from torch import nn
+
+from skipway.errors import SkipwayError
+from skipway.models import build, vgg
+from skipway.models.contract import Network
+from skipway.models.layers import layer_table
+
+COUNTS = {
+    "vgg11": 132_863_336,
+    "vgg13": 133_047_848,
+    "vgg16": 138_357_544,
+    "vgg19": 143_667_240,
+    "vgg11_bn": 132_868_840,
+    "vgg13_bn": 133_053_736,
+    "vgg16_bn": 138_365_992,
+    "vgg19_bn": 143_678_248,
+}
+MULTIPLY_ADDS = {"vgg11": 7.609, "vgg13": 11.308, "vgg16": 15.470, "vgg19": 19.632}
+MULTIPLY_ADDS |= {f"{name}_bn": value for name, value in MULTIPLY_ADDS.items()}
+
+
+def parameters(net: nn.Module) -> int:
+    return sum(p.numel() for p in net.parameters())
+
+
+def on_meta(name: str, **options: object) -> Network:
+    """The network with shapes and without numbers, so that the largest costs nothing."""
+    with torch.device("meta"):
+        return build(name, **options)
+
+
+def shaken(net: nn.Module) -> nn.Module:
+    """`net` with numbers of its own everywhere, so that no part can be left out unnoticed, and signals of some size."""
+    with torch.no_grad():
+        for p in net.parameters():
+            if p.dim() > 1:
+                bound = math.sqrt(6 / p[0].numel())
+                p.uniform_(-bound, bound)
+            else:
+                p.uniform_(-0.2, 0.6)
+        for module in net.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.weight.uniform_(0.2, 0.6)
+                module.running_mean.uniform_(-0.3, 0.3)
+                module.running_var.uniform_(0.5, 1.5)
+                module.num_batches_tracked.fill_(3)
+    return net
+
+
+def theirs(name: str, classes: int) -> nn.Module:
+    """torchvision's network, with shapes and without numbers."""
+    with torch.device("meta"):
+        return torchvision.models.get_model(name, weights=None, num_classes=classes)
+
+
+def narrow(net: nn.Module) -> nn.Module:
+    """`net` with small hidden layers and no chance: its size is in those layers, which are compared elsewhere."""
+    for i, (c_in, c_out) in zip((0, 3, 6), ((512 * 7 * 7, 32), (32, 16), (16, 7)), strict=True):
+        net.classifier[i] = nn.Linear(c_in, c_out)
+    for module in net.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+    return net
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_the_parameter_count_is_the_published_one_to_the_unit(name: str) -> None:
+    assert parameters(on_meta(name)) == COUNTS[name]
+
+
+def test_no_network_goes_uncounted() -> None:
+    assert set(COUNTS) == set(vgg.NETWORKS)
+
+
+@pytest.mark.parametrize("name", MULTIPLY_ADDS)
+def test_the_multiply_adds_are_torchvisions(name: str) -> None:
+    total = sum(layer.multiply_adds for layer in layer_table(on_meta(name), (3, 224, 224)))
+    assert total / 1e9 == pytest.approx(MULTIPLY_ADDS[name], rel=0.005)
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_the_depth_in_the_name_counts_the_layers_that_learn(name: str) -> None:
+    learning = [m for m in on_meta(name).modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    assert len(learning) == int(name.removesuffix("_bn").removeprefix("vgg"))
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_the_names_and_shapes_of_the_weights_are_torchvisions(name: str) -> None:
+    with torch.device("meta"):
+        expected = torchvision.models.get_model(name).state_dict()
+    assert [(k, v.shape) for k, v in on_meta(name).state_dict().items()] == [(k, v.shape) for k, v in expected.items()]
+
+
+@pytest.mark.parametrize("name", ["vgg11_bn", "vgg16"])
+def test_torchvisions_weights_load_and_give_torchvisions_scores(name: str) -> None:
+    reference = shaken(theirs(name, classes=11).to_empty(device="cpu")).eval()
+    ours = on_meta(name, classes=11)
+    assert list(ours.state_dict()) == list(reference.state_dict())
+    ours.load_state_dict(reference.state_dict(), strict=True, assign=True)
+    x = torch.randn(2, 3, 32, 32)
+    with torch.inference_mode():
+        expected = reference(x)
+        tolerance = 1e-5 * expected.abs().max().item()
+        torch.testing.assert_close(ours.eval()(x), expected, rtol=0, atol=tolerance)
+    assert expected.std() > 1e-3, "scores that say nothing would agree whatever the network"
+
+
+@pytest.mark.parametrize("name", ["vgg11", "vgg13_bn"])
+def test_one_training_step_has_torchvisions_loss_gradients_and_statistics(name: str) -> None:
+    # In float64, where a different order of summation cannot pass for, or hide, a different computation.
+    reference = shaken(narrow(theirs(name, 7)).to_empty(device="cpu")).double()
+    ours = narrow(on_meta(name)).to_empty(device="cpu").double()
+    ours.load_state_dict(reference.state_dict())
+    x, y = torch.randn(2, 3, 32, 32, dtype=torch.float64), torch.tensor([1, 5])
+    losses = []
+    for net in (ours.train(), reference.train()):
+        loss = F.cross_entropy(net(x), y)
+        loss.backward()
+        losses.append(loss.detach())
+    torch.testing.assert_close(losses[0], losses[1], rtol=1e-9, atol=1e-9)
+    expected = dict(reference.named_parameters())
+    for key, value in ours.named_parameters():
+        torch.testing.assert_close(
+            value.grad, expected[key].grad, rtol=1e-6, atol=1e-9, msg=lambda m, k=key: f"{k}: {m}"
+        )
+    buffers = dict(reference.named_buffers())
+    for key, value in ours.named_buffers():
+        torch.testing.assert_close(value, buffers[key], rtol=1e-9, atol=1e-9)
+
+
+def test_dropout_falls_on_the_hidden_layers_with_the_papers_chance() -> None:
+    net = on_meta("vgg16")
+    reference = torchvision.models.vgg16
+    with torch.device("meta"):
+        expected = [(n, m.p) for n, m in reference().named_modules() if isinstance(m, nn.Dropout)]
+    assert [(n, m.p) for n, m in net.named_modules() if isinstance(m, nn.Dropout)] == expected
+    assert {p for _, p in expected} == {0.5}
+
+
+def test_the_trunk_is_both_the_contracts_method_and_a_child() -> None:
+    net = on_meta("vgg11").eval()
+    x = torch.empty(2, 3, 64, 64, device="meta")
+    assert net.features is net.get_submodule("features")
+    assert isinstance(net.features(x), list)
+    assert net.get_submodule(net.first) is net.features[0]
+    copied = copy.deepcopy(net)
+    assert copied.features is not net.features
+    assert [m.shape for m in copied.features(x)] == [m.shape for m in net.features(x)]
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_channels_and_strides_describe_the_maps(name: str) -> None:
+    net = on_meta(name).eval()
+    size = 4 * net.strides[-1]
+    maps = net.features(torch.empty(2, 3, size, size, device="meta"))
+    expected = [(2, c, size // s, size // s) for c, s in zip(net.channels, net.strides, strict=True)]
+    assert [tuple(m.shape) for m in maps] == expected
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_the_smallest_image_works_and_a_smaller_one_is_refused_with_that_number(name: str) -> None:
+    net = on_meta(name, classes=4)
+    side = net.smallest
+    x = torch.empty(2, 3, side, side, device="meta")
+    assert net.eval()(x).shape == (2, 4)
+    assert net.features(x)[-1].shape[2:] == (1, 1)
+    assert net(torch.empty(2, 3, side + 5, side + 18, device="meta")).shape == (2, 4)
+    for shape in ((side - 1, side), (side, side - 1)):
+        with pytest.raises(SkipwayError, match=rf"{side - 1} pixels.*smallest is {side}") as caught:
+            net.features(torch.empty(2, 3, *shape, device="meta"))
+        assert "\n" not in str(caught.value)
+
+
+def test_weights_start_where_they_should() -> None:
+    net = build("vgg11_bn", classes=10)
+    for key, value in net.named_parameters():
+        if key.endswith("bias"):
+            assert not value.any(), key
+        elif value.dim() == 4:
+            assert value.std().item() == pytest.approx(math.sqrt(2 / (9 * value.shape[0])), rel=0.1), key
+        elif value.dim() == 2:
+            assert value.std().item() == pytest.approx(0.01, rel=0.05), key
+    with torch.no_grad():
+        loss = F.cross_entropy(net.train()(torch.randn(8, 3, 32, 32)), torch.arange(8))
+    assert loss.item() == pytest.approx(math.log(10), rel=0.08)
