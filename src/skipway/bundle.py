@@ -103,7 +103,7 @@ def to_json(value: Any) -> bytes:
 def readme(card: Card) -> str:
     """The card in a few lines of Markdown."""
     lines = [
-        f"# {card.network['name']} trained on {card.data['name']}",
+        f"# {card.network['name']}, {card.data['name']}",
         "",
         f"{card.parameters:,} parameters, {len(card.classes)} classes, {card.preprocessing['size']} pixels a side, "
         f"recipe `{card.recipe['name']}`, {card.created}.",

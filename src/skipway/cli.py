@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
 import typer
 
+from skipway.cli_weights import weights_app
 from skipway.errors import SkipwayError
 from skipway.training.recipes import FIELDS, MEANING, find_recipe, parse
 
@@ -25,6 +26,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+app.add_typer(weights_app, name="weights")
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")]
@@ -149,32 +152,71 @@ def list_(
     pattern: Annotated[str, typer.Argument(help="Part of a name, or a pattern such as 'resnet*'.")] = "*",
     as_json: JsonOption = False,
 ) -> None:
-    """List the networks."""
+    """List the networks: paper, depth, parameters, multiply-adds, published error, weights."""
     from skipway import showing
 
     rows = showing.network_rows(pattern)
     if as_json:
         print_json(rows)
     else:
-        showing.print_rows(rows, console())
+        showing.print_networks(rows, console())
 
 
 @app.command()
 def show(
-    name: Annotated[str, typer.Argument(help="A network's name; `skipway list` prints them.")],
-    size: Annotated[int, typer.Option(help="Pixels a side; default 224, or 32 for the CIFAR nets.")] = 0,
-    classes: Annotated[int | None, typer.Option(help="Outputs; default the paper's.")] = None,
-    channels: Annotated[int, typer.Option(help="Input channels.")] = 3,
+    names: Annotated[list[str], typer.Argument(help="A network's name, or two; `skipway list` prints them.")],
+    image: Annotated[str, typer.Option("--input", help="3x224x224, or 224; default the paper's.")] = "",
+    classes: Annotated[int | None, typer.Option(min=1, help="Outputs; default the paper's.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Draw them side by side on this new page.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show a network's layers with their outputs, parameters and multiply-adds."""
-    from skipway import showing
+    """Show a network's layers with what each costs and sees, and its totals beside the published ones.
 
-    found = showing.network_layers(name, size, classes, channels)
+    Examples: skipway show resnet50 | skipway show resnet34 resnet50 --html both.html
+    """
+    from skipway import diagram, showing
+
+    if len(names) > 2:
+        raise SkipwayError(f"{len(names)} networks to show: give one or two")
+    if html is not None:
+        showing.require_new(html, "--html")
+        showing.write_new(html, diagram.page(names, image, classes).encode())
+        print(f"the page is {html}", file=sys.stderr if as_json else sys.stdout)
+    found = [showing.network_layers(name, image, classes) for name in names if as_json or html is None]
     if as_json:
-        print_json(found)
+        print_json(found if len(names) > 1 else found[0])
+        return
+    for one in found:
+        showing.print_layers(one, console())
+
+
+@app.command()
+def compare(
+    names: Annotated[list[str], typer.Argument(help="Networks; `skipway list` prints them.")],
+    measure: Annotated[bool, typer.Option(help="Measure speed and memory on this machine.")] = True,
+    batch: Annotated[int, typer.Option(min=1, help="Images at a time where speed is measured.")] = 16,
+    plot: Annotated[Path | None, typer.Option(help="Draw accuracy against multiply-adds in this new PNG.")] = None,
+    as_json: JsonOption = False,
+    device: DeviceOption = "auto",
+    precision: PrecisionOption = "auto",
+) -> None:
+    """Compare networks: depth, parameters, multiply-adds, published error, speed and memory here."""
+    from skipway import comparing, showing
+
+    if plot is not None:
+        showing.require_new(plot, "--plot")
+        points = comparing.points_of(names)
+    hardware = decide(device, precision) if measure else None
+    rows = comparing.compare(names, hardware, batch)
+    measured = comparing.settings(hardware, batch) if hardware else None
+    if plot is not None:
+        showing.write_new(plot, comparing.plot(points))
+        if left_out := sorted(set(names) - {point["name"] for point in points}):
+            print(f"not in the plot, since not judged on {points[0]['test']}: {', '.join(left_out)}", file=sys.stderr)
+    if as_json:
+        print_json({"networks": rows, "measured": measured})
     else:
-        showing.print_layers(found, console())
+        comparing.print_comparison(rows, measured, console())
 
 
 @app.command()

@@ -1,18 +1,20 @@
 """Foreign weights: read without running anything, fitted by name, refused in words."""
 
 import pickle
-import urllib.error
 from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 import torchvision
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from skipway.errors import SkipwayError, UnknownNameError
 from skipway.models import build
-from skipway.models.weights import find, load_all_but_head, read_file
+from skipway.models.fitting import MismatchError, adapt_first, compare, load_all_but_head
+from skipway.models.translate import translated
+from skipway.models.weights import find, load, read_file
 
 
 @pytest.mark.parametrize(
@@ -144,9 +146,12 @@ def test_a_refused_file_leaves_the_network_untouched(small_weights: dict[str, Te
 
 
 def test_a_changed_shape_inside_is_refused(small_weights: dict[str, Tensor]) -> None:
-    net = build("resnet20", classes=3, channels=1)
-    with pytest.raises(SkipwayError, match=r"another shape \(conv1\.weight\)"):
-        load_all_but_head(net, small_weights, "resnet20")
+    weights = {**small_weights, "layer2.0.conv1.weight": torch.zeros(32, 16, 5, 5)}
+    with pytest.raises(MismatchError, match=r"1 of another shape \(layer2\.0\.conv1\.weight\)") as caught:
+        load_all_but_head(build("resnet20", classes=3), weights, "resnet20")
+    assert caught.value.mismatch.rows() == [
+        {"what": "other shape", "name": "layer2.0.conv1.weight", "file": "32x16x5x5", "network": "32x16x3x3"}
+    ]
 
 
 def test_the_head_of_another_number_of_classes_is_left_out_and_said() -> None:
@@ -184,32 +189,201 @@ def test_an_unknown_tag_is_answered_with_the_nearest() -> None:
         find("resnet50", "tv_v3")
 
 
+def test_a_place_that_does_not_exist_is_not_taken_for_a_name() -> None:
+    for text in ("nowhere/net.pth", "net.safetensors", "owner/repository"):
+        with pytest.raises(SkipwayError, match=rf"{text} does not exist.*hf:owner/repository"):
+            find("resnet50", text)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The table of what differs
+
+
+def test_every_entry_that_differs_is_in_the_table(small_weights: dict[str, Tensor]) -> None:
+    weights = {key: value for key, value in small_weights.items() if not key.startswith("layer3.2.bn2")}
+    weights |= {"extra.weight": torch.zeros(2), "conv1.weight": torch.zeros(16, 3, 7, 7)}
+    mismatch = compare(build("resnet20", classes=3), weights)
+    assert mismatch.missing == tuple(f"layer3.2.bn2.{n}" for n in ("weight", "bias", "running_mean", "running_var"))
+    assert mismatch.unexpected == ("extra.weight",)
+    assert mismatch.misshapen == (("conv1.weight", (16, 3, 7, 7), (16, 3, 3, 3)),)
+    assert len(mismatch.rows()) == 6
+
+
+def test_what_old_files_lack_is_no_mismatch(small_weights: dict[str, Tensor]) -> None:
+    old = {key: value for key, value in small_weights.items() if not key.endswith("num_batches_tracked")}
+    assert not compare(build("resnet20", classes=3), old)
+
+
+def test_auxiliary_classifiers_may_be_absent_whole_but_not_in_part() -> None:
+    net = build("googlenet", classes=5)
+    whole = net.state_dict()
+    without = {key: value for key, value in whole.items() if not key.startswith("aux")}
+    assert not compare(net, without)
+    assert load_all_but_head(net, without, "googlenet") == []
+    torn = {key: value for key, value in whole.items() if not key.startswith("aux1.fc1")}
+    assert compare(net, torn).missing == ("aux1.fc1.weight", "aux1.fc1.bias")
+
+
+def test_every_head_stays_fresh_where_the_classes_are_others() -> None:
+    weights = build("googlenet", classes=7).state_dict()
+    heads = [f"{head}.{part}" for head in ("aux1.fc2", "aux2.fc2", "fc") for part in ("weight", "bias")]
+    assert sorted(load_all_but_head(build("googlenet", classes=5), weights, "googlenet")) == sorted(heads)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Other channels
+
+
+def answers(weights: dict[str, Tensor], channels: int, images: Tensor) -> Tensor:
+    net = build("resnet20", classes=3, channels=channels).eval()
+    load_all_but_head(net, adapt_first(weights, net), "resnet20")
+    return net(images)
+
+
+@pytest.mark.parametrize("channels", [1, 6, 9])
+def test_a_grey_image_is_answered_alike_in_one_channel_and_in_several(
+    channels: int, small_weights: dict[str, Tensor]
+) -> None:
+    grey = torch.randn(2, 1, 32, 32)
+    with torch.no_grad():
+        ours, theirs = (answers(small_weights, c, grey.expand(-1, c, -1, -1)) for c in (channels, 3))
+    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+def test_the_planes_are_repeated_in_turn_and_scaled(small_weights: dict[str, Tensor]) -> None:
+    kernel = small_weights["conv1.weight"]
+    adapted = adapt_first(small_weights, build("resnet20", classes=3, channels=5))["conv1.weight"]
+    torch.testing.assert_close(adapted, torch.cat([kernel, kernel[:, :2]], 1) * 3 / 5)
+
+
+def test_weights_that_fit_are_left_as_they_are(small_weights: dict[str, Tensor]) -> None:
+    assert adapt_first(small_weights, build("resnet20", classes=3)) is small_weights
+
+
+def test_what_was_done_to_weights_is_said(tmp_path: Path, small_weights: dict[str, Tensor]) -> None:
+    save_file(small_weights, tmp_path / "w.safetensors")
+    found = find("resnet20", str(tmp_path / "w.safetensors"))
+    assert load(build("resnet20", classes=3), found, "resnet20") == []
+    assert load(build("resnet20", classes=4, channels=1), found, "resnet20") == [
+        "the first convolution is made for the images' channels",
+        "the classifier starts fresh",
+    ]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Others' layouts
+
+
+def padded_on_both_sides(weights: dict[str, Tensor], x: Tensor) -> Tensor:
+    """The CIFAR network of akamaster's files, written out from the paper's sec. 4.2 with zeros on both sides."""
+
+    def norm(x: Tensor, name: str) -> Tensor:
+        parts = (weights[f"{name}.{p}"] for p in ("running_mean", "running_var", "weight", "bias"))
+        return F.batch_norm(x, *parts)
+
+    x = F.relu(norm(F.conv2d(x, weights["conv1.weight"], padding=1), "bn1"))
+    for stage in (1, 2, 3):
+        for unit in range(3):
+            name, stride = f"layer{stage}.{unit}", 2 if stage > 1 and unit == 0 else 1
+            y = F.relu(norm(F.conv2d(x, weights[f"{name}.conv1.weight"], stride=stride, padding=1), f"{name}.bn1"))
+            y = norm(F.conv2d(y, weights[f"{name}.conv2.weight"], padding=1), f"{name}.bn2")
+            side = (y.shape[1] - x.shape[1]) // 2
+            x = F.relu(y + F.pad(x[:, :, ::stride, ::stride], (0, 0, 0, 0, side, side)))
+    return F.linear(x.mean((2, 3)), weights["linear.weight"], weights["linear.bias"])
+
+
+def theirs(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {key.replace("fc.", "linear."): value for key, value in weights.items()}
+
+
+def randomised(name: str, classes: int = 10) -> dict[str, Tensor]:
+    """Weights in which no two channels are alike, so that a wrong order shows."""
+    return roughened(build(name, classes=classes).double()).state_dict()
+
+
+def roughened(net: nn.Module) -> nn.Module:
+    """`net` with scales, biases and statistics drawn anew: some start at 0, which would hide whole branches."""
+    with torch.no_grad():
+        for value in net.state_dict().values():
+            if value.is_floating_point() and value.dim() == 1:
+                value.uniform_(0.5, 1.5)
+    return net
+
+
+def test_zeros_on_both_sides_are_reordered_exactly() -> None:
+    weights = theirs(randomised("resnet20"))
+    turned, said = translated(weights)
+    net = build("resnet20").double().eval()
+    assert load_all_but_head(net, turned, "resnet20") == []
+    x = torch.randn(3, 3, 32, 32, dtype=torch.float64)
+    with torch.no_grad():
+        torch.testing.assert_close(net(x), padded_on_both_sides(weights, x), rtol=1e-12, atol=1e-12)
+        load_all_but_head(net, {k.replace("linear.", "fc."): v for k, v in weights.items()}, "resnet20")
+        assert (net(x) - padded_on_both_sides(weights, x)).abs().max() > 1e-2, "the order must matter"
+    assert "linear" in said
+    assert "both sides" in said
+
+
+def test_our_own_names_are_left_as_they_are(small_weights: dict[str, Tensor]) -> None:
+    turned, said = translated(small_weights)
+    assert turned is small_weights
+    assert said == ""
+
+
+def test_projections_under_a_linear_head_are_not_taken_for_padding() -> None:
+    weights = theirs(build("resnet20", shortcut="B").state_dict())
+    assert translated(weights) == (weights, "")
+
+
 @pytest.mark.parametrize(
-    ("model", "tag"), [("resnet20", "tv_v1"), ("plain18", "tv_v1"), ("resnet50_v1", "tv_v1"), ("resnet18", "tv_v2")]
+    "name",
+    [
+        "resnet18",
+        "resnet18d",
+        "resnet50d",
+        "seresnet50",
+        "resnext50_32x4d",
+        "densenet121",
+        "vgg11",
+        "preresnet50",
+    ],
 )
-def test_weights_that_torchvision_lacks_are_said_to_be_lacking(model: str, tag: str) -> None:
-    with pytest.raises(SkipwayError, match=rf"no {tag} weights of {model}"):
-        find(model, tag)
+def test_timms_weights_give_timms_answers(name: str) -> None:
+    timm = pytest.importorskip("timm")
+    their_name = name.replace("preresnet", "resnetv2_")
+    their = roughened(timm.create_model(their_name, num_classes=7)).eval()
+    net = build(name, classes=7).eval()
+    load_all_but_head(net, translated(their.state_dict())[0], name)
+    side = 224 if name.startswith("vgg") else 64
+    with torch.no_grad():
+        x = torch.randn(1, 3, side, side)
+        torch.testing.assert_close(net(x), their(x), rtol=1e-5, atol=1e-5 * float(their(x).abs().max()))
 
 
-def test_a_tag_gives_torchvisions_weights_and_their_evaluation_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[tuple[str, bool]] = []
+@pytest.mark.parametrize("name", ["resnet18", "resnet18d", "seresnet50"])
+def test_timms_weights_learn_as_in_timm(name: str) -> None:
+    timm = pytest.importorskip("timm")
+    their = roughened(timm.create_model(name, num_classes=7).double()).train()
+    net = build(name, classes=7).double().train()
+    load_all_but_head(net, translated(their.state_dict())[0], name)
+    x, labels = torch.randn(2, 3, 64, 64, dtype=torch.float64), torch.tensor([1, 4])
+    losses = [F.cross_entropy(each(x), labels) for each in (their, net)]
+    for loss in losses:
+        loss.backward()
+    torch.testing.assert_close(losses[1], losses[0], rtol=1e-10, atol=0)
+    ours = dict(net.named_parameters())
+    for key, parameter in their.named_parameters():
+        torch.testing.assert_close(ours[key].grad, parameter.grad, rtol=1e-6, atol=1e-9)
 
-    def download(url: str, *_args: object, check_hash: bool = False, **_options: object) -> dict[str, Tensor]:
-        asked.append((url, check_hash))
-        return {"fc.bias": torch.zeros(1000)}
 
-    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", download)
-    assert find("resnet50", "tv_v1").resize == 256
-    assert find("resnet50", "tv_v2").resize == 232
-    assert [url.rsplit("/", 1)[-1] for url, _ in asked] == ["resnet50-0676ba61.pth", "resnet50-11ad3fa6.pth"]
-    assert all(check for _, check in asked), "a download must be verified"
-
-
-def test_a_download_that_fails_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    def offline(*_args: object, **_options: object) -> dict[str, Tensor]:
-        raise urllib.error.URLError("no route to host")
-
-    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", offline)
-    with pytest.raises(SkipwayError, match=r"cannot download https://.*no route to host.*--pretrained"):
-        find("resnet18", "tv_v1")
+def test_torchvisions_old_densenet_names_are_read() -> None:
+    own = torchvision.models.densenet121(num_classes=2).state_dict()
+    old = {
+        key.replace("norm1", "norm.1").replace("norm2", "norm.2").replace("conv1", "conv.1").replace("conv2", "conv.2")
+        if "denselayer" in key
+        else key: value
+        for key, value in own.items()
+    }
+    turned, said = translated(old)
+    assert set(turned) == set(own)
+    assert "dense" in said

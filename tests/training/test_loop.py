@@ -52,7 +52,7 @@ def test_a_run_leaves_a_bundle_that_verifies_and_a_line_an_epoch(
     assert card.data["counts"] == {"train": 300 - tenths, "val": tenths, "test": 60}
     records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert [r["epoch"] for r in records] == [1, 2, 3]
-    assert records[-1]["step"] == 3 * ((300 - tenths) // 64)
+    assert records[-1]["step"] == 3 * ((300 - tenths) // 128)
     assert {"train_loss", "train_top1", "val_loss", "val_top1", "waiting", "images_per_second", "rate"} <= records[
         0
     ].keys()

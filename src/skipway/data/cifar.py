@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from skipway.data.download import cache_folder, fetch
 from skipway.data.source import Source, Split
+from skipway.download import cache_folder, fetch
 from skipway.errors import DataError
 
 PAGE = "https://www.cs.toronto.edu/~kriz"
@@ -19,10 +19,10 @@ PAGE = "https://www.cs.toronto.edu/~kriz"
 
 @dataclass(frozen=True)
 class Archive:
-    """An archive on the author's page: its MD5, its members, and how many label bytes precede each image's pixels."""
+    """An archive on the author's page: checksum, members, and how many label bytes precede each image's pixels."""
 
     file: str
-    md5: str
+    checksum: str
     train: tuple[str, ...]
     test: tuple[str, ...]
     names: str
@@ -32,7 +32,7 @@ class Archive:
 ARCHIVES = {
     "cifar10": Archive(
         "cifar-10-binary.tar.gz",
-        "c32a1d4ab5d03f1284b67883e8d87530",
+        "md5:c32a1d4ab5d03f1284b67883e8d87530",
         tuple(f"data_batch_{i}.bin" for i in range(1, 6)),
         ("test_batch.bin",),
         "batches.meta.txt",
@@ -40,7 +40,7 @@ ARCHIVES = {
     ),
     "cifar100": Archive(
         "cifar-100-binary.tar.gz",
-        "03b5dce01913d631647c71ecec9e9cb8",
+        "md5:03b5dce01913d631647c71ecec9e9cb8",
         ("train.bin",),
         ("test.bin",),
         "fine_label_names.txt",
@@ -65,9 +65,9 @@ def read_members(file: Path, wanted: tuple[str, ...]) -> bytes:
 
 
 def open_cifar(name: str) -> Source:
-    """The data set `name` of ARCHIVES, from the cache or the author's page. Raises DataError when offline."""
+    """The data set `name` of ARCHIVES, from the cache or the author's page. Raises SkipwayError when offline."""
     archive = ARCHIVES[name]
-    file = fetch(f"{PAGE}/{archive.file}", cache_folder() / archive.file, archive.md5)
+    file = fetch(f"{PAGE}/{archive.file}", cache_folder() / archive.file, archive.checksum)
     try:
         train, test, names = (read_members(file, wanted) for wanted in (archive.train, archive.test, (archive.names,)))
         splits = [

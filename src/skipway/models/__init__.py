@@ -56,14 +56,23 @@ def require_name(name: str) -> None:
 
 
 def build(
-    name: str, classes: int | None = None, channels: int = 3, stem: str | None = None, shortcut: str | None = None
+    name: str,
+    classes: int | None = None,
+    channels: int = 3,
+    stem: str | None = None,
+    shortcut: str | None = None,
+    weights: str | None = None,
 ) -> Network:
-    """The network called `name`, freshly initialised by the global random state.
+    """The network called `name`, freshly initialised by the global random state, or with `weights`.
 
     `classes`, `stem` ("imagenet" or "small") and `shortcut` ("A", "B" or "C") are the paper's when None; `channels`
-    counts the image's. Raises SkipwayError for an unknown name or an option out of range.
+    counts the image's. `weights` is what models.weights.locate takes: "tv_v2" or "resnet50.tv_v2", hf:owner/name, a
+    file or a bundle; a classifier of another number of classes stays fresh. Raises SkipwayError for an unknown name or
+    an option out of range.
     """
     require_name(name)
+    if weights is not None:
+        return build_pretrained(name, classes, channels, stem, shortcut, weights)
     if classes is not None and classes < 1:
         raise SkipwayError(f"{name} with {classes} classes: at least 1 is needed")
     if channels < 1:
@@ -77,6 +86,19 @@ def build(
     if strange:
         raise SkipwayError(f"{name} has no {' and no '.join(sorted(strange))} to choose: leave it out")
     return NETWORKS[name](**given)
+
+
+def build_pretrained(
+    name: str, classes: int | None, channels: int, stem: str | None, shortcut: str | None, weights: str
+) -> Network:
+    """As `build`; the weights' own stem unless one is given."""
+    from skipway.models.weights import find, load  # torchvision's catalogue, which most networks do without
+
+    pretrained = find(name, weights)
+    own = pretrained.stem() if "stem" in options_of(name) else None
+    net = build(name, classes, channels, stem or own, shortcut)
+    load(net, pretrained, name)
+    return net
 
 
 def options_of(name: str) -> set[str]:

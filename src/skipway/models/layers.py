@@ -1,65 +1,402 @@
-"""What a network is made of, as a table: for each layer its output, parameters and multiply-adds."""
+"""What a network is made of, read off one image that passes through it: layers, how they join, and what each costs.
 
+The image has a shape and no pixels (torch's meta device), so that nothing is computed and the deepest network takes a
+second. Every operation is seen, not every module alone: an addition or a slice outside any module still carries the
+receptive field on.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from skipway.models.contract import Network
+
+aten = torch.ops.aten
+FLOAT32 = 4  # bytes
+POOLS = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d)
+FILLING = {
+    *(nn.init.kaiming_normal_, nn.init.kaiming_uniform_, nn.init.normal_, nn.init.uniform_),
+    *(Tensor.normal_, Tensor.uniform_),
+}
 
 
 @dataclass(frozen=True)
 class Layer:
-    """`output` is (C, H, W), or (C,) for a linear layer; `kernel` is in words; multiply-adds are for one image."""
+    """One step of an image's way: a layer, or a join, where several ways meet ("add", "multiply", "concat").
+
+    `name` is the module's, empty for a join and for pooling without a module; `unit` the part of the network it belongs
+    to; `kernel` in words. `output` is (C, H, W), or (C,) after the classifier. `multiply_adds` are for one image.
+    `receptive` is the side in input pixels of the square that one position of the output can depend on, over the
+    longest of its ways and however much of it lies outside the image; None where a position depends on every pixel.
+    `memory` is the output's bytes at float32 for one image. `sources` are the indices of the steps that it comes from,
+    none for the image.
+    """
 
     name: str
+    unit: str
     kind: str
     kernel: str
     output: tuple[int, ...]
     parameters: int
     multiply_adds: int
+    receptive: int | None
+    memory: int
+    sources: tuple[int, ...]
+
+    @property
+    def join(self) -> bool:
+        return not self.name and self.kind != "pool"
+
+    @property
+    def weighted(self) -> bool:
+        """Whether the papers count it in the depth: a convolution or a linear layer that learns."""
+        return self.kind in {"conv", "linear"} and self.parameters > 0
 
 
-def describe(name: str, module: nn.Module, output: Tensor) -> Layer | None:
-    """The row of a convolution (with its multiply-adds), batch normalisation, pooling or linear layer; else None."""
-    shape = tuple(output.shape[1:])
-    parameters = sum(p.numel() for p in module.parameters(recurse=False))
+@dataclass(frozen=True)
+class Span:
+    """What position 0 of a map sees along one side: input pixels `low` to `high`; each next position, `jump` further.
+
+    Infinite where a position sees everything.
+    """
+
+    low: float = 0
+    high: float = 0
+    jump: float = 1
+
+    def through(self, kernel: int, stride: int, padding: int, dilation: int = 1) -> "Span":
+        """After a window of `kernel` positions."""
+        first = self.low - padding * self.jump
+        last = self.high + (dilation * (kernel - 1) - padding) * self.jump
+        return Span(first, last, self.jump * stride)
+
+    def beside(self, other: "Span") -> "Span":
+        """Of a map that depends on both."""
+        return Span(min(self.low, other.low), max(self.high, other.high), max(self.jump, other.jump))
+
+
+EVERYTHING = Span(-math.inf, math.inf)
+Field = tuple[Span, Span]  # along height and width
+Seen = tuple[Tensor, Field, frozenset[int]]  # a tensor, what a position of it sees, and the steps that it comes from
+
+
+class Outlines(TorchFunctionMode):
+    """Networks built under it have shapes and no content: a hundred are there in a second or two.
+
+    The meta device alone would do, but that filling nothing with random numbers takes it as long as filling something.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        given = kwargs or {}
+        if func in FILLING:
+            return args[0] if args else given["tensor"]
+        with torch.device("meta"):
+            return func(*args, **given)
+
+
+def layers(net: nn.Module, shape: tuple[int, int, int]) -> list[Layer]:
+    """The layers in the order in which an image of `shape` (C, H, W) meets them in evaluation, and the joins."""
+    with passing(net, shape) as (shadow, image), torch.no_grad():
+        watch = Watch(net, image)
+        handles = [
+            handle
+            for name, module in net.named_modules()
+            for handle in (
+                module.register_forward_pre_hook(lambda m, x, name=name: watch.enter(name, m, x)),
+                module.register_forward_hook(lambda m, x, y, name=name: watch.leave(name, m, y)),
+            )
+        ]
+        try:
+            with watch:
+                functional_call(net, shadow, (image,))
+        finally:
+            for handle in handles:
+                handle.remove()
+    return watch.steps
+
+
+def layer_table(net: nn.Module, shape: tuple[int, int, int]) -> list[Layer]:
+    """Those of `layers` that are modules."""
+    return [layer for layer in layers(net, shape) if layer.name]
+
+
+def kept_for_backward(net: nn.Module, shape: tuple[int, int, int]) -> int:
+    """Bytes that training keeps of one image's way through `net` until the backward pass, at float32.
+
+    Counted as autograd saves them: every stored map once, however many layers need it, and the places of each maximum;
+    the weights, the image and the masks of dropout are not counted.
+    """
+    kept: dict[int, int] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage._cdata] = storage.nbytes()
+        return tensor
+
+    with passing(net, shape) as (shadow, image), torch.enable_grad():
+        known = {tensor.untyped_storage()._cdata for tensor in (*shadow.values(), image)}
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+            scores = functional_call(net, shadow, (image,))
+        assert isinstance(scores, Tensor)  # its graph holds the storages, whose addresses would be used again
+    return sum(size for address, size in kept.items() if address not in known)
+
+
+def depth(steps: Sequence[Layer]) -> int:
+    """Weighted layers on the longest way, as the papers count them: a projection lies beside a longer way."""
+    reached: list[int] = []
+    for step in steps:
+        before = max((reached[source] for source in step.sources), default=0)
+        reached.append(before + step.weighted)
+    return max(reached, default=0)
+
+
+@contextmanager
+def passing(net: nn.Module, shape: tuple[int, int, int]) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
+    """`net` in evaluation mode, its tensors without content by name, and an image of `shape` without pixels."""
+    modes = [(module, module.training) for module in net.modules()]
+    shadow = {name: parameter.detach().to("meta").requires_grad_() for name, parameter in net.named_parameters()}
+    shadow |= {name: buffer.to("meta") for name, buffer in net.named_buffers()}
+    try:
+        net.eval()
+        yield shadow, torch.empty(1, *shape, device="meta")
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Watching
+
+
+class Watch(TorchDispatchMode):
+    """Follows every tensor that comes from the image: what it sees, and which steps it comes from."""
+
+    def __init__(self, net: nn.Module, image: Tensor) -> None:
+        super().__init__()
+        self.units = Units(net)
+        self.steps: list[Layer] = []
+        self.inside: list[Inside] = []
+        self.counted: set[int] = set()  # parameters of rows: a module that is met twice has them once
+        # The tensors are held too: a freed tensor's id would be another's.
+        self.seen: dict[int, tuple[Tensor, Field, frozenset[int]]] = {id(image): (image, (Span(), Span()), frozenset())}
+
+    def enter(self, name: str, module: nn.Module, inputs: tuple[Any, ...]) -> None:
+        known = [self.seen[id(x)] for x in tensors_of(inputs) if id(x) in self.seen]
+        size = tuple(known[0][0].shape[2:]) if known else ()
+        leaf = not any(True for _ in module.children())
+        self.inside.append(Inside(name, leaf, size, together(known)))
+
+    def leave(self, name: str, module: nn.Module, output: Any) -> None:
+        """Make the step of a module that has parameters, or of a leaf that multiplies, pools or changes the size."""
+        inside = self.inside.pop()
+        if not isinstance(output, Tensor) or id(output) not in self.seen:
+            return
+        own = [p for p in module.parameters(recurse=False) if id(p) not in self.counted]
+        resized = inside.leaf and output.dim() == 4 and tuple(output.shape[2:]) != inside.size
+        if own or inside.multiply_adds or resized or isinstance(module, POOLS):
+            self.counted |= {id(p) for p in own}
+            _, field, sources = self.seen[id(output)]
+            sources = inside.sources if inside.leaf else sources
+            self.step(name, *describe(module), output, field, sum(p.numel() for p in own), inside, sources)
+
+    def step(
+        self,
+        name: str,
+        kind: str,
+        kernel: str,
+        output: Tensor,
+        field: Field,
+        parameters: int,
+        inside: "Inside",
+        sources: frozenset[int],
+    ) -> None:
+        sides = [span.high - span.low + 1 for span in field]
+        layer = Layer(
+            name=name,
+            unit=self.units.of(inside.name),
+            kind=kind,
+            kernel=kernel,
+            output=tuple(output.shape[1:]),
+            parameters=parameters,
+            multiply_adds=inside.multiply_adds if name else 0,
+            receptive=int(max(sides)) if max(sides) < math.inf else None,
+            memory=FLOAT32 * output.numel(),
+            sources=tuple(sorted(sources)),
+        )
+        self.seen[id(output)] = (output, field, frozenset({len(self.steps)}))
+        self.steps.append(layer)
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        known = [self.seen[id(x)] for x in tensors_of(args) if id(x) in self.seen]
+        before = known[0][0].shape if known else ()
+        result = func(*args, **(kwargs or {}))
+        output = result[0] if isinstance(result, tuple | list) else result
+        if not known or not isinstance(output, Tensor):
+            return result
+        field, sources = sees(func, args, before, [field for _, field, _ in known], output), together(known)
+        self.seen[id(output)] = (output, field, sources)
+        here = self.inside[-1]
+        here.multiply_adds += products(func, args, output)
+        if func in JOINS and any(one != sources for _, _, one in known):
+            self.step("", JOINS[func], "", output, field, 0, here, sources)
+        elif func in POOLING and not here.leaf:
+            self.step("", "pool", by(args[1]), output, field, 0, here, sources)
+        return result
+
+
+@dataclass
+class Inside:
+    """A module being run: its input's (H, W), the steps before it, and its own multiply-adds so far."""
+
+    name: str
+    leaf: bool
+    size: tuple[int, ...]
+    sources: frozenset[int]
+    multiply_adds: int = 0
+
+
+POOLING = {aten.max_pool2d_with_indices.default, aten.avg_pool2d.default, aten._adaptive_avg_pool2d.default}
+JOINS = {
+    aten.add.Tensor: "add",
+    aten.add_.Tensor: "add",
+    aten.mul.Tensor: "multiply",
+    aten.mul_.Tensor: "multiply",
+    aten.cat.default: "concat",
+}
+
+
+def together(known: Sequence[Seen]) -> frozenset[int]:
+    """The steps that any of them comes from."""
+    return frozenset(index for _, _, sources in known for index in sources)
+
+
+def tensors_of(args: Sequence[Any]) -> Iterator[Tensor]:
+    """The tensors among the arguments of an operation, and in lists of them."""
+    for value in args:
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, list | tuple):
+            yield from tensors_of(value)
+
+
+def products(func: Any, args: Sequence[Any], output: Tensor) -> int:
+    """Multiply-adds of a convolution or a product of matrices, for one image; 0 for anything else."""
+    if func is aten.convolution.default:
+        weight = args[1]
+        return output[0].numel() * weight[0].numel()
+    if func in {aten.mm.default, aten.bmm.default}:
+        return output.numel() * args[0].shape[-1]
+    if func is aten.addmm.default:
+        return output.numel() * args[1].shape[-1]
+    return 0
+
+
+def sees(func: Any, args: Sequence[Any], before: Sequence[int], fields: Sequence[Field], output: Tensor) -> Field:
+    """What the output of an operation sees, given its input's shape and what its inputs see.
+
+    An operation that keeps the map's size keeps what a position sees; one that changes it in a way not known here
+    mixes everything, as a mean over the map does.
+    """
+    field = fields[0]
+    for other in fields[1:]:
+        field = (field[0].beside(other[0]), field[1].beside(other[1]))
+    if output.dim() < 4 or len(before) < 4:
+        return EVERYTHING, EVERYTHING
+    window = window_of(func, args, before)
+    if window is not None:
+        height, width = (span.through(*side) for span, side in zip(field, window, strict=True))
+        return height, width
+    if func is aten.slice.Tensor and args[1] % len(before) >= len(before) - 2:
+        start, step = (args[2] or 0) if len(args) > 2 else 0, args[4] if len(args) > 4 else 1
+        axis = args[1] % len(before) - (len(before) - 2)
+        cut = list(field)
+        cut[axis] = field[axis].through(1, step, -start)
+        return cut[0], cut[1]
+    if func in {aten.constant_pad_nd.default, aten.reflection_pad2d.default, aten.replication_pad2d.default}:
+        sides = [*args[1], 0, 0, 0]
+        return field[0].through(1, 1, sides[2]), field[1].through(1, 1, sides[0])
+    return field if output.shape[-2:] == before[-2:] else (EVERYTHING, EVERYTHING)
+
+
+def window_of(func: Any, args: Sequence[Any], before: Sequence[int]) -> list[tuple[int, int, int, int]] | None:
+    """Kernel, stride, padding and dilation along each side of a sliding window; None where `func` has none."""
+    if func is aten.convolution.default:
+        kernel, (stride, padding, dilation) = args[1].shape[2:], args[3:6]
+    elif func in {aten.max_pool2d_with_indices.default, aten.avg_pool2d.default}:
+        kernel = args[1]
+        stride = (args[2] if len(args) > 2 else None) or kernel
+        padding = args[3] if len(args) > 3 else (0,)
+        dilation = args[4] if func is aten.max_pool2d_with_indices.default and len(args) > 4 else (1,)
+    elif func is aten._adaptive_avg_pool2d.default and before[-2] % args[1][0] == before[-1] % args[1][1] == 0:
+        kernel = stride = [before[-2] // args[1][0], before[-1] // args[1][1]]
+        padding, dilation = (0,), (1,)
+    else:
+        return None
+    return [tuple(part[axis % len(part)] for part in (kernel, stride, padding, dilation)) for axis in (0, 1)]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Words
+
+
+def describe(module: nn.Module) -> tuple[str, str]:
+    """(kind, kernel in words) of a module with a step."""
     if isinstance(module, nn.Conv2d):
         stride = f", stride {module.stride[0]}" if module.stride[0] > 1 else ""
-        kernel = f"{module.kernel_size[0]}x{module.kernel_size[1]}, {module.out_channels}{stride}"
-        return Layer(name, "conv", kernel, shape, parameters, module.weight.numel() * shape[1] * shape[2])
+        groups = f", {module.groups} groups" if module.groups > 1 else ""
+        return "conv", f"{by(module.kernel_size)}, {module.out_channels}{stride}{groups}"
     if isinstance(module, nn.BatchNorm2d):
-        return Layer(name, "norm", "", shape, parameters, 0)
-    if isinstance(module, nn.MaxPool2d):
-        return Layer(name, "pool", f"{module.kernel_size}x{module.kernel_size}, stride {module.stride}", shape, 0, 0)
+        return "norm", ""
+    if isinstance(module, nn.MaxPool2d | nn.AvgPool2d):
+        mean = " mean" if isinstance(module, nn.AvgPool2d) else ""
+        return "pool", f"{by(module.kernel_size)}{mean}, stride {by(module.stride).split('x')[0]}"
+    if isinstance(module, nn.AdaptiveAvgPool2d):
+        return "pool", f"mean to {by(module.output_size)}"
     if isinstance(module, nn.Linear):
-        return Layer(
-            name, "linear", f"{module.in_features} -> {module.out_features}", shape, parameters, module.weight.numel()
-        )
-    return None
+        return "linear", f"{module.in_features} -> {module.out_features}"
+    return type(module).__name__.lower(), ""
 
 
-def layer_table(net: nn.Module, channels: int, size: int) -> list[Layer]:
-    """The layers in the order in which an image of (channels, size, size) meets them.
+def by(size: Any) -> str:
+    """3 or (3, 3) as 3x3."""
+    height, width = size if isinstance(size, tuple | list) else (size, size)
+    return f"{height}x{width}"
 
-    `net` may be on the meta device, where nothing is computed; it is left in evaluation mode without hooks.
+
+class Units:
+    """Which part of a network a module belongs to: a child of a stage, or else the largest part that is a whole.
+
+    A list of modules is not a whole, whether it says so (`nn.Sequential`) or has nothing but children of one kind.
     """
-    rows: list[Layer] = []
-    handles = []
 
-    def watch(name: str, module: nn.Module) -> None:
-        def note(_module: nn.Module, _inputs: tuple, output: Tensor) -> None:
-            row = describe(name, module, output)
-            if row is not None:
-                rows.append(row)
+    def __init__(self, net: nn.Module) -> None:
+        self.stages = set(net.stages) if isinstance(net, Network) else set()
+        self.lists = {name: is_list(module) for name, module in net.named_modules()}
 
-        handles.append(module.register_forward_hook(note))
+    def of(self, name: str) -> str:
+        parts = name.split(".")
+        for count in range(1, len(parts)):
+            prefix = ".".join(parts[:count])
+            above = any(stage == prefix or stage.startswith(f"{prefix}.") for stage in self.stages)
+            if not above and not self.lists[prefix]:
+                return prefix
+        return name
 
-    for name, module in net.named_modules():
-        if not any(True for _ in module.children()):
-            watch(name, module)
-    try:
-        with torch.no_grad():
-            net.eval()(torch.zeros(1, channels, size, size, device=next(net.parameters()).device))
-    finally:
-        for handle in handles:
-            handle.remove()
-    return rows
+
+def is_list(module: nn.Module) -> bool:
+    if isinstance(module, nn.Sequential | nn.ModuleList | nn.ModuleDict):
+        return True
+    kinds = {type(child) for child in module.children()}
+    return len(kinds) == 1 and all(any(True for _ in child.children()) for child in module.children())

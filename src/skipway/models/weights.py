@@ -1,4 +1,4 @@
-"""Pretrained weights: torchvision's by tag, or a file of one's own.
+"""Pretrained weights by name, from the hub, or from a file of one's own.
 
 Foreign `.pth` and `.th` files are read with `weights_only`, which executes nothing that they hold.
 """
@@ -9,26 +9,32 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torchvision
 from safetensors.torch import load_file
 from torch import Tensor
 
+from skipway.download import digest
 from skipway.errors import SkipwayError, UnknownNameError
+from skipway.models.catalogue import WEIGHTS, Weights, by_digest
 from skipway.models.contract import Network
-
-TAGS = {"tv_v1": "IMAGENET1K_V1", "tv_v2": "IMAGENET1K_V2"}
+from skipway.models.fitting import adapt_first, load_all_but_head
+from skipway.models.hub import fetch_named, fetch_place, parse
+from skipway.models.translate import translated
 
 
 @dataclass(frozen=True)
 class Pretrained:
-    """Weights by name; `resize` is the shorter side, in pixels, that they are judged at (None: unknown)."""
+    """Weights in our names; `record` says more of them where they have a name; `translation` is what was turned."""
 
     weights: dict[str, Tensor]
-    resize: int | None = None
+    file: Path
+    record: Weights | None = None
+    translation: str = ""
 
     def stem(self) -> str | None:
-        """The stem that the weights were trained with, told by its convolution's side; None when they have no conv1."""
-        first = self.weights.get("conv1.weight")
+        """The stem that the weights were trained with; None when their names do not tell."""
+        if "conv1.0.weight" in self.weights:  # three convolutions, which only large images get
+            return "imagenet"
+        first = self.weights.get("conv1.weight", self.weights.get("features.conv0.weight"))
         return None if first is None else {7: "imagenet", 3: "small"}.get(first.shape[-1])
 
 
@@ -52,50 +58,70 @@ def read_file(file: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def find(model: str, pretrained: str) -> Pretrained:
-    """`pretrained` for `model`: a tag of TAGS (downloaded once, checksum verified), a bundle's folder, or a file."""
-    path = Path(pretrained)
+def named(model: str | None, text: str) -> Weights | None:
+    """The named weights that `text` means, a name or the tag of one for `model`; None when it is no such name.
+
+    Raises SkipwayError when they are of another network than `model`.
+    """
+    record = WEIGHTS.get(text) or WEIGHTS.get(f"{model}.{text}")
+    if record and model and record.net != model:
+        raise SkipwayError(f"{text} are weights of {record.net}, not of {model}: choose {record.net} as the model")
+    return record
+
+
+def refusal(model: str | None, text: str) -> SkipwayError:
+    """What to say of a `text` that means no weights."""
+    tags = {name.split(".", 1)[1] for name in WEIGHTS}
+    if model and text in tags:
+        return SkipwayError(
+            f"there are no {text} weights of {model}: `skipway weights list {model}` names what there is"
+        )
+    if "/" in text or Path(text).suffix in (".safetensors", ".pth", ".pt", ".th"):
+        return SkipwayError(f"{text} does not exist: give a file or bundle, or hf:owner/repository for one on the hub")
+    known = [*WEIGHTS, *(tags if model else ())]
+    return UnknownNameError(
+        "weights", text, known, "`skipway weights list` names all; or give a file, or hf:owner/name"
+    )
+
+
+def locate(model: str | None, text: str) -> tuple[Path, Weights | None]:
+    """The file that `text` means, downloaded and checked if need be, and what is known of it.
+
+    `text` is a name of WEIGHTS, the tag of one for `model`, hf:owner/repository[@revision][/file], a file, or a
+    bundle's folder. Raises SkipwayError in one line.
+    """
+    path = Path(text)
     if path.is_dir() and (path / "weights.safetensors").is_file():
         path /= "weights.safetensors"
     if path.is_file():
-        return Pretrained(read_file(path))
-    if pretrained not in TAGS:
-        raise UnknownNameError(
-            "weights", pretrained, TAGS, f"one of {', '.join(TAGS)}, or a file or bundle that exists"
-        )
-    try:
-        choices = torchvision.models.get_model_weights(model)
-        weights = choices[TAGS[pretrained]]
-    except (ValueError, KeyError):
-        raise SkipwayError(
-            f"there are no {pretrained} weights of {model}: choose another --model or --pretrained"
-        ) from None
-    try:
-        state = weights.get_state_dict(progress=True, check_hash=True)
-    except (OSError, RuntimeError) as fault:
-        reason = str(fault).splitlines()[0]
-        raise SkipwayError(
-            f"cannot download {weights.url} ({reason}): go online, or give a file of weights as --pretrained"
-        ) from None
-    return Pretrained(state, weights.transforms().resize_size[0])
+        return path, by_digest(digest(path, "sha256"))
+    if text.startswith("hf:"):
+        place = parse(text)
+        whole = f"hf:{place.repository}/{place.file}"
+        return fetch_place(place), next((w for w in WEIGHTS.values() if w.url == whole), None)
+    record = named(model, text)
+    if record is None:
+        raise refusal(model, text)
+    return fetch_named(record), record
 
 
-def load_all_but_head(net: Network, weights: dict[str, Tensor], name: str) -> list[str]:
-    """Load `weights` into `net`; a classifier of another number of classes stays fresh. Returns the names left out.
+def find(model: str | None, text: str) -> Pretrained:
+    """The weights that `text` means (see `locate`) for `model`, in our names."""
+    file, record = locate(model, text)
+    weights, translation = translated(read_file(file))
+    return Pretrained(weights, file, record, translation)
 
-    Raises SkipwayError when anything else is missing, unexpected or of another shape.
+
+def load(net: Network, pretrained: Pretrained, name: str) -> list[str]:
+    """Load `pretrained` into `net`, called `name`; returns what people should know of how, a phrase each.
+
+    The first convolution is made for the images' channels, and a classifier of other classes stays fresh. Raises
+    MismatchError for weights of another network.
     """
-    own = net.state_dict()
-    head = tuple(f"{name}." for name in net.heads)
-    other = [k for k, v in weights.items() if k.startswith(head) and (k not in own or own[k].shape != v.shape)]
-    weights = {k: v for k, v in weights.items() if k not in other}
-    missing = [k for k in own if k not in weights and not (other and k.startswith(head))]
-    missing = [k for k in missing if not k.endswith("num_batches_tracked")]  # which older files do not have
-    strange = [k for k in weights if k not in own or own[k].shape != weights[k].shape]
-    if missing or strange:
-        raise SkipwayError(
-            f"the weights do not fit {name}: {len(missing)} missing ({', '.join(missing[:3])}), "
-            f"{len(strange)} unexpected or of another shape ({', '.join(strange[:3])})"
-        )
-    net.load_state_dict(weights, strict=False)
-    return other
+    said = [pretrained.translation] if pretrained.translation else []
+    weights = adapt_first(pretrained.weights, net)
+    if weights is not pretrained.weights:
+        said.append("the first convolution is made for the images' channels")
+    if load_all_but_head(net, weights, name):
+        said.append("the classifier starts fresh")
+    return said

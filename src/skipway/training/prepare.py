@@ -16,6 +16,7 @@ from skipway.data.preprocess import Preprocessing, for_photographs, for_pixels
 from skipway.data.source import Source, Split, require_learnable, with_validation
 from skipway.errors import SkipwayError
 from skipway.hardware import Hardware
+from skipway.models.catalogue import Weights
 from skipway.models.contract import Network
 from skipway.models.layers import FLOAT32, kept_for_backward
 from skipway.models.resnet import zero_last_scale
@@ -79,19 +80,19 @@ def fitted_recipe(recipe: Recipe, source: Source, console: Console) -> Recipe:
 
 
 def open_images(
-    source: Source, recipe: Recipe, size: int, resize: int | None, hardware: Hardware, console: Console
+    source: Source, recipe: Recipe, size: int, record: Weights | None, hardware: Hardware, console: Console
 ) -> tuple[Preprocessing, Resident | Streamed, Validation | None]:
     """Preprocessing, training batches and validation for images of `size` pixels a side.
 
-    `resize` is the shorter side, in pixels, before the evaluation crop; None: the field's custom.
+    Pretrained weights are fed as their `record` says; without one, as the field's custom is for photographs, and by
+    their own mean and deviation for small images.
     """
     channels = channels_of(source)
     augmentation = Augmentation(recipe.crop, recipe.pad, recipe.flip, recipe.cutout, recipe.colour)
     order = Order(len(source.train), recipe.batch, recipe.seed)
     fits = len(source.train) * channels * size * size <= RESIDENT_LIMIT
     if size > models.SMALL or not fits or recipe.crop in ("resized", "scale"):
-        preprocessing = for_photographs(size)
-        preprocessing = replace(preprocessing, resize=resize or preprocessing.resize)
+        preprocessing = as_recorded(for_photographs(size), record)
         workers = hardware.workers
         batches = Streamed(source.train, order, preprocessing, augmentation, hardware.device, workers)
         validation = Validation(source.val, preprocessing, None, workers) if source.val else None
@@ -100,12 +101,25 @@ def open_images(
     if not isinstance(source.train.items, np.ndarray):
         console.print(f"decoding {len(source.train):,} images into memory")
     images = open_all(source.train, plain)
-    preprocessing = for_pixels(images)
+    preprocessing = as_recorded(for_pixels(images), record)
     labels = torch.from_numpy(source.train.labels).to(hardware.device)
     resident = Resident(images.to(hardware.device), labels, order, preprocessing, augmentation)
     held = open_all(source.val, preprocessing).to(hardware.device) if source.val else None
     validation = Validation(source.val, preprocessing, held, 0) if source.val else None
     return preprocessing, resident, validation
+
+
+def as_recorded(preprocessing: Preprocessing, record: Weights | None) -> Preprocessing:
+    """`preprocessing` with the mean, deviation, filter and margin that the weights of `record` were judged with."""
+    if record is None or len(record.mean) != preprocessing.channels:
+        return preprocessing
+    return replace(
+        preprocessing,
+        resize=round(preprocessing.size * record.resize / record.size),
+        mean=record.mean,
+        std=record.std,
+        filter="bicubic" if record.interpolation == "bicubic" else "bilinear",
+    )
 
 
 def wants_recomputation(
@@ -156,8 +170,8 @@ def prepare(source: Source, recipe: Recipe, hardware: Hardware, console: Console
     again = wants_recomputation(network, recipe, size, hardware, console) and models.recompute(net)
     if again:
         console.print("activations are computed again in the backward pass")
-    resize = pretrained.resize if pretrained and size == PHOTOGRAPH else None
-    preprocessing, batches, validation = open_images(source, recipe, size, resize, hardware, console)
+    record = pretrained.record if pretrained else None
+    preprocessing, batches, validation = open_images(source, recipe, size, record, hardware, console)
     if pretrained:
         said = load(net, pretrained, recipe.model)
         console.print("; ".join([f"pretrained weights: {recipe.pretrained}", *said]))

@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 
 from skipway.data import cifar, open_source
-from skipway.data.download import fetch
-from skipway.errors import DataError
+from skipway.download import fetch
+from skipway.errors import DataError, SkipwayError
 
 CONTENT = np.random.default_rng(0).integers(0, 256, 700_000, dtype=np.uint8).tobytes()
-MD5 = hashlib.md5(CONTENT).hexdigest()
+MD5 = f"md5:{hashlib.md5(CONTENT).hexdigest()}"
+SHA256 = f"sha256:{hashlib.sha256(CONTENT).hexdigest()}"
 
 
 @dataclass
@@ -95,17 +96,17 @@ def test_a_download_leaves_standard_output_alone(
 
 
 def test_another_content_is_removed_and_said(served: Served, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"/a\.bin sent a file with another checksum than 0123.*removed"):
-        fetch(f"{served.address}/a.bin", tmp_path / "a.bin", "0123")
+    with pytest.raises(SkipwayError, match=r"/a\.bin sent a file with another checksum than md5:0123.*removed"):
+        fetch(f"{served.address}/a.bin", tmp_path / "a.bin", "md5:0123")
     assert not list(tmp_path.iterdir())
 
 
 def test_a_broken_download_goes_on_where_it_stopped(served: Served, tmp_path: Path) -> None:
     served.break_after = 300_000
-    with pytest.raises(DataError, match=r"broke off after 300000 of 700000 bytes.*try again"):
+    with pytest.raises(SkipwayError, match=r"broke off after 300000 of 700000 bytes.*try again"):
         fetch(f"{served.address}/a.bin", tmp_path / "a.bin", MD5)
     assert [p.name for p in tmp_path.iterdir()] == ["a.bin.part"]
-    with pytest.raises(DataError, match="broke off after 600000 of 700000"):
+    with pytest.raises(SkipwayError, match="broke off after 600000 of 700000"):
         fetch(f"{served.address}/a.bin", tmp_path / "a.bin", MD5)
     served.break_after = None
     assert fetch(f"{served.address}/a.bin", tmp_path / "a.bin", MD5).read_bytes() == CONTENT
@@ -129,7 +130,7 @@ def test_a_whole_part_needs_nothing_more(served: Served, tmp_path: Path) -> None
 
 def test_a_part_of_something_else_is_found_out(served: Served, tmp_path: Path) -> None:
     (tmp_path / "a.bin.part").write_bytes(bytes(1000))
-    with pytest.raises(DataError, match="another checksum"):
+    with pytest.raises(SkipwayError, match="another checksum"):
         fetch(f"{served.address}/a.bin", tmp_path / "a.bin", MD5)
     assert fetch(f"{served.address}/a.bin", tmp_path / "a.bin", MD5).read_bytes() == CONTENT
 
@@ -137,13 +138,13 @@ def test_a_part_of_something_else_is_found_out(served: Served, tmp_path: Path) -
 @pytest.mark.parametrize("status", [403, 404, 500, 503])
 def test_a_servers_refusal_is_said_with_its_number(served: Served, tmp_path: Path, status: int) -> None:
     served.status = status
-    with pytest.raises(DataError, match=rf"/a\.bin answered {status}: .*place the file at .*a\.bin"):
+    with pytest.raises(SkipwayError, match=rf"/a\.bin answered {status}: .*place the file at .*a\.bin"):
         fetch(f"{served.address}/a.bin", tmp_path / "a.bin", MD5)
 
 
 def test_a_chunked_answer_that_breaks_off_is_said_too(served: Served, tmp_path: Path) -> None:
     served.chunked, served.break_after = True, 100_000
-    with pytest.raises(DataError, match=r"cannot download .*/a\.bin"):
+    with pytest.raises(SkipwayError, match=r"cannot download .*/a\.bin"):
         fetch(f"{served.address}/a.bin", tmp_path / "a.bin", MD5)
 
 
@@ -152,7 +153,7 @@ def test_being_offline_is_said_with_what_to_do(tmp_path: Path, monkeypatch: pyte
     with socket.socket() as taken:  # bound and not listening, so that nobody answers there
         taken.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{taken.getsockname()[1]}/a.bin"
-        with pytest.raises(DataError, match=r"cannot download .*: go online .*place the file at .*a\.bin") as caught:
+        with pytest.raises(SkipwayError, match=r"cannot download .*: go online .*place the file at .*a\.bin") as caught:
             fetch(url, tmp_path / "a.bin", MD5)
     assert "\n" not in str(caught.value)
     assert not list(tmp_path.iterdir())
@@ -160,7 +161,7 @@ def test_being_offline_is_said_with_what_to_do(tmp_path: Path, monkeypatch: pyte
 
 def test_a_cache_that_cannot_be_made_is_named(served: Served, tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("a file in the way")
-    with pytest.raises(DataError, match=str(tmp_path / "cache")):
+    with pytest.raises(SkipwayError, match=str(tmp_path / "cache")):
         fetch(f"{served.address}/a.bin", tmp_path / "cache" / "a.bin", MD5)
 
 
@@ -190,7 +191,7 @@ def archive(files: dict[str, bytes]) -> bytes:
 def offer(served: Served, name: str, content: bytes, monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
     """`content` as the archive of `name`, at the address and with the checksum that skipway then expects."""
     served.content = content
-    checked = replace(cifar.ARCHIVES[name], md5=hashlib.md5(content).hexdigest())
+    checked = replace(cifar.ARCHIVES[name], checksum=f"md5:{hashlib.md5(content).hexdigest()}")
     monkeypatch.setitem(cifar.ARCHIVES, name, checked)
     monkeypatch.setattr(cifar, "PAGE", served.address)
     monkeypatch.setenv("SKIPWAY_CACHE", str(cache))
@@ -242,5 +243,5 @@ def test_a_wrong_file_placed_by_hand_is_refused_by_name(
 
 def test_the_checksums_are_the_ones_on_the_authors_page() -> None:
     # https://www.cs.toronto.edu/~kriz/cifar.html, "CIFAR-10 binary version" and "CIFAR-100 binary version"
-    assert cifar.ARCHIVES["cifar10"].md5 == "c32a1d4ab5d03f1284b67883e8d87530"
-    assert cifar.ARCHIVES["cifar100"].md5 == "03b5dce01913d631647c71ecec9e9cb8"
+    assert cifar.ARCHIVES["cifar10"].checksum == "md5:c32a1d4ab5d03f1284b67883e8d87530"
+    assert cifar.ARCHIVES["cifar100"].checksum == "md5:03b5dce01913d631647c71ecec9e9cb8"

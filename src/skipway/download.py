@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-from skipway.errors import DataError
+from skipway.errors import SkipwayError
 
 CHUNK = 1 << 18  # bytes
 
@@ -22,23 +22,39 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "skipway"
 
 
-def md5_of(file: Path) -> str:
+def offline() -> str | None:
+    """The variable that forbids the network (SKIPWAY_OFFLINE or HF_HUB_OFFLINE); None when nothing does."""
+    forbidding = (v for v in ("SKIPWAY_OFFLINE", "HF_HUB_OFFLINE") if os.environ.get(v, "0").lower() not in ("", "0"))
+    return next(forbidding, None)
+
+
+def digest(file: Path, kind: str) -> str:
+    """The checksum of a whole file, in hexadecimal; `kind` is md5 or sha256."""
     with file.open("rb") as stream:
-        return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+        return hashlib.file_digest(stream, lambda: hashlib.new(kind, usedforsecurity=False)).hexdigest()
 
 
-def fetch(url: str, file: Path, md5: str) -> Path:
+def matches(file: Path, checksum: str) -> bool:
+    """Whether a whole file has `checksum`: "md5:..." or "sha256:...", of which the leading digits are enough."""
+    kind, digits = checksum.split(":")
+    return digest(file, kind).startswith(digits)
+
+
+def fetch(url: str, file: Path, checksum: str) -> Path:
     """`file`, downloaded from `url` unless it is there already.
 
     A broken download stays beside it as `<name>.part` and is continued next time; the name `file` appears only on
-    content whose MD5 is `md5`. Raises DataError, saying what to do, when offline or when the content is another.
+    content that `matches` the checksum. Raises SkipwayError, saying what to do, when offline or when the content is
+    another.
     """
     if file.exists():
         return file
+    if variable := offline():
+        raise SkipwayError(f"{file} is not there and {variable} is set: unset it to download {url}, or place the file")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
     except OSError as fault:
-        raise DataError(
+        raise SkipwayError(
             f"{file.parent} cannot be made ({fault.strerror}): set SKIPWAY_CACHE to another folder"
         ) from None
     part = file.with_name(file.name + ".part")
@@ -50,16 +66,16 @@ def fetch(url: str, file: Path, md5: str) -> Path:
             receive(answer, part, have if resumed else 0, file.name)
     except urllib.error.HTTPError as fault:
         if fault.code != 416:  # 416: nothing is left to send, so the part may be whole
-            raise DataError(f"{url} answered {fault.code}: try again later, or place the file at {file}") from None
+            raise SkipwayError(f"{url} answered {fault.code}: try again later, or place the file at {file}") from None
     except (urllib.error.URLError, TimeoutError, ConnectionError, http.client.HTTPException) as fault:
         reason = getattr(fault, "reason", fault)
-        raise DataError(
+        raise SkipwayError(
             f"cannot download {url} ({reason}): go online and try again (it continues where it stopped), or place the "
             f"file at {file}"
         ) from None
-    if md5_of(part) != md5:
+    if not matches(part, checksum):
         part.unlink()
-        raise DataError(f"{url} sent a file with another checksum than {md5}: it was removed; try again")
+        raise SkipwayError(f"{url} sent a file with another checksum than {checksum}: it was removed; try again")
     part.replace(file)
     return file
 

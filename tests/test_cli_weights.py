@@ -1,0 +1,180 @@
+"""`skipway weights`: what it prints, what it refuses, and the bundles it makes, which the other verbs take."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+from typer.testing import CliRunner, Result
+
+from skipway import api
+from skipway.bundle import read_card
+from skipway.cli_weights import weights_app
+from skipway.data import open_source
+from skipway.errors import SkipwayError
+from skipway.evaluation.evaluate import evaluate
+from skipway.hardware import decide
+from skipway.models import build
+from skipway.models.catalogue import CIFAR10
+from skipway.models.weights import read_file
+
+MEAN, STD = "0.485,0.456,0.406", "0.229,0.224,0.225"
+
+
+def run(*arguments: str | Path) -> Result:
+    result = CliRunner().invoke(weights_app, [str(a) for a in arguments])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+@pytest.fixture(scope="module")
+def own_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(1)
+    file = tmp_path_factory.mktemp("weights") / "own.safetensors"
+    save_file(build("resnet20", classes=3).state_dict(), file)
+    return file
+
+
+def test_importing_the_verbs_does_not_import_torch() -> None:
+    code = "import sys, skipway.cli_weights; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_list_shows_accuracy_source_and_licence() -> None:
+    text = run("list", "resnet50.tv").output
+    row = next(line for line in text.splitlines() if line.startswith("resnet50.tv_v2"))
+    for part in ("80.86", "95.43", "BSD-3"):
+        assert part in row
+
+
+def test_list_gives_the_same_to_machines() -> None:
+    rows = json.loads(run("list", "resnet50.*", "--json").output)
+    found = {row["name"]: row for row in rows}
+    assert found["resnet50.tv_v2"]["top1"] == 80.858
+    assert found["resnet50.tv_v2"]["classes"] == 1000
+    assert found["resnet50.a1_in1k"]["url"] == "hf:timm/resnet50.a1_in1k/model.safetensors"
+
+
+def test_a_wrong_name_is_one_line_with_the_nearest() -> None:
+    with pytest.raises(SkipwayError, match=r"unknown weights 'resnet50\.tv_v3': did you mean") as caught:
+        run("fetch", "resnet50.tv_v3")
+    assert "\n" not in str(caught.value)
+
+
+def test_verify_says_what_a_file_is(own_file: Path) -> None:
+    text = run("verify", own_file, "--model", "resnet20").output
+    assert "fits resnet20" in text
+    assert "sha256 " in text
+
+
+def test_verify_prints_every_entry_that_differs_and_fails(own_file: Path) -> None:
+    result = CliRunner().invoke(weights_app, ["verify", str(own_file), "--model", "resnet32"])
+    assert result.output.count("missing") == 60  # 6 units of two convolutions, each with its normalisation's four
+    assert isinstance(result.exception, SkipwayError)
+    assert "\n" not in str(result.exception)
+
+
+def test_verify_tells_machines_the_same(own_file: Path) -> None:
+    result = CliRunner().invoke(weights_app, ["verify", str(own_file), "--model", "resnet32", "--json"])
+    found = json.loads(result.output)
+    assert found["fits"] == ""
+    assert {row["what"] for row in found["mismatch"]} == {"missing"}
+
+
+@pytest.mark.parametrize("content", [b"", b"\x08\0\0\0\0\0\0\0{}      ", b"<html>"])
+def test_a_corrupt_file_is_one_line(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "w.safetensors").write_bytes(content)
+    with pytest.raises(SkipwayError, match=r"w\.safetensors") as caught:
+        run("verify", tmp_path / "w.safetensors", "--model", "resnet20")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_bundle_answers_as_its_weights_do(own_file: Path, tmp_path: Path) -> None:
+    (tmp_path / "names.txt").write_text("ant\nbee\n\ncat\n")
+    arguments = ["bundle", own_file, "--model", "resnet20", "--out", tmp_path / "b", "--mean", MEAN, "--std", STD]
+    run(*arguments, "--classes", tmp_path / "names.txt")
+    card = read_card(tmp_path / "b")
+    assert card.classes == ["ant", "bee", "cat"]
+    assert card.preprocessing["size"] == card.preprocessing["resize"] == 32
+    net, _ = api.load(tmp_path / "b")
+    twin = build("resnet20", classes=3)
+    twin.load_state_dict(read_file(own_file))
+    x = torch.randn(1, 3, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(net(x), twin.eval()(x))
+
+
+@pytest.mark.parametrize(
+    ("left_out", "said"),
+    [("--model", "give --model"), ("--classes", "give --classes"), ("--mean", "give --mean"), ("--std", "give --mean")],
+)
+def test_what_nobody_can_know_is_asked_for(own_file: Path, tmp_path: Path, left_out: str, said: str) -> None:
+    (tmp_path / "names.txt").write_text("a\nb\nc\n")
+    options = {"--model": "resnet20", "--classes": str(tmp_path / "names.txt"), "--mean": MEAN, "--std": STD}
+    given = [word for name, value in options.items() if name != left_out for word in (name, value)]
+    with pytest.raises(SkipwayError, match=said):
+        run("bundle", own_file, "--out", tmp_path / "b", *given)
+    assert not (tmp_path / "b").exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--mean", "0.5", "--mean has 1 values, and the images 3 channels"),
+        ("--std", "a,b,c", "--std a,b,c is not a list of numbers"),
+        ("--classes", "cifar10", "3 classes, and 10 names"),
+        ("--classes", "nowhere.txt", "neither imagenet nor cifar10 nor a text file"),
+        ("--model", "resnet32", "do not fit resnet32"),
+        ("--model", "resnet19", "unknown model 'resnet19'"),
+    ],
+)
+def test_what_does_not_fit_is_refused(own_file: Path, tmp_path: Path, option: str, value: str, said: str) -> None:
+    (tmp_path / "names.txt").write_text("a\nb\nc\n")
+    options = {"--model": "resnet20", "--classes": str(tmp_path / "names.txt"), "--mean": MEAN, "--std": STD}
+    given = [word for pair in (options | {option: value}).items() for word in pair]
+    with pytest.raises(SkipwayError, match=said) as caught:
+        run("bundle", own_file, "--out", tmp_path / "b", *given)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("file", "model", "right"),
+    [("resnet20-12fca82f.th", "resnet20", 8103), ("resnet56-4bfd9763.th", "resnet56", 8320)],
+)
+def test_others_cifar_nets_reach_what_an_independent_program_measured(
+    file: str, model: str, right: int, shared_data: Path, tmp_path: Path
+) -> None:
+    text = run("bundle", shared_data / "weights" / file, "--out", tmp_path / "b").output
+    assert f"known by its checksum as {model}.akamaster" in text
+    assert "both sides" in text, "what was turned must be said"
+    assert tuple(read_card(tmp_path / "b").classes) == CIFAR10
+    net, card = api.load(tmp_path / "b")
+    source = open_source(str(shared_data / "cifar10" / "test.parquet"))
+    found = evaluate(net, card, source, None, decide("cpu"), trained_on=False)
+    assert np.trace(found.confusion) == right
+    assert found.confusion.sum() == 10_000
+
+
+def test_a_foreign_file_that_nobody_knows_takes_the_same_way(
+    shared_data: Path, tmp_path: Path, small_change: dict[str, Tensor]
+) -> None:
+    torch.save({"state_dict": small_change}, tmp_path / "changed.th")
+    arguments = ["bundle", tmp_path / "changed.th", "--model", "resnet20", "--out", tmp_path / "b"]
+    text = run(*arguments, "--classes", "cifar10", "--mean", MEAN, "--std", STD).output
+    assert "known by" not in text
+    assert "both sides" in text
+    assert read_card(tmp_path / "b").recipe["pretrained"] == "changed.th"
+
+
+@pytest.fixture
+def small_change(shared_data: Path) -> dict[str, Tensor]:
+    """akamaster's ResNet-20 with one number changed, under its own names."""
+    weights = read_file(shared_data / "weights" / "resnet20-12fca82f.th")
+    weights["linear.bias"][0] += 1
+    return {f"module.{key}": value for key, value in weights.items()}
