@@ -216,7 +216,7 @@ def test_named_weights_are_fetched_once_and_found_by_tag_too(served: Served, our
     for model, text in ((None, ours), ("resnet18", "tv_v1"), ("resnet18", ours)):
         found = find(model, text)
         assert found.file.read_bytes() == CONTENT
-        assert found.resize == 256
+        assert found.record is not None and found.record.resize == 256
         assert list(found.weights) == ["conv1.weight"]
     assert served.ranges == [None]
 

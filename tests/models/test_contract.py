@@ -43,6 +43,16 @@ def test_a_smaller_input_is_refused_with_the_smallest(name: str) -> None:
             net.features(images(net, net.smallest - 1))
 
 
+@pytest.mark.parametrize(
+    "name", ["resnet18", "preresnet20", "vgg11", "densenet40_12", "googlenet", "highway19", "wrn40_4"]
+)
+def test_images_of_other_channels_or_without_a_batch_are_refused_with_what_is_taken(name: str) -> None:
+    net = on_meta(name)
+    for shape in ((2, 1, 64, 64), (3, 64, 64), (2, 64, 64, 3)):
+        with pytest.raises(SkipwayError, match=r"it takes \(N, 3, H, W\)$"):
+            net.features(torch.empty(shape, device="meta"))
+
+
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("channels", [1, 4])
 def test_the_first_convolution_takes_any_number_of_channels(name: str, channels: int) -> None:

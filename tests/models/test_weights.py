@@ -181,7 +181,7 @@ def test_a_file_or_a_bundles_folder_stands_for_its_weights(tmp_path: Path, small
     for given in (tmp_path, tmp_path / "weights.safetensors"):
         found = find("resnet20", str(given))
         assert set(found.weights) == set(small_weights)
-        assert found.resize is None
+        assert found.record is None
 
 
 def test_an_unknown_tag_is_answered_with_the_nearest() -> None:

@@ -39,14 +39,23 @@ class Judged(NamedTuple):
     auxiliary: tuple[Tensor, ...]
 
 
-class Limited(Protocol):
-    """Whatever takes images of `smallest` pixels a side or more: a network, or the part of it that does the work."""
+class Particular(Protocol):
+    """What takes images for the convolution `first`, of `smallest` pixels a side or more: a network or its trunk."""
 
     smallest: int
+    first: str
+
+    def get_submodule(self, target: str) -> nn.Module: ...
 
 
-def require_pixels(net: Limited, x: Tensor) -> None:
-    """Raises SkipwayError when the images `x` (N, C, H, W) leave less than a pixel in the last map of `net`."""
+def require_images(net: Particular, x: Tensor) -> None:
+    """Raises SkipwayError when `net` cannot take `x`: not (N, C, H, W), other channels, or no pixel in the last map."""
+    first = net.get_submodule(net.first)
+    assert isinstance(first, nn.Conv2d)
+    if x.dim() != 4 or x.shape[1] != first.in_channels:
+        raise SkipwayError(
+            f"images of shape {tuple(x.shape)} do not fit this network: it takes (N, {first.in_channels}, H, W)"
+        )
     side = min(x.shape[-2:])
     if side < net.smallest:
         raise SkipwayError(f"images of {side} pixels are too small for this network: the smallest is {net.smallest}")

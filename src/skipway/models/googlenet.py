@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from skipway.models.contract import Judged, Network, require_pixels
+from skipway.models.contract import Judged, Network, require_images
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Parts
@@ -100,7 +100,7 @@ class GoogLeNet(Network):
 
     def maps(self, x: Tensor) -> tuple[list[Tensor], Tensor, Tensor]:
         """The stages' maps, and the two that the auxiliary classifiers see."""
-        require_pixels(self, x)
+        require_images(self, x)
         two = self.conv3(self.conv2(self.maxpool1(self.conv1(x))))
         three = self.inception3b(self.inception3a(self.maxpool2(two)))
         early = self.inception4a(self.maxpool3(three))

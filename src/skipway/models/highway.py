@@ -22,7 +22,7 @@ from collections.abc import Callable, Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from skipway.models.contract import Network, require_pixels
+from skipway.models.contract import Network, require_images
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Parts
@@ -100,7 +100,7 @@ class HighwayNet(Network):
 
     def features(self, x: Tensor) -> list[Tensor]:
         """The stages' maps, finest first: (N, channels[i], H / strides[i], W / strides[i])."""
-        require_pixels(self, x)
+        require_images(self, x)
         maps = []
         for i, stage in enumerate(self.stages, 1):
             x = self.dropout(self.get_submodule(f"pool{i}")(x))

@@ -32,7 +32,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from skipway.models import resnet
-from skipway.models.contract import Network, require_pixels
+from skipway.models.contract import Network, require_images
 from skipway.models.resnet import (
     STEMS,
     Basic,
@@ -330,7 +330,7 @@ class PreResNet(Network):
 
     def features(self, x: Tensor) -> list[Tensor]:
         """The stages' maps, finest first: (N, channels[i], H / strides[i], W / strides[i]); the last is activated."""
-        require_pixels(self, x)
+        require_images(self, x)
         x = self.norm(self.maxpool(self.conv1(x)))
         maps = []
         for stage in self.stages:

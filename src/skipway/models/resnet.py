@@ -17,7 +17,7 @@ from functools import partial
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from skipway.models.contract import Network, require_pixels
+from skipway.models.contract import Network, require_images
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Parts
@@ -227,7 +227,7 @@ class ResNet(Network):
 
     def features(self, x: Tensor) -> list[Tensor]:
         """The stages' maps, finest first: (N, channels[i], H / strides[i], W / strides[i])."""
-        require_pixels(self, x)
+        require_images(self, x)
         x = self.maxpool(F.relu(self.bn1(self.conv1(x)), inplace=True))
         maps = []
         for stage in self.stages:

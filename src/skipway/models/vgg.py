@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import skip_init
 
-from skipway.models.contract import Network, require_pixels
+from skipway.models.contract import Network, require_images
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Parts
@@ -31,10 +31,10 @@ class Trunk(nn.Sequential):
         super().__init__()
         for name, layer in layers.items():
             self.add_module(name, layer)
-        self.ends, self.smallest = tuple(ends), smallest
+        self.ends, self.smallest, self.first = tuple(ends), smallest, next(iter(layers))
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        require_pixels(self, x)
+        require_images(self, x)
         maps = []
         for name, layer in self.named_children():
             x = layer(x)

@@ -16,7 +16,7 @@ from functools import partial
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from skipway.models.contract import Network, require_pixels
+from skipway.models.contract import Network, require_images
 from skipway.models.resnet import (
     STEMS,
     Bottleneck,
@@ -100,7 +100,7 @@ class WideResNet(Network):
 
     def features(self, x: Tensor) -> list[Tensor]:
         """The stages' maps, finest first: (N, channels[i], H / strides[i], W / strides[i]); the last one activated."""
-        require_pixels(self, x)
+        require_images(self, x)
         x = self.maxpool(self.conv1(x))
         maps = []
         for stage in self.stages:
