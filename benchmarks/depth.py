@@ -3,12 +3,12 @@
     python -m benchmarks.depth [--plot docs/depth.png]
 
 Pre-activation CIFAR nets of 6n + 2 layers, batch 128; every point is a process of its own. Memory is the growth of the
-process's largest resident size from before the network is built to after its second step.
+process's largest resident size from before the network is built to after its last step.
 """
 
 import argparse
 import json
-import resource
+import statistics
 import subprocess
 import sys
 import time
@@ -29,12 +29,13 @@ BATCH, STEPS = 128, 3
 
 
 def resident() -> int:
-    """The most bytes that this process has had in memory so far."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    """The most bytes that this process has had in memory so far (what getrusage says begins with the parent's)."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) * 1024
 
 
 def measure(depth: int, again: bool) -> dict[str, Any]:
-    """Bytes and seconds of a step at `depth` layers, the first step's time left out."""
+    """MiB of a step at `depth` layers, and the seconds of each step, of which the first is not like the others."""
     settings = hardware.decide(compile_="off")
     hardware.keep_freed_memory()
     warm = torch.nn.Conv2d(3, 3, 3)(torch.randn(1, 3, 8, 8))  # so that the libraries' own memory is there already
@@ -82,7 +83,8 @@ def plot(points: list[dict[str, Any]], file: Path) -> None:
         shown = [p for p in points if p["recomputed"] is again and "killed" not in p]
         depths = [p["depth"] for p in shown]
         axes[0].plot(depths, [p["mebibytes"] / 1024 for p in shown], marker=mark, color=colour, label=label)
-        axes[1].plot(depths, [min(p["seconds"][1:]) for p in shown], marker=mark, color=colour, label=label)
+        seconds = [statistics.median(p["seconds"][1:]) for p in shown]
+        axes[1].plot(depths, seconds, marker=mark, color=colour, label=label)
     for axis, title in zip(axes, ("memory of a step, GiB", "time of a step, seconds"), strict=True):
         axis.set(xscale="log", yscale="log", xlabel="layers", title=title)
         axis.set_xticks(DEPTHS, [str(d) for d in DEPTHS])

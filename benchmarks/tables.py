@@ -1,6 +1,7 @@
 """The README's tables, generated from results/. `python -m benchmarks.tables` writes them; a test compares them."""
 
 import json
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -46,9 +47,40 @@ def rows() -> list[tuple[str, str, str]]:
                 f"{ratios['over torchvision channels-last bfloat16']:.2f}",
             )
         )
+    made += [*twins(), deepest()]
     for name, measured in startup["commands"].items():
         made.append((f"`{name}`", f"{measured['median_s']:.2f} s", "processor seconds, without torch"))
     return made
+
+
+def twins() -> list[tuple[str, str, str]]:
+    """Our networks beside torchvision's of the same name: below 1, ours takes less time."""
+    measured = result("against_torchvision")
+    built = {name: one["ratio"] for name, one in measured["building"].items()}
+    steps = {name: one["ratio"] for name, one in measured["steps"].items()}
+    return [
+        ("Time to build, over torchvision's", " ".join(f"{r:.2f}" for r in built.values()), ", ".join(built)),
+        (
+            "Time of forward and backward at equal settings, over torchvision's",
+            " ".join(f"{r:.2f}" for r in steps.values()),
+            "; ".join(steps),
+        ),
+    ]
+
+
+def deepest() -> tuple[str, str, str]:
+    """What recomputed activations save at the greatest depth that was measured both ways."""
+    points = [p for p in result("depth")["points"] if "killed" not in p]
+    both = {p["depth"] for p in points if p["recomputed"]} & {p["depth"] for p in points if not p["recomputed"]}
+    depth = max(both)
+    plain, again = ({p["recomputed"]: p for p in points if p["depth"] == depth}[key] for key in (False, True))
+    seconds = [statistics.median(p["seconds"][1:]) for p in (plain, again)]
+    return (
+        f"Memory of a training step, {depth:,} layers, batch 128",
+        f"{again['mebibytes'] / 1024:.1f} GiB",
+        f"with activations recomputed; {plain['mebibytes'] / 1024:.1f} GiB and {seconds[0] / seconds[1]:.2f} of the time "
+        "without",
+    )
 
 
 def table() -> str:

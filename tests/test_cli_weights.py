@@ -80,6 +80,13 @@ def test_verify_prints_every_entry_that_differs_and_fails(own_file: Path) -> Non
     assert "\n" not in str(result.exception)
 
 
+def test_verify_prints_the_table_of_a_network_of_quite_another_kind(own_file: Path) -> None:
+    result = CliRunner().invoke(weights_app, ["verify", str(own_file), "--model", "vgg11"])
+    assert "features.0.weight" in result.output
+    assert "layer1.0.conv1.weight" in result.output
+    assert isinstance(result.exception, SkipwayError)
+
+
 def test_verify_tells_machines_the_same(own_file: Path) -> None:
     result = CliRunner().invoke(weights_app, ["verify", str(own_file), "--model", "resnet32", "--json"])
     found = json.loads(result.output)
@@ -130,6 +137,10 @@ def test_what_nobody_can_know_is_asked_for(own_file: Path, tmp_path: Path, left_
         ("--std", "a,b,c", "--std a,b,c is not a list of numbers"),
         ("--classes", "cifar10", "3 classes, and 10 names"),
         ("--classes", "nowhere.txt", "neither imagenet nor cifar10 nor a text file"),
+        ("--std", "0.2,0,0.2", "above 0"),
+        ("--mean", "nan,0,0", "finite"),
+        ("--size", "2", "too small for resnet20"),
+        ("--resize", "16", "less than the 32 pixels"),
         ("--model", "resnet32", "do not fit resnet32"),
         ("--model", "resnet19", "unknown model 'resnet19'"),
     ],

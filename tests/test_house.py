@@ -29,6 +29,8 @@ DOORS = {
     "adopt",
     "api",
     "cli_weights",
+    "comparing",
+    "diagram",
     "showing",
     "cli",
     "__init__",

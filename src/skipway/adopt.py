@@ -1,5 +1,6 @@
 """Others' weights into a bundle of ours, so that evaluation, prediction and serving work on them."""
 
+import math
 import platform
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -46,6 +47,8 @@ def adopt(text: str, out: Path, model: str | None = None, feeding: Feeding | Non
     SkipwayError in one line for weights that do not fit, or of which too little is known.
     """
     feeding = feeding or Feeding()
+    if Path(text).is_dir():
+        raise SkipwayError(f"{text} is a folder: a bundle needs no making, and anything else is no file of weights")
     pretrained = find(model, text)
     model = model or (pretrained.record.net if pretrained.record else None)
     if model is None:
@@ -59,7 +62,7 @@ def adopt(text: str, out: Path, model: str | None = None, feeding: Feeding | Non
         task="classify",
         network=network,
         classes=list(class_names(feeding, pretrained, network["classes"])),
-        preprocessing=asdict(preprocessing(feeding, pretrained, net, network["channels"], text)),
+        preprocessing=asdict(preprocessing(feeding, pretrained, net, model, network["channels"], text)),
         recipe=origin(text, pretrained),
         data={"name": pretrained.record.data if pretrained.record else "images not known here", "fingerprint": ""},
         hardware={},
@@ -111,7 +114,9 @@ def class_names(feeding: Feeding, pretrained: Pretrained, count: int) -> Sequenc
     return names
 
 
-def preprocessing(feeding: Feeding, pretrained: Pretrained, net: Network, channels: int, text: str) -> Preprocessing:
+def preprocessing(
+    feeding: Feeding, pretrained: Pretrained, net: Network, model: str, channels: int, text: str
+) -> Preprocessing:
     """How images are fed: as told, else as the record has it, else the field's custom for the size.
 
     Mean and deviation must be known: nothing would show that they are wrong.
@@ -123,12 +128,20 @@ def preprocessing(feeding: Feeding, pretrained: Pretrained, net: Network, channe
     for option, values in (("--mean", mean), ("--std", std)):
         if len(values) != channels:
             raise SkipwayError(f"{option} has {len(values)} values, and the images {channels} channels: give as many")
+        if not all(map(math.isfinite, values)) or (option == "--std" and min(values) <= 0):
+            raise SkipwayError(
+                f"{option} {','.join(map(str, values))} cannot be: give finite numbers, above 0 for --std"
+            )
     size = feeding.size or (record.size if record else 224 if net.smallest > 8 else 32)
+    models.require_size(model, net, size)
     margin = record.resize / record.size if record else 1 if size <= models.SMALL else 256 / 224
+    resize = feeding.resize or round(size * margin)
+    if resize < size:
+        raise SkipwayError(f"--resize {resize} is less than the {size} pixels that are cropped from it: give as many")
     return Preprocessing(
         channels=channels,
         size=size,
-        resize=feeding.resize or round(size * margin),
+        resize=resize,
         mean=mean,
         std=std,
         filter="bicubic" if record and record.interpolation == "bicubic" else "bilinear",

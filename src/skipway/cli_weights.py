@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from skipway.errors import SkipwayError
+from skipway.errors import SkipwayError, UnknownNameError, matching
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -50,17 +50,11 @@ def list_(
     as_json: JsonOption = False,
 ) -> None:
     """List named weights with their published accuracy, its source, and their licence."""
-    import fnmatch
-
-    from skipway import models
-    from skipway.errors import UnknownNameError
     from skipway.models.catalogue import WEIGHTS
 
-    wanted = pattern if any(c in pattern for c in "*?[") else f"*{pattern}*"
-    offered = {name: w for name, w in WEIGHTS.items() if w.net in models.NETWORKS}
-    found = [w for name, w in offered.items() if fnmatch.fnmatch(name, wanted)]
+    found = [WEIGHTS[name] for name in matching(WEIGHTS, pattern)]
     if not found:
-        raise UnknownNameError("weights", pattern, offered, "`skipway weights list` names all of them")
+        raise UnknownNameError("weights", pattern, WEIGHTS, "`skipway weights list` names all of them")
     if as_json:
         from dataclasses import asdict
 
@@ -118,8 +112,11 @@ def verify(
     }
     mismatch = None
     if model is not None:
-        with torch.device("meta"):
-            mismatch = compare(models.build(**adopt.network_of(model, pretrained)), pretrained.weights)
+        try:
+            with torch.device("meta"):
+                mismatch = compare(models.build(**adopt.network_of(model, pretrained)), pretrained.weights)
+        except MismatchError as fault:  # so different that not even classes and channels can be told
+            mismatch = fault.mismatch
         found["fits"] = "" if mismatch else model
     if as_json:
         print_json({**found, "mismatch": mismatch.rows() if mismatch else []})

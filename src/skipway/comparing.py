@@ -8,6 +8,7 @@ the network was built, elsewhere the most that the device's allocator gave out; 
 
 import gc
 import math
+import re
 import statistics
 import sys
 import time
@@ -16,6 +17,7 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from io import BytesIO
 from multiprocessing import get_context
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -105,7 +107,7 @@ def resident_peak(name: str, hardware: Hardware, batch: int) -> int:
     torch.set_num_threads(hardware.threads)
     with Outlines():
         models.build(name)  # what Python and torch import on the way is not the network's
-    before = resident()
+    before = resident(afresh=True)
     net = hardware.place(models.build(name).eval())
     images = hardware.place_images(torch.randn(batch, 3, PUBLISHED[name].size, PUBLISHED[name].size))
     with torch.inference_mode(), hardware.autocast():
@@ -113,8 +115,16 @@ def resident_peak(name: str, hardware: Hardware, batch: int) -> int:
     return resident() - before
 
 
-def resident() -> int:
-    """The largest size in bytes that this process had."""
+def resident(afresh: bool = False) -> int:
+    """The largest size in bytes that this process had, on Linux since it was last asked to begin `afresh`.
+
+    Linux's getrusage will not do: a process begins with its parent's peak there.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        if afresh:
+            Path("/proc/self/clear_refs").write_text("5")
+        return 1024 * int(re.findall(r"VmHWM:\s*(\d+) kB", status.read_text())[0])
     import resource  # here, since Windows has none
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

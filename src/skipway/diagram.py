@@ -356,7 +356,8 @@ def place(unit: Unit, lanes: Sequence[int]) -> list[Box]:
     for step, sources, lane in zip(unit.steps, unit.sources, lanes, strict=True):
         gap = NEAR if step.kind == "norm" and any(s != ENTRY and unit.steps[s].kind == "conv" for s in sources) else GAP
         top = max((boxes[s].bottom if s != ENTRY else 0) for s in sources) + gap
-        boxes.append(Box(0, top + (4 if lane else 0), width_of(step), height_of(step)))
+        begins = lane and not any(s != ENTRY and lanes[s] == lane for s in sources)  # and turns off above
+        boxes.append(Box(0, top + (4 if begins else 0), width_of(step), height_of(step)))
     return boxes
 
 

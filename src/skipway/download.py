@@ -24,8 +24,8 @@ def cache_folder() -> Path:
 
 def offline() -> str | None:
     """The variable that forbids the network (SKIPWAY_OFFLINE or HF_HUB_OFFLINE); None when nothing does."""
-    forbidding = (v for v in ("SKIPWAY_OFFLINE", "HF_HUB_OFFLINE") if os.environ.get(v, "0").lower() not in ("", "0"))
-    return next(forbidding, None)
+    variables = ("SKIPWAY_OFFLINE", "HF_HUB_OFFLINE")
+    return next((v for v in variables if os.environ.get(v, "").lower() in ("1", "true", "yes", "on")), None)
 
 
 def digest(file: Path, kind: str) -> str:
@@ -67,7 +67,7 @@ def fetch(url: str, file: Path, checksum: str) -> Path:
     except urllib.error.HTTPError as fault:
         if fault.code != 416:  # 416: nothing is left to send, so the part may be whole
             raise SkipwayError(f"{url} answered {fault.code}: try again later, or place the file at {file}") from None
-    except (urllib.error.URLError, TimeoutError, ConnectionError, http.client.HTTPException) as fault:
+    except (OSError, http.client.HTTPException) as fault:  # the network's, and a disk that is full or forbidden
         reason = getattr(fault, "reason", fault)
         raise SkipwayError(
             f"cannot download {url} ({reason}): go online and try again (it continues where it stopped), or place the "

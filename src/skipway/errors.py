@@ -4,6 +4,7 @@ The command line prints these without a traceback and exits with 2. Anything els
 """
 
 import difflib
+import fnmatch
 from collections.abc import Iterable
 
 
@@ -26,3 +27,9 @@ class UnknownNameError(SkipwayError):
         near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.4)
         hint = f"did you mean '{near[0]}'? " if near else ""
         super().__init__(f"unknown {kind} '{name}': {hint}{see}")
+
+
+def matching(names: Iterable[str], pattern: str) -> list[str]:
+    """The names that match a shell `pattern`, or contain it, in their order."""
+    wanted = pattern if any(c in pattern for c in "*?[") else f"*{pattern}*"
+    return [name for name in names if fnmatch.fnmatch(name, wanted)]

@@ -20,6 +20,10 @@ Switch = Literal["auto", "on", "off"]
 Net = TypeVar("Net", bound=nn.Module)
 
 
+# What a container may use, by the kernel's second and first interface; "max" or a huge number where nothing limits it.
+CONTAINER_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+
+
 @dataclass(frozen=True)
 class Hardware:
     """The decisions a run computes under.
@@ -40,14 +44,17 @@ class Hardware:
         """A context in which convolutions and matrix products run in `dtype`; does nothing for float32."""
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.dtype is torch.bfloat16)
 
-    def memory(self) -> int:
-        """Bytes that the device has in all; for the processor, what this process may use."""
+    def memory(self) -> int | None:
+        """Bytes that the device has in all; for the processor, what this process may use; None where none can tell."""
         if self.device.type == "cuda":
             return torch.cuda.get_device_properties(self.device).total_memory
-        physical = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        limit = Path("/sys/fs/cgroup/memory.max")  # of a container; "max" where there is none
-        text = limit.read_text().strip() if limit.is_file() else "max"
-        return min(physical, int(text)) if text.isdigit() else physical
+        if not hasattr(os, "sysconf"):
+            return None
+        found = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+        for limit in CONTAINER_LIMITS:
+            text = limit.read_text().strip() if limit.is_file() else "max"
+            found += [int(text)] if text.isdigit() else []
+        return min(found)
 
     def place(self, net: Net) -> Net:
         """`net` on the device in the memory format."""
@@ -80,7 +87,9 @@ def keep_freed_memory() -> bool:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):  # another C library
         return False
-    return all([mallopt(trim_threshold, most), mallopt(mmap_threshold, 2**30)])
+    # older versions take 32 MiB at most; and any setting stops the threshold from rising by itself
+    raised = any(mallopt(mmap_threshold, size) for size in (2**30, 2**25))
+    return raised and bool(mallopt(trim_threshold, most))
 
 
 def device_name(device: torch.device) -> str:

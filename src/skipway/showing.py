@@ -151,8 +151,8 @@ def traced(name: str, given: str, classes: int | None) -> tuple[Network, tuple[i
 def parse_input(text: str) -> tuple[int, int, int]:
     """ "3x224x224" or "224" as channels, height and width. Raises SkipwayError."""
     found = re.fullmatch(r"(?:(\d{1,4})x(\d{1,5})x)?(\d{1,5})", text)
-    shape = tuple(int(part or 0) for part in found.groups()) if found else (0, 0, 0)
-    channels, height, width = shape if shape[1] else (3, shape[2], shape[2])
+    given = [int(part) for part in found.groups() if part] if found else [0]
+    channels, height, width = given if len(given) == 3 else (3, given[0], given[0])
     if not (channels and height and width):
         raise SkipwayError(f"--input '{text}' is no shape: give channels, height and width as 3x224x224, or 224")
     return channels, height, width

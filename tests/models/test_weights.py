@@ -184,6 +184,27 @@ def test_a_file_or_a_bundles_folder_stands_for_its_weights(tmp_path: Path, small
         assert found.record is None
 
 
+def test_building_with_weights_takes_their_classes_unless_others_are_asked_for(
+    tmp_path: Path, small_weights: dict[str, Tensor]
+) -> None:
+    save_file(small_weights, tmp_path / "w.safetensors")
+    net = build("resnet20", weights=str(tmp_path / "w.safetensors"))
+    assert all(torch.equal(value, small_weights[key]) for key, value in net.state_dict().items())
+    other = build("resnet20", classes=5, weights=str(tmp_path / "w.safetensors"))
+    assert other.fc.weight.shape == (5, 64)
+    assert torch.equal(other.conv1.weight, small_weights["conv1.weight"])
+
+
+def test_known_weights_are_refused_for_a_network_of_the_same_shapes(shared_data: Path) -> None:
+    with pytest.raises(SkipwayError, match=r"are weights of resnet20, not of plain20"):
+        find("plain20", str(shared_data / "weights" / "resnet20-12fca82f.th"))
+
+
+def test_what_trainers_wrap_weights_in_is_taken_off(tmp_path: Path) -> None:
+    torch.save({"model": {"module._orig_mod.a": torch.ones(2), "_orig_mod.module.b": torch.ones(2)}}, tmp_path / "c.pt")
+    assert sorted(read_file(tmp_path / "c.pt")) == ["a", "b"]
+
+
 def test_an_unknown_tag_is_answered_with_the_nearest() -> None:
     with pytest.raises(UnknownNameError, match=r"did you mean 'tv_v[12]'"):
         find("resnet50", "tv_v3")

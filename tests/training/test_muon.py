@@ -57,7 +57,7 @@ def test_every_parameter_is_trained_once_and_the_first_convolution_by_sgd() -> N
     assert id(net.conv1.weight) in by_sgd
     assert len(by_muon) == 18
     set_rate([sgd, muon], 0.4)
-    assert {group["lr"] for group in muon.param_groups} == {0.4 * MUON.muon}
+    assert {group["lr"] for group in muon.param_groups} == {0.4 * MUON.muon_rate}
 
 
 def test_frozen_kernels_stay() -> None:

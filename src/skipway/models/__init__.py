@@ -3,11 +3,12 @@
 What a network offers is written in contract.py.
 """
 
-import fnmatch
 import inspect
 from collections.abc import Callable
 
-from skipway.errors import SkipwayError, UnknownNameError
+import torch
+
+from skipway.errors import SkipwayError, UnknownNameError, matching
 from skipway.models import (
     alexnet,
     blurpool,
@@ -45,8 +46,7 @@ SMALL = 64  # pixels; up to this side an ImageNet stem would leave a map of two 
 
 def list_models(pattern: str = "*") -> list[str]:
     """The names that match a shell `pattern`, or contain it, in the papers' order."""
-    wanted = pattern if any(c in pattern for c in "*?[") else f"*{pattern}*"
-    return [name for name in NETWORKS if fnmatch.fnmatch(name, wanted)]
+    return matching(NETWORKS, pattern)
 
 
 def require_name(name: str) -> None:
@@ -67,8 +67,8 @@ def build(
 
     `classes`, `stem` ("imagenet" or "small") and `shortcut` ("A", "B" or "C") are the paper's when None; `channels`
     counts the image's. `weights` is what models.weights.locate takes: "tv_v2" or "resnet50.tv_v2", hf:owner/name, a
-    file or a bundle; a classifier of another number of classes stays fresh. Raises SkipwayError for an unknown name or
-    an option out of range.
+    file or a bundle; `classes` are then theirs when None, and any other number makes the classifier fresh. Raises
+    SkipwayError for an unknown name or an option out of range.
     """
     require_name(name)
     if weights is not None:
@@ -91,11 +91,13 @@ def build(
 def build_pretrained(
     name: str, classes: int | None, channels: int, stem: str | None, shortcut: str | None, weights: str
 ) -> Network:
-    """As `build`; the weights' own stem unless one is given."""
+    """As `build`; the weights' own classes and stem unless they are given."""
     from skipway.models.weights import find, load  # torchvision's catalogue, which most networks do without
 
     pretrained = find(name, weights)
     own = pretrained.stem() if "stem" in options_of(name) else None
+    with torch.device("meta"):
+        classes = classes or pretrained.classes(build(name))
     net = build(name, classes, channels, stem or own, shortcut)
     load(net, pretrained, name)
     return net

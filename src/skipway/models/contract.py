@@ -1,6 +1,5 @@
 """What every network offers, so that nothing above `models/` asks which one it has."""
 
-from abc import abstractmethod
 from typing import NamedTuple, Protocol
 
 from torch import Tensor, nn
@@ -9,7 +8,7 @@ from skipway.errors import SkipwayError
 
 
 class Network(nn.Module):
-    """The contract. It holds no option and no behaviour: each network writes its own.
+    """The contract, held by the type checker and the tests. It has no option, and no behaviour that networks share.
 
     - `forward(x)`: images (N, C, H, W) -> class scores (N, classes); in training mode, `Judged` where the network has
       auxiliary classifiers.
@@ -28,8 +27,8 @@ class Network(nn.Module):
     heads: tuple[str, ...]
     stages: tuple[str, ...]
 
-    @abstractmethod
-    def features(self, x: Tensor) -> list[Tensor]: ...
+    def features(self, x: Tensor) -> list[Tensor]:
+        raise NotImplementedError
 
 
 class Judged(NamedTuple):
@@ -39,7 +38,7 @@ class Judged(NamedTuple):
     auxiliary: tuple[Tensor, ...]
 
 
-class Particular(Protocol):
+class TakesImages(Protocol):
     """What takes images for the convolution `first`, of `smallest` pixels a side or more: a network or its trunk."""
 
     smallest: int
@@ -48,7 +47,7 @@ class Particular(Protocol):
     def get_submodule(self, target: str) -> nn.Module: ...
 
 
-def require_images(net: Particular, x: Tensor) -> None:
+def require_images(net: TakesImages, x: Tensor) -> None:
     """Raises SkipwayError when `net` cannot take `x`: not (N, C, H, W), other channels, or no pixel in the last map."""
     first = net.get_submodule(net.first)
     assert isinstance(first, nn.Conv2d)

@@ -3,12 +3,14 @@
 Szegedy, Liu, Jia, Sermanet, Reed, Anguelov, Erhan, Vanhoucke, Rabinovich: Going Deeper with Convolutions. CVPR 2015,
 arXiv:1409.4842.
 
-Departures from the paper, the first four torchvision's, for whose weights the networks have to agree:
+Departures from the paper, all torchvision's, for whose weights the networks have to agree:
 - Every convolution is followed by batch normalisation, and none has a bias; local responses are not normalised.
 - The third branch of a unit has a 3x3 where the paper has a 5x5.
 - The auxiliary classifiers average their maps to 4x4, of any size; the paper pools 5x5 with stride 3.
-- The dropout before the classifier is 0.2, as in torchvision's; the paper's is 0.4.
-- Weights start from N(0, 0.01) as in torchvision's, biases at 0; the paper does not say.
+- The last pooling between units is 2x2; the paper's is 3x3 like the others.
+- The dropout before the classifier is 0.2; the paper's is 0.4.
+- Weights start from N(0, 0.01), biases at 0; the paper does not say.
+
 State-dict names are torchvision's, so its weights load as they are.
 """
 

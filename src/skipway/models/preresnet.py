@@ -404,7 +404,7 @@ def cifar(design: Design, n: int) -> Callable[..., PreResNet]:
 
 
 def after_addition(unit: resnet.Unit, expansion: int, n: int, shortcut: Shortcut) -> Callable[..., ResNet]:
-    """The same for units that follow an activated signal, as those of 2015 do."""
+    """As `cifar`, of units that follow an activated signal, as those of 2015 do: the net is a `ResNet`."""
 
     def build(classes: int = 10, channels: int = 3, stem: str = "small") -> ResNet:
         return ResNet(unit, expansion, (n, n, n), 16, shortcut, STEMS[stem], classes, channels)

@@ -3,7 +3,11 @@
 He, Zhang, Zhang, Zhang, Xie, Li: Bag of Tricks for Image Classification with Convolutional Neural Networks. CVPR 2019,
 arXiv:1812.01187, sec. 4.
 
-Departures from the paper: none known. The paper's B (stride in the 3x3) and C (the stem) are part of its D.
+Departures from the paper:
+- It has 50 layers (and others, up to 152); 18, 34 and 200 are timm's, whose weights all of these take.
+- Maps of odd sides are averaged as timm does it: the last column and row count for as much as there is of them.
+
+The paper's B (stride in the 3x3) and C (the stem) are part of its D.
 """
 
 from collections.abc import Callable, Sequence

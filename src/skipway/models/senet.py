@@ -4,6 +4,7 @@ Hu, Shen, Sun: Squeeze-and-Excitation Networks. CVPR 2018, arXiv:1709.01507.
 
 Departures from the paper:
 - The two fully connected layers are 1x1 convolutions with biases: the same numbers without a change of shape.
+- 18 and 34 layers are not the paper's; the part follows the second convolution there.
 - The bottlenecks stride in the 3x3, as timm's weights do; the authors' stride in the first 1x1.
 """
 

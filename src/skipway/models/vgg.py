@@ -67,7 +67,7 @@ def linear(c_in: int, c_out: int) -> nn.Module:
 
 def here() -> torch.device:
     """Where layers are made; skip_init, which spares most of the time that building takes, does not ask by itself."""
-    return torch.get_default_device()
+    return torch.empty(0).device
 
 
 Convolution = Callable[[int, int], list[nn.Module]]

@@ -37,9 +37,14 @@ class Pretrained:
         first = self.weights.get("conv1.weight", self.weights.get("features.conv0.weight"))
         return None if first is None else {7: "imagenet", 3: "small"}.get(first.shape[-1])
 
+    def classes(self, net: Network) -> int | None:
+        """How many classes the weights' main classifier has; None when they have none of `net`'s."""
+        head = self.weights.get(f"{net.heads[0]}.weight")
+        return None if head is None else head.shape[0]
+
 
 def read_file(file: Path) -> dict[str, Tensor]:
-    """The tensors in a .safetensors, .pth, .pt or .th file; "state_dict" and "module." wrappings are taken off."""
+    """The tensors in a .safetensors, .pth, .pt or .th file; wrappings of trainers are taken off."""
     try:
         if file.suffix == ".safetensors":
             found: Any = load_file(file)
@@ -50,23 +55,29 @@ def read_file(file: Path) -> dict[str, Tensor]:
     except Exception as fault:  # a damaged pickle can raise anything, and a file from outside may be damaged
         reason = (str(fault).strip() or type(fault).__name__).splitlines()[0]
         raise SkipwayError(f"{file} is not a file of weights that can be read safely: {reason}") from None
-    found = found.get("state_dict", found) if isinstance(found, dict) else {}
+    for wrapping in ("state_dict", "model"):
+        found = found.get(wrapping, found) if isinstance(found, dict) else {}
     named = found.items() if isinstance(found, dict) else ()
-    tensors = {k.removeprefix("module."): v for k, v in named if isinstance(k, str) and isinstance(v, Tensor)}
+    tensors = {without_prefixes(k): v for k, v in named if isinstance(k, str) and isinstance(v, Tensor)}
     if not tensors:
         raise SkipwayError(f"{file} holds no tensors by name: give a state dict")
     return tensors
 
 
-def named(model: str | None, text: str) -> Weights | None:
-    """The named weights that `text` means, a name or the tag of one for `model`; None when it is no such name.
+def without_prefixes(key: str) -> str:
+    """A tensor's name without what parallel trainers and the compiler put before it."""
+    for prefix in ("module.", "_orig_mod.", "module."):
+        key = key.removeprefix(prefix)
+    return key
 
-    Raises SkipwayError when they are of another network than `model`.
+
+def require_net(record: Weights | None, model: str | None, text: str) -> None:
+    """Raises SkipwayError when `text` means weights that are known to be of another network than `model`.
+
+    Shapes do not tell: `plain20` has those of `resnet20`, and `resnet50_v1` those of `resnet50`.
     """
-    record = WEIGHTS.get(text) or WEIGHTS.get(f"{model}.{text}")
     if record and model and record.net != model:
         raise SkipwayError(f"{text} are weights of {record.net}, not of {model}: choose {record.net} as the model")
-    return record
 
 
 def refusal(model: str | None, text: str) -> SkipwayError:
@@ -94,14 +105,19 @@ def locate(model: str | None, text: str) -> tuple[Path, Weights | None]:
     if path.is_dir() and (path / "weights.safetensors").is_file():
         path /= "weights.safetensors"
     if path.is_file():
-        return path, by_digest(digest(path, "sha256"))
+        record = by_digest(digest(path, "sha256"))
+        require_net(record, model, text)
+        return path, record
     if text.startswith("hf:"):
         place = parse(text)
         whole = f"hf:{place.repository}/{place.file}"
-        return fetch_place(place), next((w for w in WEIGHTS.values() if w.url == whole), None)
-    record = named(model, text)
+        record = next((w for w in WEIGHTS.values() if w.url == whole and place.revision is None), None)
+        require_net(record, model, text)
+        return fetch_place(place), record
+    record = WEIGHTS.get(text) or WEIGHTS.get(f"{model}.{text}")
     if record is None:
         raise refusal(model, text)
+    require_net(record, model, text)
     return fetch_named(record), record
 
 

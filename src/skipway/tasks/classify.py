@@ -33,6 +33,10 @@ class Classify:
             return self.loss(scores.scores, targets, smoothing) + AUXILIARY * torch.stack(others).sum()
         return F.cross_entropy(scores.float(), targets, label_smoothing=smoothing)
 
+    def first_loss(self, heads: int) -> float:
+        """The loss of even odds from every classifier: ln(classes), and AUXILIARY of it for each after the first."""
+        return chance_loss(self.outputs) * (1 + AUXILIARY * (heads - 1))
+
     def probabilities(self, scores: Tensor) -> Tensor:
         """(N, classes) -> (N, classes), summing to 1."""
         return scores.float().softmax(1)

@@ -26,8 +26,7 @@ from skipway.data.loader import derive
 from skipway.data.source import Source, fingerprint
 from skipway.errors import SkipwayError
 from skipway.hardware import Hardware, keep_freed_memory
-from skipway.models.contract import Judged
-from skipway.tasks.classify import chance_loss
+from skipway.models.contract import Judged, Network
 from skipway.training.checkpoint import Checkpoint, gather, read_checkpoint, scatter, write_checkpoint
 from skipway.training.optimiser import optimisers, set_rate, set_training_mode
 from skipway.training.prepare import Prepared, bundle_values, prepare, require_steps
@@ -41,7 +40,7 @@ Mix = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 class State:
     """What changes during a run. `forward` is the network, compiled where that pays."""
 
-    net: nn.Module
+    net: Network
     forward: Callable[[Tensor], Tensor | Judged]
     optimisers: list[torch.optim.Optimizer]
     averaged: AveragedModel | None
@@ -179,7 +178,7 @@ def one_epoch(
             loss, correct = one_step(prepared, state, hardware, images, targets, mix)
             sums += torch.stack([loss.detach(), correct])
             if state.step == 0:
-                check_first_loss(loss.item(), prepared.task.outputs, console)
+                check_first_loss(loss.item(), prepared.task.first_loss(len(state.net.heads)), console)
             state.step += 1
             progress.advance(bar)
     mean_loss, accuracy = (sums / torch.tensor([steps, steps * recipe.batch], device=sums.device)).tolist()
@@ -227,11 +226,10 @@ def validate(prepared: Prepared, net: nn.Module, hardware: Hardware) -> dict[str
     return prepared.task.meter(torch.cat(scores), prepared.validation.targets())
 
 
-def check_first_loss(loss: float, classes: int, console: Console) -> None:
-    """Say the first loss beside ln(classes); a fresh network that starts elsewhere is wrongly initialised or fed."""
-    chance = chance_loss(classes)
-    text = f"first loss {loss:.3f}, ln({classes}) = {chance:.3f}"
-    if abs(loss - chance) > 0.5 * chance:
+def check_first_loss(loss: float, even: float, console: Console) -> None:
+    """Say the first loss beside that of even odds; a fresh network far from it is wrongly initialised or fed."""
+    text = f"first loss {loss:.3f}, even odds give {even:.3f}"
+    if abs(loss - even) > 0.5 * even:
         text = f"warning: {text}: the start is far from even odds; check the initialisation and the range of the images"
     console.print(text)
 

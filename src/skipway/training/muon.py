@@ -3,7 +3,8 @@
 Jordan, Jin, Boza, You, Cesista, Newhouse, Bernstein: Muon, an optimizer for hidden layers in neural networks. 2024.
 
 torch's implementation takes matrices alone. A kernel (c_out, c_in, k, k) is one of c_out rows; the order of its columns
-makes no difference to the update, so the memory's own order is taken and nothing is copied.
+makes no difference to the update, so the memory's own order is taken and nothing is copied. The groups of a grouped
+convolution are taken together, as the rows of one matrix.
 """
 
 import torch
@@ -31,3 +32,5 @@ class ConvolutionMuon(torch.optim.Muon):
             assert matrix.data_ptr() == kernel.data_ptr(), "a kernel moved after its optimiser was made"
             matrix.grad = None if kernel.grad is None else as_matrix(kernel.grad, kernel)
         super().step()
+        for matrix in matrices:  # or the last gradients would be held beside the next
+            matrix.grad = None

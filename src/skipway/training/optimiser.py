@@ -51,12 +51,12 @@ def merged(found: list[dict]) -> list[dict]:
 
 
 def kernel_groups(net: Network, recipe: Recipe) -> list[dict]:
-    """As `groups`, of the kernels that Muon trains: all but the first convolution's, at `muon` times the rate."""
+    """As `groups`, of the kernels that Muon trains: all but the first convolution's, at `muon_rate` times the rate."""
     first = net.get_submodule(net.first)
     found = []
     for below, layer in enumerate(reversed(layers(net))):
         convolutions = [m for m in layer.modules() if isinstance(m, nn.Conv2d) and m is not first]
-        scale = recipe.muon * recipe.rate_decay**below
+        scale = recipe.muon_rate * recipe.rate_decay**below
         if convolutions:
             kernels = [m.weight for m in convolutions]
             found.append({"params": kernels, "scale": scale, "weight_decay": recipe.weight_decay})

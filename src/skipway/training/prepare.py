@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -10,18 +11,18 @@ from rich.console import Console
 from torch import Tensor
 
 from skipway import models
+from skipway.bundle import read_card
 from skipway.data.augment import Augmentation
 from skipway.data.loader import RESIDENT_LIMIT, Order, Resident, Streamed, in_order, natural_size, open_all
 from skipway.data.preprocess import Preprocessing, for_photographs, for_pixels
 from skipway.data.source import Source, Split, require_learnable, with_validation
 from skipway.errors import SkipwayError
 from skipway.hardware import Hardware
-from skipway.models.catalogue import Weights
 from skipway.models.contract import Network
 from skipway.models.layers import FLOAT32, kept_for_backward
 from skipway.models.resnet import zero_last_scale
 from skipway.models.stochastic_depth import add_stochastic_depth
-from skipway.models.weights import find, load
+from skipway.models.weights import Pretrained, find, load
 from skipway.tasks import Classify
 from skipway.training.recipes import Recipe
 
@@ -80,19 +81,19 @@ def fitted_recipe(recipe: Recipe, source: Source, console: Console) -> Recipe:
 
 
 def open_images(
-    source: Source, recipe: Recipe, size: int, record: Weights | None, hardware: Hardware, console: Console
+    source: Source, recipe: Recipe, size: int, fed: Preprocessing | None, hardware: Hardware, console: Console
 ) -> tuple[Preprocessing, Resident | Streamed, Validation | None]:
     """Preprocessing, training batches and validation for images of `size` pixels a side.
 
-    Pretrained weights are fed as their `record` says; without one, as the field's custom is for photographs, and by
-    their own mean and deviation for small images.
+    Images are prepared as pretrained weights are `fed`; otherwise as the field's custom is for photographs, and by
+    their own mean and deviation when small.
     """
     channels = channels_of(source)
     augmentation = Augmentation(recipe.crop, recipe.pad, recipe.flip, recipe.cutout, recipe.colour)
     order = Order(len(source.train), recipe.batch, recipe.seed)
     fits = len(source.train) * channels * size * size <= RESIDENT_LIMIT
     if size > models.SMALL or not fits or recipe.crop in ("resized", "scale"):
-        preprocessing = as_recorded(for_photographs(size), record)
+        preprocessing = fed_alike(for_photographs(size), fed)
         workers = hardware.workers
         batches = Streamed(source.train, order, preprocessing, augmentation, hardware.device, workers)
         validation = Validation(source.val, preprocessing, None, workers) if source.val else None
@@ -101,7 +102,7 @@ def open_images(
     if not isinstance(source.train.items, np.ndarray):
         console.print(f"decoding {len(source.train):,} images into memory")
     images = open_all(source.train, plain)
-    preprocessing = as_recorded(for_pixels(images), record)
+    preprocessing = fed_alike(for_pixels(images), fed)
     labels = torch.from_numpy(source.train.labels).to(hardware.device)
     resident = Resident(images.to(hardware.device), labels, order, preprocessing, augmentation)
     held = open_all(source.val, preprocessing).to(hardware.device) if source.val else None
@@ -109,17 +110,32 @@ def open_images(
     return preprocessing, resident, validation
 
 
-def as_recorded(preprocessing: Preprocessing, record: Weights | None) -> Preprocessing:
-    """`preprocessing` with the mean, deviation, filter and margin that the weights of `record` were judged with."""
-    if record is None or len(record.mean) != preprocessing.channels:
+def feeding(recipe: Recipe, pretrained: Pretrained | None) -> Preprocessing | None:
+    """How the images of pretrained weights are prepared, by their bundle's card or their record; None: not known.
+
+    Raises BundleError for a changed bundle, SkipwayError for one of another network.
+    """
+    folder = Path(recipe.pretrained)
+    if pretrained and folder.is_dir():
+        card = read_card(folder)
+        if card.network["name"] != recipe.model:
+            raise SkipwayError(f"{folder} holds {card.network['name']}, not {recipe.model}: choose it as --model")
+        return Preprocessing(**card.preprocessing)
+    record = pretrained.record if pretrained else None
+    if record is None:
+        return None
+    filter_: Literal["bicubic", "bilinear"] = "bicubic" if record.interpolation == "bicubic" else "bilinear"
+    return Preprocessing(len(record.mean), record.size, record.resize, record.mean, record.std, filter=filter_)
+
+
+def fed_alike(preprocessing: Preprocessing, fed: Preprocessing | None) -> Preprocessing:
+    """`preprocessing` with the mean and deviation of `fed` and, for photographs, its filter and margin."""
+    if fed is None or len(fed.mean) != preprocessing.channels:
         return preprocessing
-    return replace(
-        preprocessing,
-        resize=round(preprocessing.size * record.resize / record.size),
-        mean=record.mean,
-        std=record.std,
-        filter="bicubic" if record.interpolation == "bicubic" else "bilinear",
-    )
+    normalised = replace(preprocessing, mean=tuple(fed.mean), std=tuple(fed.std))
+    if preprocessing.resize == preprocessing.size:  # a small image is taken whole, as it is in training
+        return normalised
+    return replace(normalised, resize=round(preprocessing.size * fed.resize / fed.size), filter=fed.filter)
 
 
 def wants_recomputation(
@@ -132,7 +148,8 @@ def wants_recomputation(
         twin = models.build(**network)
     kept = kept_for_backward(twin, (network["channels"], size, size))
     need = kept * hardware.dtype.itemsize // FLOAT32 * recipe.batch
-    if need > hardware.memory() / 2:
+    have = hardware.memory()
+    if have is not None and need > have / 2:
         console.print(f"a step would keep {need / 2**30:.1f} GiB of activations, more than half of the memory")
         return True
     return False
@@ -165,13 +182,16 @@ def prepare(source: Source, recipe: Recipe, hardware: Hardware, console: Console
     console.print(f"{recipe.model}: {sum(p.numel() for p in net.parameters()):,} parameters{stem}")
     if recipe.zero_scale and not zero_last_scale(net):
         console.print(f"{recipe.model} has no unit that ends in a normalisation: zero_scale does nothing")
-    if recipe.survival < 1:
-        add_stochastic_depth(net, recipe.survival)
-    again = wants_recomputation(network, recipe, size, hardware, console) and models.recompute(net)
-    if again:
-        console.print("activations are computed again in the backward pass")
-    record = pretrained.record if pretrained else None
-    preprocessing, batches, validation = open_images(source, recipe, size, record, hardware, console)
+    if recipe.survival < 1 and not add_stochastic_depth(net, recipe.survival):
+        console.print(f"{recipe.model} has no residual unit to leave out: survival does nothing")
+    wanted = wants_recomputation(network, recipe, size, hardware, console)
+    again = wanted and models.recompute(net)
+    if wanted:
+        done = "activations are computed again in the backward pass"
+        refused = f"{recipe.model} has no stage to compute again: lower --batch if a step does not fit"
+        console.print(done if again else refused)
+    fed = feeding(recipe, pretrained)
+    preprocessing, batches, validation = open_images(source, recipe, size, fed, hardware, console)
     if pretrained:
         said = load(net, pretrained, recipe.model)
         console.print("; ".join([f"pretrained weights: {recipe.pretrained}", *said]))

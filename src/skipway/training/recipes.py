@@ -27,10 +27,10 @@ class Recipe:
     batch: Annotated[int, "images a step"] = 128
 
     optimiser: Annotated[Literal["sgd", "adamw", "muon"], "muon: for the convolutions, SGD for the rest"] = "sgd"
-    muon: Annotated[float, "rate of what Muon trains, as a multiple of the rate"] = 0.125
+    muon_rate: Annotated[float, "rate of what Muon trains, as a multiple of the rate"] = 0.125
     lr: Annotated[float, "peak learning rate for lr-batch images a step; follows the batch in proportion"] = 0.1
     lr_batch: Annotated[int, "images a step that lr is meant for"] = 128
-    momentum: Annotated[float, "of SGD; AdamW's first beta"] = 0.9
+    momentum: Annotated[float, "of SGD and Muon; AdamW's first beta"] = 0.9
     nesterov: Annotated[bool, "look ahead along the momentum"] = False
     weight_decay: Annotated[float, "multiple of the weights added to their gradient"] = 1e-4
     decay_all: Annotated[bool, "false: no decay of batch-norm parameters and biases"] = True
@@ -184,7 +184,7 @@ FAST_CIFAR = Recipe(
     nesterov=True,
     weight_decay=5e-4,
     optimiser="muon",
-    muon=0.25,
+    muon_rate=0.25,
     schedule="linear",
     warmup=0.2,
     average=0.99,
@@ -204,7 +204,7 @@ FIELDS = get_type_hints(Recipe)
 MEANING = {
     name: kind.__metadata__[0] for name, kind in get_type_hints(Recipe, include_extras=True).items() if name != "name"
 }
-POSITIVE = ("batch", "lr", "lr_batch", "rate_decay", "survival", "muon")
+POSITIVE = ("batch", "lr", "lr_batch", "rate_decay", "survival", "muon_rate")
 AT_MOST_ONE = ("survival",)
 NOT_NEGATIVE = (
     *("size", "val", "seed", "epochs", "iterations", "momentum", "weight_decay", "warmup", "label_smoothing"),
