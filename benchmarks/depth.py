@@ -25,7 +25,7 @@ from skipway.models.preresnet import FULL_A, cifar
 from skipway.models.recompute import recompute_stages
 
 DEPTHS = (20, 56, 110, 302, 602, 1202, 2000)
-BATCH, STEPS = 128, 3
+BATCH, STEPS = 128, 5
 
 
 def resident() -> int:
@@ -35,7 +35,7 @@ def resident() -> int:
 
 
 def measure(depth: int, again: bool) -> dict[str, Any]:
-    """MiB of a step at `depth` layers, and the seconds of each step, of which the first is not like the others."""
+    """MiB of a step at `depth` layers, and seconds of each step; the first two still fetch memory from the system."""
     settings = hardware.decide(compile_="off")
     hardware.keep_freed_memory()
     warm = torch.nn.Conv2d(3, 3, 3)(torch.randn(1, 3, 8, 8))  # so that the libraries' own memory is there already
@@ -83,7 +83,7 @@ def plot(points: list[dict[str, Any]], file: Path) -> None:
         shown = [p for p in points if p["recomputed"] is again and "killed" not in p]
         depths = [p["depth"] for p in shown]
         axes[0].plot(depths, [p["mebibytes"] / 1024 for p in shown], marker=mark, color=colour, label=label)
-        seconds = [statistics.median(p["seconds"][1:]) for p in shown]
+        seconds = [statistics.median(p["seconds"][2:]) for p in shown]
         axes[1].plot(depths, seconds, marker=mark, color=colour, label=label)
     for axis, title in zip(axes, ("memory of a step, GiB", "time of a step, seconds"), strict=True):
         axis.set(xscale="log", yscale="log", xlabel="layers", title=title)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from skipway.models import build
+from skipway.models.contract import Judged
 from skipway.tasks import TASKS
 from skipway.tasks.classify import Classify, chance_loss
 
@@ -26,17 +27,6 @@ def log_softmax(scores: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("classes", [2, 3, 10, 1000])
-def test_the_first_loss_of_a_network_with_two_more_classifiers_is_that_of_all_three() -> None:
-    from skipway.models.contract import Judged
-
-    task, even = Classify(tuple("abcdefghij")), torch.zeros(4, 10)
-    targets = torch.tensor([0, 3, 9, 9])
-    found = task.loss(Judged(even, (even, even)), targets).item()
-    assert found == pytest.approx(1.6 * np.log(10), rel=1e-5)
-    assert task.first_loss(3) == pytest.approx(found, rel=1e-5)
-    assert task.first_loss(1) == pytest.approx(np.log(10), rel=1e-5)
-
-
 def test_a_perfect_prediction_scores_1(classes: int) -> None:
     targets = torch.arange(50) % classes
     metrics = task(classes).meter(30 * one_hot(targets, classes), targets)
@@ -124,3 +114,12 @@ def test_it_learns_a_tiny_set() -> None:
         optimiser.step()
     assert job.meter(net(images).detach(), targets)["top1"] == 1
     assert loss.item() < 0.2
+
+
+def test_the_first_loss_of_a_network_with_two_more_classifiers_is_that_of_all_three() -> None:
+    ten, even = task(10), torch.zeros(4, 10)
+    targets = torch.tensor([0, 3, 9, 9])
+    found = ten.loss(Judged(even, (even, even)), targets).item()
+    assert found == pytest.approx(1.6 * np.log(10), rel=1e-5)
+    assert ten.first_loss(3) == pytest.approx(found, rel=1e-5)
+    assert ten.first_loss(1) == pytest.approx(np.log(10), rel=1e-5)

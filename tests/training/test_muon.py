@@ -51,7 +51,7 @@ def test_every_parameter_is_trained_once_and_the_first_convolution_by_sgd() -> N
     sgd, muon = optimisers(net, MUON)
     assert isinstance(muon, ConvolutionMuon)
     by_sgd = {id(p) for group in sgd.param_groups for p in group["params"]}
-    by_muon = {id(kernel) for kernel in muon.kernels}
+    by_muon = {id(kernel) for group in muon.param_groups for kernel in group["params"]}
     assert not by_sgd & by_muon
     assert by_sgd | by_muon == {id(p) for p in net.parameters()}
     assert id(net.conv1.weight) in by_sgd

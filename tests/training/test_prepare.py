@@ -1,5 +1,6 @@
 """What a run is made of: how pretrained images are fed, and that nothing asked for is dropped without a word."""
 
+import io
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,9 +28,9 @@ def digits() -> Source:
 
 def said(source: Source, recipe: Recipe) -> str:
     """What preparing prints."""
-    console = Console(record=True, quiet=False, file=open("/dev/null", "w"), width=200)  # noqa: PTH123, SIM115
-    prepare(source, recipe, CPU, console)
-    return console.export_text()
+    text = io.StringIO()
+    prepare(source, recipe, CPU, Console(file=text, width=200))
+    return text.getvalue()
 
 
 def test_weights_for_large_images_leave_small_ones_whole() -> None:

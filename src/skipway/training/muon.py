@@ -2,35 +2,67 @@
 
 Jordan, Jin, Boza, You, Cesista, Newhouse, Bernstein: Muon, an optimizer for hidden layers in neural networks. 2024.
 
-torch's implementation takes matrices alone. A kernel (c_out, c_in, k, k) is one of c_out rows; the order of its columns
-makes no difference to the update, so the memory's own order is taken and nothing is copied. The groups of a grouped
-convolution are taken together, as the rows of one matrix.
+The arithmetic is that of `torch.optim.Muon`, which takes single matrices: here a kernel (c_out, c_in, k, k) is a matrix
+of c_out rows, and kernels of equal shape go through the iteration together, because one by one they cost a small
+network 7 % of a step on a CPU (docs/log.md). The groups of a grouped convolution are the rows of one matrix.
 """
 
 import torch
 from torch import Tensor, nn
 
+COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of the authors' quintic, which trades exactness for speed
+ITERATIONS = 5
+
 
 def as_matrix(values: Tensor, kernel: Tensor) -> Tensor:
-    """`values` of a kernel's shape (c_out, c_in, k, k) -> (c_out, c_in k k), columns as `kernel` lies in memory."""
+    """`values` of a kernel's shape (c_out, c_in, k, k) -> (c_out, c_in k k), columns as `kernel` lies in memory.
+
+    Their order makes no difference to the update, and nothing is copied.
+    """
     return values.flatten(1) if kernel.is_contiguous() else values.permute(0, 2, 3, 1).flatten(1)
 
 
-class ConvolutionMuon(torch.optim.Muon):
-    """torch's Muon on kernels. A group has `kernels` (of convolutions) and may have its own lr and weight_decay."""
+def orthogonalised(matrices: Tensor) -> Tensor:
+    """(B, rows, columns) -> the same, every singular value near 1 (0.7 to 1.2), by Newton and Schulz's iteration."""
+    a, b, c = COEFFICIENTS
+    tall = matrices.shape[1] > matrices.shape[2]
+    x = matrices.mT if tall else matrices
+    x = x / x.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
+    for _ in range(ITERATIONS):
+        gram = x @ x.mT
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return x.mT if tall else x
+
+
+class ConvolutionMuon(torch.optim.Optimizer):
+    """Muon on kernels. A group has its own lr and weight_decay (decoupled: a share of the weights times lr)."""
 
     def __init__(self, groups: list[dict], momentum: float, nesterov: bool) -> None:
-        self.kernels = [kernel for group in groups for kernel in group["params"]]
-        matrices = iter([nn.Parameter(as_matrix(kernel.detach(), kernel)) for kernel in self.kernels])
-        of_matrices = [{**group, "params": [next(matrices) for _ in group["params"]]} for group in groups]
-        super().__init__(of_matrices, momentum=momentum, nesterov=nesterov)
+        super().__init__(groups, {"lr": 0.0, "weight_decay": 0.0})
+        self.momentum, self.nesterov = momentum, nesterov
 
     @torch.no_grad()
     def step(self) -> None:  # type: ignore[override]  # no closure: nothing here evaluates twice
-        matrices = [matrix for group in self.param_groups for matrix in group["params"]]
-        for matrix, kernel in zip(matrices, self.kernels, strict=True):
-            assert matrix.data_ptr() == kernel.data_ptr(), "a kernel moved after its optimiser was made"
-            matrix.grad = None if kernel.grad is None else as_matrix(kernel.grad, kernel)
-        super().step()
-        for matrix in matrices:  # or the last gradients would be held beside the next
-            matrix.grad = None
+        for group in self.param_groups:
+            alike: dict[torch.Size, list[nn.Parameter]] = {}
+            for kernel in group["params"]:
+                if kernel.grad is not None:
+                    alike.setdefault(kernel.shape, []).append(kernel)
+            for kernels in alike.values():
+                self.move(kernels, group["lr"], group["weight_decay"])
+
+    def move(self, kernels: list[nn.Parameter], lr: float, weight_decay: float) -> None:
+        """One update of kernels of equal shape."""
+        pulls = torch.stack([as_matrix(self.pull(kernel), kernel) for kernel in kernels])
+        scale = max(1.0, pulls.shape[1] / pulls.shape[2]) ** 0.5
+        for kernel, direction in zip(kernels, orthogonalised(pulls), strict=True):
+            as_matrix(kernel, kernel).mul_(1 - lr * weight_decay).sub_(direction, alpha=lr * scale)
+
+    def pull(self, kernel: nn.Parameter) -> Tensor:
+        """The running mean of the kernel's gradients, with this one or, under Nesterov, looking ahead along it."""
+        assert kernel.grad is not None
+        state = self.state[kernel]
+        if not state:
+            state["momentum_buffer"] = torch.zeros_like(kernel)
+        mean: Tensor = state["momentum_buffer"].lerp_(kernel.grad, 1 - self.momentum)
+        return kernel.grad.lerp(mean, self.momentum) if self.nesterov else mean
