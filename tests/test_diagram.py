@@ -164,30 +164,36 @@ def test_the_page_fits_its_window_without_a_request(browser, tmp_path: Path, nam
 
 
 def test_figures_come_with_the_pointer_and_with_the_keyboard(browser, tmp_path: Path) -> None:
+    from playwright.sync_api import expect  # which waits; the page may answer a key a moment later
+
     page, wrong = opened(browser, tmp_path, ["resnet18"], 1200)
+    tip = page.locator("#tip")
     page.locator('g[aria-label^="layer2.0.conv1;"]').hover()
-    assert "73,728 parameters" in page.locator("#tip").inner_text()
+    expect(tip).to_contain_text("73,728 parameters")
     page.keyboard.press("Escape")
-    assert page.locator("#tip").is_hidden()
+    expect(tip).to_be_hidden()
+    page.mouse.move(0, 0)
     page.locator('g[aria-label^="conv1;"]').focus()
-    assert "sees 7 × 7 pixels" in page.locator("#tip").inner_text()
+    expect(tip).to_contain_text("sees 7 × 7 pixels")
     page.keyboard.press("Tab")
-    assert page.locator("#tip").inner_text().startswith("bn1")
+    expect(tip).to_have_text(re.compile("^bn1"))
     assert not wrong
 
 
 def test_units_fold_and_unfold_with_the_keyboard(browser, tmp_path: Path) -> None:
+    from playwright.sync_api import expect  # which waits; the page may answer a key a moment later
+
     page, wrong = opened(browser, tmp_path, ["resnet152"], 1200)
     summary = page.locator("summary", has_text="all 35 one by one")
     last = page.locator(".one summary", has_text="layer3.35")
-    assert last.is_hidden()
+    expect(last).to_be_hidden()
     summary.focus()
     page.keyboard.press("Enter")
-    assert last.is_visible()
+    expect(last).to_be_visible()
     page.locator("#fold").focus()
     page.keyboard.press("Enter")
-    assert page.locator(".sheet:visible").count() == 0
+    expect(page.locator(".sheet:visible")).to_have_count(0)
     page.locator("#unfold").focus()
     page.keyboard.press("Enter")
-    assert page.locator('g[aria-label^="layer3.35.conv3;"]').is_visible()
+    expect(page.locator('g[aria-label^="layer3.35.conv3;"]')).to_be_visible()
     assert not wrong
