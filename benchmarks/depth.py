@@ -21,17 +21,12 @@ import torch.nn.functional as F
 
 from benchmarks.harness import save
 from skipway import hardware
+from skipway.comparing import resident
 from skipway.models.preresnet import FULL_A, cifar
 from skipway.models.recompute import recompute_stages
 
 DEPTHS = (20, 56, 110, 302, 602, 1202, 2000)
-BATCH, STEPS = 128, 5
-
-
-def resident() -> int:
-    """The most bytes that this process has had in memory so far (what getrusage says begins with the parent's)."""
-    status = Path("/proc/self/status").read_text()
-    return int(status.split("VmHWM:")[1].split()[0]) * 1024
+BATCH, STEPS = 128, 3
 
 
 def measure(depth: int, again: bool) -> dict[str, Any]:

@@ -28,6 +28,7 @@ MAY_IMPORT = {
 DOORS = {
     "adopt",
     "api",
+    "cli_output",
     "cli_weights",
     "comparing",
     "diagram",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
 import typer
 
+from skipway.cli_output import JsonOption, console, print_json
 from skipway.cli_weights import weights_app
 from skipway.errors import SkipwayError
 from skipway.training.recipes import FIELDS, MEANING, find_recipe, parse
@@ -29,7 +30,6 @@ app = typer.Typer(
 
 app.add_typer(weights_app, name="weights")
 
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")]
 PrecisionOption = Annotated[str, typer.Option(help="auto, float32, bfloat16.")]
 SwitchOption = Annotated[str, typer.Option(help="auto, on, off.")]
@@ -241,18 +241,6 @@ def decide(
     from skipway import hardware
 
     return hardware.decide(device, precision, channels_last, compile_, workers)  # type: ignore[arg-type]
-
-
-def console(stderr: bool = False) -> Any:
-    from rich.console import Console
-
-    return Console(stderr=stderr, highlight=False)
-
-
-def print_json(value: Any) -> None:
-    import json
-
-    print(json.dumps(value, ensure_ascii=False))
 
 
 # typer re-exports only one leaf of the usage errors of the click that it carries; its parent is all of them.

@@ -4,14 +4,12 @@ Nothing heavy is imported before a verb runs.
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
+from skipway.cli_output import JsonOption, console, print_json
 from skipway.errors import SkipwayError, UnknownNameError, matching
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 weights_app = typer.Typer(
     help="Pretrained weights: list, fetch, verify, make into a bundle.",
@@ -21,20 +19,7 @@ weights_app = typer.Typer(
 )
 
 WHICH = "A name from `skipway weights list`, a file, a bundle, or hf:owner/repository[@revision][/file]."
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 ModelOption = Annotated[str | None, typer.Option(help="The network; named weights know theirs.")]
-
-
-def console() -> "Console":
-    from rich.console import Console
-
-    return Console(highlight=False)
-
-
-def print_json(value: Any) -> None:
-    import json
-
-    print(json.dumps(value, ensure_ascii=False))
 
 
 def print_aligned(rows: list[dict[str, str]]) -> None:

@@ -33,3 +33,8 @@ def matching(names: Iterable[str], pattern: str) -> list[str]:
     """The names that match a shell `pattern`, or contain it, in their order."""
     wanted = pattern if any(c in pattern for c in "*?[") else f"*{pattern}*"
     return [name for name in names if fnmatch.fnmatch(name, wanted)]
+
+
+def first_line(fault: BaseException) -> str:
+    """What another library's fault says, cut to a line; its kind where it says nothing."""
+    return (str(fault).strip() or type(fault).__name__).splitlines()[0]

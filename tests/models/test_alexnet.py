@@ -8,48 +8,14 @@ import torch
 import torch.nn.functional as F
 import torchvision
 from torch import nn
+from twins import on_meta, parameters, shaken, theirs
 
 from skipway.errors import SkipwayError
 from skipway.models import alexnet, build
-from skipway.models.contract import Network
 from skipway.models.layers import layer_table
 
 COUNTS = {"alexnet": 61_100_840}
 MULTIPLY_ADDS = {"alexnet": 0.714}
-
-
-def parameters(net: nn.Module) -> int:
-    return sum(p.numel() for p in net.parameters())
-
-
-def on_meta(name: str, **options: object) -> Network:
-    """The network with shapes and without numbers, so that the largest costs nothing."""
-    with torch.device("meta"):
-        return build(name, **options)
-
-
-def shaken(net: nn.Module) -> nn.Module:
-    """`net` with numbers of its own everywhere, so that no part can be left out unnoticed, and signals of some size."""
-    with torch.no_grad():
-        for p in net.parameters():
-            if p.dim() > 1:
-                bound = math.sqrt(6 / p[0].numel())
-                p.uniform_(-bound, bound)
-            else:
-                p.uniform_(-0.2, 0.6)
-        for module in net.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.weight.uniform_(0.2, 0.6)
-                module.running_mean.uniform_(-0.3, 0.3)
-                module.running_var.uniform_(0.5, 1.5)
-                module.num_batches_tracked.fill_(3)
-    return net
-
-
-def theirs(name: str, classes: int) -> nn.Module:
-    """torchvision's network, with shapes and without numbers."""
-    with torch.device("meta"):
-        return torchvision.models.get_model(name, weights=None, num_classes=classes)
 
 
 def narrow(net: nn.Module) -> nn.Module:

@@ -7,43 +7,16 @@ import torch
 import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
+from twins import on_meta, parameters, shaken
 
 from skipway.errors import SkipwayError
 from skipway.models import build, googlenet
-from skipway.models.contract import Judged, Network
+from skipway.models.contract import Judged
 from skipway.models.layers import layer_table
 
 # torchvision publishes the count without the auxiliary classifiers, which the formula below adds.
 COUNTS = {"googlenet": 6_624_904 + 6_379_984}
 MULTIPLY_ADDS = {"googlenet": 1.498}
-
-
-def parameters(net: nn.Module) -> int:
-    return sum(p.numel() for p in net.parameters())
-
-
-def on_meta(name: str, **options: object) -> Network:
-    """The network with shapes and without numbers, so that the largest costs nothing."""
-    with torch.device("meta"):
-        return build(name, **options)
-
-
-def shaken(net: nn.Module) -> nn.Module:
-    """`net` with numbers of its own everywhere, so that no part can be left out unnoticed, and signals of some size."""
-    with torch.no_grad():
-        for p in net.parameters():
-            if p.dim() > 1:
-                bound = math.sqrt(6 / p[0].numel())
-                p.uniform_(-bound, bound)
-            else:
-                p.uniform_(-0.2, 0.6)
-        for module in net.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.weight.uniform_(0.2, 0.6)
-                module.running_mean.uniform_(-0.3, 0.3)
-                module.running_var.uniform_(0.5, 1.5)
-                module.num_batches_tracked.fill_(3)
-    return net
 
 
 def theirs(name: str, classes: int) -> nn.Module:

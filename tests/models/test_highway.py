@@ -7,21 +7,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from twins import on_meta, parameters
 
 from skipway.errors import SkipwayError
 from skipway.models import build
 from skipway.models.highway import Highway, HighwayNet
 from skipway.models.stochastic_depth import add_stochastic_depth
-
-
-def parameters(net: nn.Module) -> int:
-    return sum(p.numel() for p in net.parameters())
-
-
-def on_meta(name: str, **options: object) -> nn.Module:
-    """The network with shapes and without numbers."""
-    with torch.device("meta"):
-        return build(name, **options)
 
 
 def highway(channels: int, side: int) -> int:

@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from twins import on_meta, parameters
 
 from skipway.errors import SkipwayError
 from skipway.models import build
@@ -52,16 +53,6 @@ MAKERS = {
     "half": (Basic, scaled(0.5)),
 }
 AFTER = {"bn_after", "exclusive gate", "shortcut gate", "half"}  # a rectifier follows the sum
-
-
-def parameters(net: nn.Module) -> int:
-    return sum(p.numel() for p in net.parameters())
-
-
-def on_meta(name: str, **options: object) -> nn.Module:
-    """The network with shapes and without numbers, so that the largest costs nothing."""
-    with torch.device("meta"):
-        return build(name, **options)
 
 
 @cache

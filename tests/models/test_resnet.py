@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
+from twins import on_meta, parameters
 
 from skipway.errors import SkipwayError, UnknownNameError
 from skipway.models import NETWORKS, build, list_models, require_size, resnet, stem_for
@@ -40,16 +41,6 @@ COUNTS = {
     "plain34": 21_797_672 - (64 * 128 + 2 * 128) - (128 * 256 + 2 * 256) - (256 * 512 + 2 * 512),
 }
 IMAGENET = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
-
-
-def parameters(net: nn.Module) -> int:
-    return sum(p.numel() for p in net.parameters())
-
-
-def on_meta(name: str, **options: object) -> nn.Module:
-    """The network with shapes and without numbers, so that the largest costs nothing."""
-    with torch.device("meta"):
-        return build(name, **options)
 
 
 def shaken(net: nn.Module) -> nn.Module:

@@ -9,10 +9,10 @@ import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
 from torchvision.models.resnet import Bottleneck as TheirBottleneck
+from twins import on_meta, parameters, shaken, theirs
 
 from skipway.errors import SkipwayError
 from skipway.models import build, wide_resnet
-from skipway.models.contract import Network
 from skipway.models.layers import layer_table
 from skipway.models.resnet import imagenet, small_stem
 from skipway.models.stochastic_depth import add_stochastic_depth
@@ -26,40 +26,6 @@ COUNTS = {
     "wrn40_4": 8_949_210,
 }
 MULTIPLY_ADDS = {"wide_resnet50_2": 11.398, "wide_resnet101_2": 22.753}
-
-
-def parameters(net: nn.Module) -> int:
-    return sum(p.numel() for p in net.parameters())
-
-
-def on_meta(name: str, **options: object) -> Network:
-    """The network with shapes and without numbers, so that the largest costs nothing."""
-    with torch.device("meta"):
-        return build(name, **options)
-
-
-def shaken(net: nn.Module) -> nn.Module:
-    """`net` with numbers of its own everywhere, so that no part can be left out unnoticed, and signals of some size."""
-    with torch.no_grad():
-        for p in net.parameters():
-            if p.dim() > 1:
-                bound = math.sqrt(6 / p[0].numel())
-                p.uniform_(-bound, bound)
-            else:
-                p.uniform_(-0.2, 0.6)
-        for module in net.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.weight.uniform_(0.2, 0.6)
-                module.running_mean.uniform_(-0.3, 0.3)
-                module.running_var.uniform_(0.5, 1.5)
-                module.num_batches_tracked.fill_(3)
-    return net
-
-
-def theirs(name: str, classes: int) -> nn.Module:
-    """torchvision's network, with shapes and without numbers."""
-    with torch.device("meta"):
-        return torchvision.models.get_model(name, weights=None, num_classes=classes)
 
 
 @pytest.mark.parametrize("name", COUNTS)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from skipway.download import cache_folder, digest, fetch, matches, offline
-from skipway.errors import SkipwayError
+from skipway.errors import SkipwayError, first_line
 from skipway.models.catalogue import Weights
 
 
@@ -75,10 +75,6 @@ def fetch_place(place: Place) -> Path:
         ) from None
     require_content(file, where)
     return file
-
-
-def first_line(fault: BaseException) -> str:
-    return (str(fault).strip() or type(fault).__name__).splitlines()[0]
 
 
 def require_content(file: Path, where: str) -> None:

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from skipway.download import digest
-from skipway.errors import SkipwayError, UnknownNameError
+from skipway.errors import SkipwayError, UnknownNameError, first_line
 from skipway.models.catalogue import WEIGHTS, Weights, by_digest
 from skipway.models.contract import Network
 from skipway.models.fitting import adapt_first, load_all_but_head
@@ -53,8 +53,7 @@ def read_file(file: Path) -> dict[str, Tensor]:
                 warnings.simplefilter("ignore")  # on the form of a pickle: what cannot be read is refused below
                 found = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as fault:  # a damaged pickle can raise anything, and a file from outside may be damaged
-        reason = (str(fault).strip() or type(fault).__name__).splitlines()[0]
-        raise SkipwayError(f"{file} is not a file of weights that can be read safely: {reason}") from None
+        raise SkipwayError(f"{file} is not a file of weights that can be read safely: {first_line(fault)}") from None
     for wrapping in ("state_dict", "model"):
         found = found.get(wrapping, found) if isinstance(found, dict) else {}
     named = found.items() if isinstance(found, dict) else ()
