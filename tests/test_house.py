@@ -28,8 +28,6 @@ MAY_IMPORT = {
 DOORS = {
     "adopt",
     "api",
-    "cli_output",
-    "cli_weights",
     "comparing",
     "diagram",
     "showing",

@@ -28,6 +28,8 @@ class Augmentation:
     """`crop`: "pad" by `pad` pixels and crop the size back; "resized" is Inception's random area and aspect; "scale"
     a crop of the image resized to a random shorter side (256 to 480 for a size of 224: He 2015, sec. 3.4).
     `cutout` is the side in pixels of a square set to the mean; `colour` shifts along ImageNet's colour axes.
+    In the first `small_epochs` epochs the crops have `small` pixels a side: fewer pixels while there is much to learn
+    from few (progressive resizing: Howard 2018, DAWNBench; Tan 2021, arXiv:2104.00298, sec. 4).
     """
 
     crop: Crop = "none"
@@ -35,6 +37,12 @@ class Augmentation:
     flip: bool = False
     cutout: int = 0
     colour: bool = False
+    small: int = 0
+    small_epochs: int = 0
+
+    def side(self, size: int, epoch: int) -> int:
+        """Pixels a side of the crops of `epoch`, counted from 0, when the full side is `size`."""
+        return self.small if epoch < self.small_epochs else size
 
 
 def padded(images: Tensor, pad: int) -> Tensor:

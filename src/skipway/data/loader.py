@@ -82,11 +82,12 @@ class Resident:
         self.preprocessing, self.augmentation = preprocessing, augmentation
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        """Normalised float32 images (B, C, size, size) in channels-last memory, and labels (B,), for each step."""
+        """Normalised float32 images (B, C, side, side) in channels-last memory, and labels (B,), for each step."""
+        side = self.augmentation.side(self.preprocessing.size, epoch)
         for step, picked in enumerate(self.order.batches(epoch, start), start):
             torch.manual_seed(derive(self.order.seed, epoch, step))
             picked = picked.to(self.pixels.device)
-            images = crop_and_flip(self.pixels, picked, self.preprocessing.size, self.augmentation.flip)
+            images = crop_and_flip(self.pixels, picked, side, self.augmentation.flip)
             yield finished(images, self.preprocessing, self.augmentation), self.labels[picked]
 
 
@@ -145,18 +146,19 @@ class Streamed:
         device: torch.device,
         workers: int,
     ) -> None:
-        self.views = Views(split, preprocessing, augmentation)
-        self.order, self.preprocessing, self.augmentation = order, preprocessing, augmentation
-        self.device, self.workers = device, workers
+        self.split, self.order, self.device, self.workers = split, order, device, workers
+        self.preprocessing, self.augmentation = preprocessing, augmentation
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        """Normalised float32 images (B, C, size, size) and labels (B,) on the device, for each step."""
+        """Normalised float32 images (B, C, side, side) and labels (B,) on the device, for each step."""
+        side = self.augmentation.side(self.preprocessing.size, epoch)
+        views = Views(self.split, self.preprocessing.at(side), self.augmentation)
         batches = [
             [(int(i), derive(self.order.seed, epoch, int(i))) for i in picked]
             for picked in self.order.batches(epoch, start)
         ]
         pinned = self.device.type == "cuda"
-        loaded = batches_of(self.views, batches, self.workers, pinned)
+        loaded = batches_of(views, batches, self.workers, pinned)
         for step, (images, labels) in enumerate(loaded, start):
             torch.manual_seed(derive(self.order.seed, epoch, step))
             images, labels = images.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True)

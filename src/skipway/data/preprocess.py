@@ -3,7 +3,7 @@
 It travels in the bundle's card, so that nobody has to guess mean, size or filter (docs/design.md, section 3).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -34,6 +34,10 @@ class Preprocessing:
     filter: Literal["bilinear", "bicubic"] = "bilinear"
     antialias: bool = True
     orientation: Literal["exif"] = "exif"
+
+    def at(self, size: int) -> "Preprocessing":
+        """The same for `size` pixels a side, the margin in proportion."""
+        return replace(self, size=size, resize=round(self.resize * size / self.size))
 
     def resized(self, image: Tensor, height: int, width: int) -> Tensor:
         if image.shape[1:] == (height, width):

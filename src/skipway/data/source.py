@@ -38,13 +38,17 @@ class Split:
 
 @dataclass(frozen=True)
 class Source:
-    """A data set: its name as `open_source` takes it, its class names, and up to three splits."""
+    """A data set: its name as `open_source` takes it, its class names, and up to three splits.
+
+    left_out: (image's name, why) for each image that the data hold and no split has.
+    """
 
     name: str
     classes: tuple[str, ...]
     train: Split
     val: Split | None = None
     test: Split | None = None
+    left_out: tuple[tuple[str, str], ...] = ()
 
     def split(self, name: str) -> Split:
         """The split called `name`. Raises DataError when there is none."""

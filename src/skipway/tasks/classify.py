@@ -37,9 +37,9 @@ class Classify:
         """The loss of even odds from every classifier: ln(classes), and AUXILIARY of it for each after the first."""
         return chance_loss(self.outputs) * (1 + AUXILIARY * (heads - 1))
 
-    def probabilities(self, scores: Tensor) -> Tensor:
-        """(N, classes) -> (N, classes), summing to 1."""
-        return scores.float().softmax(1)
+    def probabilities(self, scores: Tensor, temperature: float = 1.0) -> Tensor:
+        """(N, classes) -> (N, classes), summing to 1; scores are divided by `temperature` (Guo 2017)."""
+        return (scores.float() / temperature).softmax(1)
 
     def meter(self, scores: Tensor, targets: Tensor) -> dict[str, float]:
         """Loss in nats, top-1 and top-5 accuracy in [0, 1] over all rows; top-5 of fewer classes counts them all."""

@@ -89,7 +89,9 @@ def open_images(
     their own mean and deviation when small.
     """
     channels = channels_of(source)
-    augmentation = Augmentation(recipe.crop, recipe.pad, recipe.flip, recipe.cutout, recipe.colour)
+    augmentation = Augmentation(
+        recipe.crop, recipe.pad, recipe.flip, recipe.cutout, recipe.colour, recipe.small, recipe.small_epochs
+    )
     order = Order(len(source.train), recipe.batch, recipe.seed)
     fits = len(source.train) * channels * size * size <= RESIDENT_LIMIT
     if size > models.SMALL or not fits or recipe.crop in ("resized", "scale"):
@@ -173,6 +175,10 @@ def prepare(source: Source, recipe: Recipe, hardware: Hardware, console: Console
         network["stem"] = (pretrained and pretrained.stem()) or models.stem_for(size)
     net = models.build(**network)
     models.require_size(recipe.model, net, size)
+    if recipe.small_epochs and not net.smallest <= recipe.small <= size:
+        raise SkipwayError(
+            f"--small {recipe.small} must be between {net.smallest} and {size} pixels for {recipe.model}"
+        )
     if recipe.crop == "pad" and recipe.pad >= size:
         raise SkipwayError(
             f"--pad {recipe.pad} is too much for images of {size} pixels: it must be less than their side"

@@ -48,6 +48,8 @@ class Recipe:
     flip: Annotated[bool, "mirror half of the images"] = True
     cutout: Annotated[int, "side in pixels of a square set to the mean; 0: off"] = 0
     colour: Annotated[bool, "shift along ImageNet's colour axes"] = False
+    small: Annotated[int, "pixels a side of the crops in the first small-epochs epochs"] = 0
+    small_epochs: Annotated[int, "epochs on small crops, which cost less; 0: none"] = 0
 
     average: Annotated[float, "decay a step of the exponential average of weights; 0: off"] = 0.0
     zero_scale: Annotated[bool, "start each unit as the identity: its last batch-norm scale at 0"] = False
@@ -208,7 +210,7 @@ POSITIVE = ("batch", "lr", "lr_batch", "rate_decay", "survival", "muon_rate")
 AT_MOST_ONE = ("survival",)
 NOT_NEGATIVE = (
     *("size", "val", "seed", "epochs", "iterations", "momentum", "weight_decay", "warmup", "label_smoothing"),
-    *("mixup", "cutmix", "pad", "cutout", "average", "freeze"),
+    *("mixup", "cutmix", "pad", "cutout", "average", "freeze", "small", "small_epochs"),
 )
 BELOW_ONE = ("val", "momentum", "warmup", "label_smoothing", "average")
 

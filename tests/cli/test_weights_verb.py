@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 
 from skipway import api
 from skipway.bundle import read_card
-from skipway.cli_weights import weights_app
+from skipway.cli.weights import weights_app
 from skipway.data import open_source
 from skipway.errors import SkipwayError
 from skipway.evaluation.evaluate import evaluate
@@ -42,7 +42,7 @@ def own_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_importing_the_verbs_does_not_import_torch() -> None:
-    code = "import sys, skipway.cli_weights; sys.exit('torch' in sys.modules)"
+    code = "import sys, skipway.cli.weights; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

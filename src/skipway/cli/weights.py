@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from skipway.cli_output import JsonOption, console, print_json
+from skipway.cli.options import JsonOption, console, print_json
 from skipway.errors import SkipwayError, UnknownNameError, matching
 
 weights_app = typer.Typer(

@@ -1,0 +1,43 @@
+"""What several verbs share: their options, the machine's settings, and how they print.
+
+Nothing heavy is imported before a verb runs.
+"""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from skipway.hardware import Hardware
+
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")]
+PrecisionOption = Annotated[str, typer.Option(help="auto, float32, bfloat16.")]
+SwitchOption = Annotated[str, typer.Option(help="auto, on, off.")]
+WorkersOption = Annotated[int | None, typer.Option(help="Processes that decode large images; default one a core.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+
+
+def console(stderr: bool = False) -> "Console":
+    from rich.console import Console
+
+    return Console(stderr=stderr, highlight=False)
+
+
+def print_json(value: Any) -> None:
+    import json
+
+    print(json.dumps(value, ensure_ascii=False))
+
+
+def decide(
+    device: str = "auto",
+    precision: str = "auto",
+    channels_last: str = "auto",
+    compile_: str = "auto",
+    workers: int | None = None,
+) -> "Hardware":
+    from skipway import hardware
+
+    return hardware.decide(device, precision, channels_last, compile_, workers)  # type: ignore[arg-type]
