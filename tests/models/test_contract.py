@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from twins import shaken
 
 from skipway.errors import SkipwayError
 from skipway.models import NETWORKS, build
@@ -31,8 +32,18 @@ def test_maps_are_as_described_at_the_smallest_input_and_above(name: str) -> Non
         assert all(m.shape[2] >= 1 and m.shape[3] >= 1 for m in maps)
         for wide, stride in zip(maps, net.strides, strict=True):
             assert abs(wide.shape[2] - side / stride) <= 1, "strides count input pixels a map pixel"
-        assert net(images(net, side)).shape == (2, 7)
+        assert net(images(net, side)).shape == net.classify(maps[-1]).shape == (2, 7)
     assert net.strides == sorted(net.strides)
+
+
+@pytest.mark.parametrize(
+    "name", ["resnet20", "preresnet20", "wrn40_4", "highway19", "densenet40_12", "googlenet", "alexnet"]
+)
+def test_classifying_the_last_map_gives_the_scores_digit_for_digit(name: str) -> None:
+    net = shaken(build(name, classes=3)).eval()
+    x = torch.randn(2, 3, max(net.smallest, 16), max(net.smallest, 16))
+    with torch.no_grad():
+        assert torch.equal(net.classify(net.features(x)[-1]), net(x))
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 
 from skipway.models import build
-from skipway.models.contract import Judged
 from skipway.tasks import TASKS
-from skipway.tasks.classify import Classify, chance_loss
+from skipway.tasks.classify import Classify
 
 
 def task(classes: int) -> Classify:
@@ -47,7 +46,6 @@ def test_no_preference_costs_the_logarithm_of_the_classes() -> None:
     for classes in (2, 10, 1000):
         loss = task(classes).loss(torch.zeros(4, classes), torch.zeros(4, dtype=torch.long)).item()
         assert loss == pytest.approx(math.log(classes), rel=1e-6)
-        assert chance_loss(classes) == pytest.approx(math.log(classes), rel=1e-6)
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.5])
@@ -56,6 +54,19 @@ def test_the_loss_is_numpys_cross_entropy_with_smoothed_targets(smoothing: float
     weights = (1 - smoothing) * np.eye(7)[targets.numpy()] + smoothing / 7
     expected = -(weights * log_softmax(scores.double().numpy())).sum(axis=1).mean()
     assert task(7).loss(scores, targets, smoothing).item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+@pytest.mark.parametrize("mixed", [False, True])
+def test_weights_multiply_what_each_class_costs_and_the_mean_is_over_images(smoothing: float, mixed: bool) -> None:
+    scores, targets, weights = torch.randn(40, 5), torch.randint(5, (40,)), 3 * torch.rand(5)
+    shares = one_hot(targets, 5)
+    if mixed:
+        shares = 0.7 * shares + 0.3 * shares.roll(1, 0)
+    smooth = ((1 - smoothing) * shares + smoothing / 5).double().numpy()
+    expected = -(smooth * weights.double().numpy() * log_softmax(scores.double().numpy())).sum() / 40
+    found = task(5).loss(scores, shares if mixed else targets, smoothing, weights)
+    assert found.item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_mixed_targets_weigh_their_classes() -> None:
@@ -77,6 +88,8 @@ def test_probabilities_are_numpys_softmax() -> None:
     scores = 5 * torch.randn(10, 4)
     found = task(4).probabilities(scores)
     np.testing.assert_allclose(found, np.exp(log_softmax(scores.double().numpy())), rtol=1e-5)
+    warmer = task(4).probabilities(scores, temperature=2.5)
+    np.testing.assert_allclose(warmer, np.exp(log_softmax(scores.double().numpy() / 2.5)), rtol=1e-5)
     np.testing.assert_allclose(found.sum(1), 1, rtol=1e-6)
 
 
@@ -86,6 +99,13 @@ def test_accuracies_are_what_numpy_counts() -> None:
     metrics = task(12).meter(scores, targets)
     assert metrics["top1"] == pytest.approx((best[:, 0] == targets.numpy()).mean(), abs=1e-6)
     assert metrics["top5"] == pytest.approx((best[:, :5] == targets.numpy()[:, None]).any(axis=1).mean(), abs=1e-6)
+
+
+def test_the_tallies_of_batches_add_up_to_the_accuracy_of_all() -> None:
+    job, scores, targets = task(4), torch.randn(50, 4), torch.randint(4, (50,))
+    batches = zip(scores.split(16), targets.split(16), strict=True)
+    together = torch.stack([job.tally(*batch) for batch in batches]).sum(0)
+    assert job.read(together)["top1"] == pytest.approx((scores.numpy().argmax(1) == targets.numpy()).mean())
 
 
 @pytest.mark.parametrize("classes", [2, 3, 4, 5])
@@ -101,6 +121,8 @@ def test_averages_are_over_images_not_over_classes() -> None:
 def test_the_head_has_an_output_a_class() -> None:
     assert task(17).outputs == 17
     assert TASKS["classify"] is Classify
+    assert Classify.name == "classify"
+    assert Classify.headline in task(3).meter(torch.randn(4, 3), torch.zeros(4, dtype=torch.long))
 
 
 def test_it_learns_a_tiny_set() -> None:
@@ -114,12 +136,3 @@ def test_it_learns_a_tiny_set() -> None:
         optimiser.step()
     assert job.meter(net(images).detach(), targets)["top1"] == 1
     assert loss.item() < 0.2
-
-
-def test_the_first_loss_of_a_network_with_two_more_classifiers_is_that_of_all_three() -> None:
-    ten, even = task(10), torch.zeros(4, 10)
-    targets = torch.tensor([0, 3, 9, 9])
-    found = ten.loss(Judged(even, (even, even)), targets).item()
-    assert found == pytest.approx(1.6 * np.log(10), rel=1e-5)
-    assert ten.first_loss(3) == pytest.approx(found, rel=1e-5)
-    assert ten.first_loss(1) == pytest.approx(np.log(10), rel=1e-5)

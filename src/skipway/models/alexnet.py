@@ -62,9 +62,13 @@ class AlexNet(Network):
             nn.Linear(4096, classes),
         )
 
+    def classify(self, last: Tensor) -> Tensor:
+        """The last map -> class scores (N, classes)."""
+        return self.classifier(self.avgpool(last).flatten(1))
+
     def forward(self, x: Tensor) -> Tensor:
         """Images (N, in_channels, H, W) -> class scores (N, classes)."""
-        return self.classifier(self.avgpool(trunk(self)(x)[-1]).flatten(1))
+        return self.classify(trunk(self)(x)[-1])
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -14,6 +14,8 @@ class Network(nn.Module):
       auxiliary classifiers.
     - `features(x)`: the stages' maps, finest first; `channels` and `strides` describe them: depth, and input pixels
       per map pixel.
+    - `classify(last)`: from `features(x)[-1]` to class scores (N, classes), so that in evaluation mode
+      `forward(x)` is `classify(features(x)[-1])`.
     - `smallest`: pixels a side that leave one whole pixel in the last map.
     - `first`: the name of the convolution that sees the image; `heads`: the names of the linear layers that give class
       scores, the main one first. The main one belongs to the last child that has parameters.
@@ -28,6 +30,9 @@ class Network(nn.Module):
     stages: tuple[str, ...]
 
     def features(self, x: Tensor) -> list[Tensor]:
+        raise NotImplementedError
+
+    def classify(self, last: Tensor) -> Tensor:
         raise NotImplementedError
 
 

@@ -163,9 +163,13 @@ class DenseNet(Network):
         self.classifier = nn.Linear(c, classes)
         initialise(self)
 
+    def classify(self, last: Tensor) -> Tensor:
+        """The last map -> class scores (N, classes)."""
+        return self.classifier(last.mean((2, 3)))
+
     def forward(self, x: Tensor) -> Tensor:
         """Images (N, in_channels, H, W) -> class scores (N, classes)."""
-        return self.classifier(trunk(self)(x)[-1].mean((2, 3)))
+        return self.classify(trunk(self)(x)[-1])
 
 
 def initialise(net: nn.Module) -> None:

@@ -115,10 +115,14 @@ class GoogLeNet(Network):
         """The stages' maps, finest first: (N, channels[i], H / strides[i], W / strides[i])."""
         return self.maps(x)[0]
 
+    def classify(self, last: Tensor) -> Tensor:
+        """The last map -> class scores (N, classes)."""
+        return self.fc(self.dropout(last.mean((2, 3))))
+
     def forward(self, x: Tensor) -> Tensor | Judged:
         """Images (N, in_channels, H, W) -> class scores (N, classes); with those of the auxiliary ones in training."""
         maps, early, late = self.maps(x)
-        scores = self.fc(self.dropout(maps[-1].mean((2, 3))))
+        scores = self.classify(maps[-1])
         return Judged(scores, (self.aux1(early), self.aux2(late))) if self.training else scores
 
 

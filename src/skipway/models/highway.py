@@ -108,10 +108,14 @@ class HighwayNet(Network):
             maps.append(x)
         return maps
 
+    def classify(self, last: Tensor) -> Tensor:
+        """The last map -> class scores (N, classes)."""
+        mixed = F.relu(self.mix(last), inplace=True)
+        return self.fc(self.dropout(mixed.mean((2, 3))))
+
     def forward(self, x: Tensor) -> Tensor:
         """Images (N, in_channels, H, W) -> class scores (N, classes)."""
-        x = F.relu(self.mix(self.features(x)[-1]), inplace=True)
-        return self.fc(self.dropout(x.mean((2, 3))))
+        return self.classify(self.features(x)[-1])
 
 
 # ---------------------------------------------------------------------------------------------------------------------

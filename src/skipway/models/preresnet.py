@@ -338,9 +338,13 @@ class PreResNet(Network):
             maps.append(x)
         return [*maps[:-1], self.last(x)]
 
+    def classify(self, last: Tensor) -> Tensor:
+        """The last map -> class scores (N, classes)."""
+        return self.fc(last.mean((2, 3)))
+
     def forward(self, x: Tensor) -> Tensor:
         """Images (N, in_channels, H, W) -> class scores (N, classes)."""
-        return self.fc(self.features(x)[-1].mean((2, 3)))
+        return self.classify(self.features(x)[-1])
 
 
 TIMM: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (

@@ -235,9 +235,13 @@ class ResNet(Network):
             maps.append(x)
         return maps
 
+    def classify(self, last: Tensor) -> Tensor:
+        """The last map -> class scores (N, classes)."""
+        return self.fc(last.mean((2, 3)))
+
     def forward(self, x: Tensor) -> Tensor:
         """Images (N, in_channels, H, W) -> class scores (N, classes)."""
-        return self.fc(self.features(x)[-1].mean((2, 3)))
+        return self.classify(self.features(x)[-1])
 
 
 def initialise(net: nn.Module) -> None:

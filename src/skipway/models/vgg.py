@@ -106,9 +106,13 @@ class VGG(Network):
         )
         initialise(self)
 
+    def classify(self, last: Tensor) -> Tensor:
+        """The last map -> class scores (N, classes)."""
+        return self.classifier(self.avgpool(last).flatten(1))
+
     def forward(self, x: Tensor) -> Tensor:
         """Images (N, in_channels, H, W) -> class scores (N, classes)."""
-        return self.classifier(self.avgpool(trunk(self)(x)[-1]).flatten(1))
+        return self.classify(trunk(self)(x)[-1])
 
 
 def initialise(net: nn.Module) -> None:

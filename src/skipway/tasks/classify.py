@@ -1,6 +1,7 @@
 """Classification: one of the classes for each image. Its loss, its predictions, and its score."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -8,14 +9,15 @@ from torch import Tensor
 from torchmetrics.functional.classification import multiclass_accuracy
 
 from skipway.models.contract import Judged
-
-AUXILIARY = 0.3
+from skipway.tasks.auxiliary import over_classifiers
 
 
 @dataclass(frozen=True)
 class Classify:
     """`classes` are the names in the order of the network's outputs."""
 
+    name: ClassVar[str] = "classify"
+    headline: ClassVar[str] = "top1"
     classes: tuple[str, ...]
 
     @property
@@ -23,23 +25,34 @@ class Classify:
         """How many numbers the network's head must give."""
         return len(self.classes)
 
-    def loss(self, scores: Tensor | Judged, targets: Tensor, smoothing: float = 0.0) -> Tensor:
+    def loss(
+        self, scores: Tensor | Judged, targets: Tensor, smoothing: float = 0.0, weights: Tensor | None = None
+    ) -> Tensor:
         """Mean cross-entropy in nats. scores (N, classes); targets (N,) or, when mixed, (N, classes) of weights.
 
-        Auxiliary classifiers count AUXILIARY each (Szegedy 2015, arXiv:1409.4842, sec. 5).
+        `weights` (classes,) multiply what each class costs. The sum is divided by the number of images, not by their
+        weights as torch's mean is: an image then weighs the same in any batch. For auxiliary classifiers: `auxiliary`.
         """
-        if isinstance(scores, Judged):
-            others = [self.loss(other, targets, smoothing) for other in scores.auxiliary]
-            return self.loss(scores.scores, targets, smoothing) + AUXILIARY * torch.stack(others).sum()
-        return F.cross_entropy(scores.float(), targets, label_smoothing=smoothing)
 
-    def first_loss(self, heads: int) -> float:
-        """The loss of even odds from every classifier: ln(classes), and AUXILIARY of it for each after the first."""
-        return chance_loss(self.outputs) * (1 + AUXILIARY * (heads - 1))
+        def of(one: Tensor) -> Tensor:
+            total = F.cross_entropy(one.float(), targets, weights, label_smoothing=smoothing, reduction="sum")
+            return total / len(one)
+
+        return over_classifiers(of, scores)
 
     def probabilities(self, scores: Tensor, temperature: float = 1.0) -> Tensor:
         """(N, classes) -> (N, classes), summing to 1; scores are divided by `temperature` (Guo 2017)."""
         return (scores.float() / temperature).softmax(1)
+
+    def tally(self, scores: Tensor, targets: Tensor) -> Tensor:
+        """(2,): how many images were right, and how many there were. Tallies of batches add up."""
+        right = (scores.argmax(1) == targets).sum()
+        return torch.stack([right, torch.full_like(right, len(targets))])
+
+    def read(self, tally: Tensor) -> dict[str, float]:
+        """Top-1 accuracy in [0, 1]."""
+        right, count = tally.tolist()
+        return {"top1": right / count}
 
     def meter(self, scores: Tensor, targets: Tensor) -> dict[str, float]:
         """Loss in nats, top-1 and top-5 accuracy in [0, 1] over all rows; top-5 of fewer classes counts them all."""
@@ -49,8 +62,3 @@ class Classify:
             "top1": multiclass_accuracy(scores, targets, self.outputs, average="micro").item(),
             "top5": multiclass_accuracy(scores, targets, self.outputs, average="micro", top_k=top5).item(),
         }
-
-
-def chance_loss(classes: int) -> float:
-    """ln(classes): the loss of a network that prefers none of them, which a fresh one should start near."""
-    return float(torch.tensor(float(classes)).log())
