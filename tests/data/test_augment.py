@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as tv
 
-from skipway.data.augment import Augmentation, crop_and_flip, cut_out, one_large, padded, shift_colour
+from skipway.data.augment import Augmentation, crop_and_flip, cut_out, one_large, padded, shift_colour, squared
 from skipway.data.preprocess import for_photographs
 
 
@@ -101,6 +101,50 @@ def test_every_crop_of_any_image_has_the_size(crop: str, height: int, width: int
         view = one_large(pictures(1, 3, height, width)[0], for_photographs(32), Augmentation(crop, flip=True))
         assert view.shape == (3, 32, 32)
         assert view.dtype == torch.uint8
+
+
+@pytest.mark.parametrize("fit", ["crop", "pad", "squash"])
+@pytest.mark.parametrize("crop", ["none", "pad", "resized", "scale"])
+@pytest.mark.parametrize(("height", "width"), [(60, 90), (33, 300), (3, 2)])
+def test_every_crop_suits_every_fit(crop: str, fit: str, height: int, width: int) -> None:
+    preprocessing = replace(for_photographs(32), fit=fit)
+    view = one_large(pictures(1, 3, height, width)[0], preprocessing, Augmentation(crop, flip=True))
+    assert view.shape == (3, 32, 32)
+
+
+def test_a_fit_that_keeps_the_picture_whole_does_so_before_a_crop() -> None:
+    """A white picture, twice as wide as high: padded, half of the square is the mean; squashed, all is white."""
+    white = torch.full((3, 50, 100), 255, dtype=torch.uint8)
+    padded_square = squared(white, replace(for_photographs(32), fit="pad"))
+    assert padded_square.shape == (3, 100, 100)
+    assert torch.equal(padded_square[:, 25:75], white), "at its own resolution"
+    mean = (torch.tensor(for_photographs(32).mean) * 255).round()
+    assert torch.equal(padded_square[:, 0, 0].float(), mean)
+    assert torch.equal(padded_square[:, 76, 99].float(), mean)
+    squashed = squared(white, replace(for_photographs(32), fit="squash"))
+    assert squashed.shape == (3, 71, 71), "as many pixels as before: the root of 5,000"
+    assert squared(white, for_photographs(32)) is white
+
+
+@pytest.mark.parametrize("fit", ["crop", "squash", "pad"])
+@pytest.mark.parametrize("crop", ["resized", "scale"])
+def test_crops_show_margins_where_the_fit_pads_and_only_there(crop: str, fit: str) -> None:
+    """Half of the padded square is margin; windows lie over its middle more often than over its edges."""
+    picture, preprocessing = torch.full((3, 40, 80), 255, dtype=torch.uint8), replace(for_photographs(16), fit=fit)
+    views = torch.stack([one_large(picture, preprocessing, Augmentation(crop)) for _ in range(200)])
+    shown = (views[:, 0] > 250).float().mean().item()
+    assert 0.45 < shown < 0.75 if fit == "pad" else shown == 1
+
+
+@pytest.mark.parametrize("fit", ["pad", "squash"])
+def test_no_crop_is_what_evaluation_sees_whatever_the_fit(fit: str) -> None:
+    image, preprocessing = pictures(1, 3, 50, 70)[0], replace(for_photographs(32), fit=fit)
+    assert torch.equal(one_large(image, preprocessing, Augmentation("none")), preprocessing.fitted(image))
+
+
+def test_the_side_of_the_crops_is_small_for_the_first_epochs() -> None:
+    assert [Augmentation(small=24, small_epochs=2).side(32, epoch) for epoch in range(4)] == [24, 24, 32, 32]
+    assert Augmentation().side(32, 0) == 32
 
 
 @pytest.mark.parametrize("crop", ["pad", "resized", "scale"])

@@ -1,6 +1,7 @@
 """Batches: every image at most once an epoch, and the same ones however the run was cut into pieces."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +54,46 @@ def test_the_order_follows_seed_and_epoch_and_not_what_ran_before() -> None:
     assert taken(1, 3) == taken(1, 3)
     assert taken(1, 3)[10:] == taken(1, 3, start=2)
     assert len({tuple(taken(seed, epoch)) for seed in (1, 2) for epoch in (0, 1, 2)}) == 6
+
+
+def drawn(order: Order, epochs: int) -> np.ndarray:
+    return torch.cat([picked for epoch in range(epochs) for picked in order.batches(epoch)]).numpy()
+
+
+def test_weighted_draws_come_up_by_their_weights() -> None:
+    weights = np.array([0.5, 1, 2, 4, 0, 2.5] * 5)
+    taken = drawn(Order(30, 10, 0, weights), 300)
+    found, chance = np.bincount(taken, minlength=30) / len(taken), weights / weights.sum()
+    assert (np.abs(found - chance) <= 5 * np.sqrt(chance * (1 - chance) / len(taken))).all()
+    assert found[4] == 0
+
+
+def test_weighted_draws_follow_seed_and_epoch_and_may_begin_anywhere() -> None:
+    order = Order(40, 5, 1, np.arange(40.0))
+    whole = torch.cat(list(order.batches(3))).tolist()
+    assert torch.cat(list(order.batches(3, start=2))).tolist() == whole[10:]
+    assert torch.cat(list(order.batches(4))).tolist() != whole
+    assert len(set(whole)) < len(whole), "drawn with replacement"
+
+
+@pytest.mark.parametrize("weights", [None, np.arange(1.0, 51.0)], ids=["shuffled", "weighted"])
+@pytest.mark.parametrize("world", [2, 3])
+def test_processes_together_have_the_batch_that_one_would_have(weights: np.ndarray | None, world: int) -> None:
+    alone = Order(50, 12, 5, weights)
+    shares = [Order(50, 12, 5, weights, rank, world) for rank in range(world)]
+    assert {share.steps for share in shares} == {alone.steps}
+    for epoch in (0, 1):
+        for step, picked in enumerate(alone.batches(epoch)):
+            parts = [list(share.batches(epoch))[step] for share in shares]
+            assert {len(part) for part in parts} == {12 // world}
+            assert torch.equal(torch.stack(parts, 1).flatten(), picked)
+            draws = [share.draws(epoch, step) for share in shares]
+            assert [draw for together in zip(*draws, strict=True) for draw in together] == alone.draws(epoch, step)
+
+
+def test_a_batch_that_processes_cannot_share_equally_is_refused() -> None:
+    with pytest.raises(DataError, match="a batch of 7 cannot be shared by 2 processes"):
+        Order(50, 7, 0, world=2)
 
 
 def test_derived_seeds_differ_by_every_word_by_their_order_and_by_their_number() -> None:
@@ -134,6 +175,33 @@ def photos(photo_folder: Path) -> Source:
     return open_source(str(photo_folder))
 
 
+@pytest.mark.parametrize("crop", ["none", "pad"])
+def test_resident_crops_are_small_in_the_first_epochs_and_whole_after(small: tuple[Tensor, Tensor], crop: str) -> None:
+    training = resident(small, Augmentation(crop, pad=2, small=5, small_epochs=2))
+    sides = [{tuple(images.shape) for images, _ in training.epoch(epoch)} for epoch in range(4)]
+    assert sides == [{(4, 3, 5, 5)}] * 2 + [{(4, 3, 8, 8)}] * 2
+
+
+def test_small_crops_of_images_in_memory_are_windows_of_their_own_images(small: tuple[Tensor, Tensor]) -> None:
+    images, _ = small
+    record = for_pixels(images)
+    for batch, labels in resident(small, Augmentation(small=5, small_epochs=1)).epoch(0):
+        for view, label in zip(batch, labels, strict=True):
+            whole = record.normalised(images[label][None])[0]
+            windows = whole.unfold(1, 5, 1).unfold(2, 5, 1).permute(1, 2, 0, 3, 4).reshape(-1, 3, 5, 5)
+            assert any(torch.equal(view, window) for window in windows)
+
+
+def test_resident_labels_in_columns_belong_to_their_images(small: tuple[Tensor, Tensor]) -> None:
+    images, places = small
+    columns = torch.nn.functional.one_hot(places % 6, 6).to(torch.uint8)
+    training = Resident(images, columns, Order(30, 4, 3), for_pixels(images), Augmentation())
+    one = resident(small, Augmentation())
+    for (seen, labels), (expected, where) in zip(training.epoch(0), one.epoch(0), strict=True):
+        assert torch.equal(seen, expected)
+        assert torch.equal(labels, columns[where])
+
+
 def streamed(photos: Source, workers: int, seed: int = 1, augmentation: Augmentation = LARGE) -> Streamed:
     return Streamed(photos.train, Order(24, 5, seed), for_photographs(32), augmentation, CPU, workers)
 
@@ -169,6 +237,40 @@ def test_streamed_labels_belong_to_their_images(photos: Source) -> None:
             opened = record.open(photos.train.items[i], photos.train.names[i])
             assert torch.equal(image, record.normalised(opened[None])[0])
             assert int(label) == photos.train.labels[i]
+
+
+def test_streamed_crops_are_small_in_the_first_epochs_and_whole_after(photos: Source) -> None:
+    training = streamed(photos, 0, augmentation=replace(LARGE, small=16, small_epochs=1))
+    sides = [{tuple(images.shape) for images, _ in training.epoch(epoch)} for epoch in range(2)]
+    assert sides == [{(5, 3, 16, 16)}, {(5, 3, 32, 32)}]
+
+
+def test_small_streamed_pictures_are_the_whole_ones_smaller(photos: Source) -> None:
+    plain = streamed(photos, 0, augmentation=Augmentation("none", small=16, small_epochs=1))
+    record = for_photographs(32).at(16)
+    assert (record.size, record.resize) == (16, 18), "the margin keeps its proportion"
+    (first, *_), (images, _) = next(iter(plain.order.batches(0))).tolist(), next(iter(plain.epoch(0)))
+    opened = record.open(photos.train.items[first], "x")
+    assert torch.equal(images[0], record.normalised(opened[None])[0])
+
+
+def test_an_image_that_is_drawn_twice_is_seen_in_two_views(photos: Source) -> None:
+    order = Order(24, 6, 1, np.eye(24)[7])  # nothing but one image
+    images, _ = next(Streamed(photos.train, order, for_photographs(32), LARGE, CPU, 0).epoch(0))
+    assert len({image.numpy().tobytes() for image in images}) == 6
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_streamed_labels_in_columns_belong_to_their_images(photos: Source, workers: int) -> None:
+    columns = np.eye(3, dtype=np.uint8)[photos.train.labels]
+    columns[:, 0] = 1
+    training = Streamed(
+        replace(photos.train, labels=columns), Order(24, 5, 1), for_photographs(32), LARGE, CPU, workers
+    )
+    for picked, (images, labels) in zip(training.order.batches(0), training.epoch(0), strict=True):
+        assert images.shape == (5, 3, 32, 32)
+        assert labels.dtype == torch.uint8
+        np.testing.assert_array_equal(labels, columns[picked])
 
 
 @pytest.mark.parametrize("workers", [0, 2])

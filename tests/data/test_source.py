@@ -9,6 +9,7 @@ from sklearn.datasets import load_digits
 
 from skipway.data import open_source
 from skipway.data.source import Source, Split, fingerprint, match_classes, require_learnable, with_validation
+from skipway.data.stored import Stored
 from skipway.errors import DataError, UnknownNameError
 
 
@@ -63,6 +64,16 @@ def test_images_keep_their_labels_through_the_cut() -> None:
         for pixels, label, name in zip(split.items, split.labels, split.names, strict=True):
             assert name == f"image {pixels.max()}"
             assert label == labels[pixels.max()]
+
+
+def test_the_cut_reads_no_image_that_is_stored_on_disk() -> None:
+    def refuse(place: int) -> bytes:
+        raise AssertionError(f"image {place} was read")
+
+    split = replace(numbered([0, 1] * 20), items=Stored(refuse, np.arange(40)))
+    cut = with_validation(Source("s", ("a", "b"), split), 0.2, seed=0)
+    assert isinstance(cut.val.items, Stored)
+    assert [f"image {place}" for place in cut.val.items.places] == list(cut.val.names)
 
 
 def test_the_cut_follows_the_seed() -> None:
@@ -165,3 +176,53 @@ def test_a_folder_named_like_a_data_set_opens_with_a_dot(tmp_path: Path, monkeyp
         Path("digits", name, "i.png").write_bytes(b"never opened")
     assert open_source("./digits").classes == ("x", "y")
     assert len(open_source("digits").classes) == 10
+
+
+def tagged(labels: list[list[int]], start: int = 0) -> Split:
+    """As `numbered`, with any number of the three classes for each image."""
+    return replace(numbered([0] * len(labels), start=start), labels=np.array(labels, dtype=np.uint8))
+
+
+def test_labels_in_columns_make_a_source_of_many_labels() -> None:
+    several = Source("s", ("a", "b", "c"), tagged([[1, 1, 0], [0, 1, 0], [0, 0, 0]]))
+    assert several.multilabel
+    assert not Source("s", ("a", "b", "c"), numbered([0, 1, 2])).multilabel
+    assert several.train.counts(3).tolist() == [1, 2, 0]
+    assert several.train.take(np.array([1, 0])).labels.tolist() == [[0, 1, 0], [1, 1, 0]]
+
+
+def test_validation_of_many_labels_is_cut_disjoint_with_labels_that_belong() -> None:
+    labels = np.random.default_rng(0).integers(0, 2, (60, 3)).tolist()
+    source = Source("s", ("a", "b", "c"), tagged(labels))
+    cut = with_validation(source, 0.2, seed=3)
+    assert sorted((*cut.train.names, *cut.val.names)) == sorted(source.train.names)
+    assert 10 <= len(cut.val) <= 14
+    for split in (cut.train, cut.val):
+        for pixels, label in zip(split.items, split.labels, strict=True):
+            assert label.tolist() == labels[pixels.max()]
+
+
+def test_many_labels_of_which_none_tells_images_apart_are_refused() -> None:
+    for labels in ([[1, 0, 0], [1, 0, 0]], [[0, 0, 0], [0, 0, 0]]):
+        with pytest.raises(DataError, match="no class that some training images have and others lack"):
+            require_learnable(Source("s", ("a", "b", "c"), tagged(labels)))
+    fine = Source("s", ("a", "b", "c"), tagged([[1, 0, 0], [1, 1, 0]]))
+    assert require_learnable(fine) is fine
+
+
+def test_many_labels_are_matched_by_name_never_by_place() -> None:
+    source = Source("s", ("cat", "dog", "newt"), tagged([[1, 0, 0], [0, 1, 1]]), val=tagged([[0, 0, 1]]))
+    matched = match_classes(source, ("newt", "bird", "dog", "cat"))
+    assert matched.train.labels.tolist() == [[0, 0, 0, 1], [1, 0, 1, 0]]
+    assert matched.val.labels.tolist() == [[1, 0, 0, 0]]
+    assert matched.train.labels.dtype == np.uint8
+    assert matched.test is None
+    empty = replace(source, test=tagged([[0, 0, 0]]).take(np.array([], dtype=int)))
+    assert match_classes(empty, ("newt", "bird", "dog", "cat")).test.labels.shape == (0, 4)
+
+
+def test_the_fingerprint_tells_columns_from_one_class_an_image() -> None:
+    one = Source("s", ("a", "b", "c"), replace(numbered([0, 1, 1]), labels=np.array([0, 1, 1])))
+    column = Source("s", ("a", "b", "c"), replace(numbered([0, 1, 1]), labels=np.array([[0], [1], [1]])))
+    other = Source("s", ("a", "b", "c"), replace(numbered([0, 1, 1]), labels=np.array([[0], [1], [0]])))
+    assert len({fingerprint(source) for source in (one, column, other)}) == 3

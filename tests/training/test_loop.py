@@ -70,7 +70,13 @@ def test_equal_seeds_give_equal_weights_and_other_seeds_others(
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"optimiser": "adamw", "lr": 0.002, "mixup": 0.2, "cutmix": 1.0, "average": 0.0}]
+    "changes",
+    [
+        {},
+        {"optimiser": "adamw", "lr": 0.002, "mixup": 0.2, "cutmix": 1.0, "average": 0.0},
+        {"balance": "sampler", "small": 6, "small_epochs": 2},
+        {"balance": "weights"},
+    ],
 )
 def test_a_resumed_run_ends_like_the_run_that_was_not_interrupted(
     digits: Source, settings: hardware.Hardware, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict

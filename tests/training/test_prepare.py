@@ -11,10 +11,10 @@ from rich.console import Console
 
 from skipway import api, hardware, models
 from skipway.data import open_source
-from skipway.data.preprocess import Preprocessing, for_photographs, for_pixels
 from skipway.data.source import Source
 from skipway.errors import SkipwayError
-from skipway.training.prepare import fed_alike, prepare, wants_recomputation
+from skipway.tasks import Classify, Tag
+from skipway.training.prepare import prepare, wants_recomputation
 from skipway.training.recipes import FINETUNE, QUICK, Recipe
 
 CPU = hardware.decide(device="cpu", workers=0)
@@ -31,24 +31,6 @@ def said(source: Source, recipe: Recipe) -> str:
     text = io.StringIO()
     prepare(source, recipe, CPU, Console(file=text, width=200))
     return text.getvalue()
-
-
-def test_weights_for_large_images_leave_small_ones_whole() -> None:
-    record = Preprocessing(3, 224, 256, (0.5, 0.4, 0.3), (0.2, 0.2, 0.2), filter="bicubic")
-    small = fed_alike(for_pixels(torch.randint(0, 255, (4, 3, 32, 32), dtype=torch.uint8)), record)
-    assert (small.size, small.resize, small.filter) == (32, 32, "bilinear")
-    assert (small.mean, small.std) == (record.mean, record.std)
-
-
-def test_photographs_keep_the_margin_and_the_filter_of_the_weights() -> None:
-    record = Preprocessing(3, 288, 288, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), filter="bicubic")
-    fed = fed_alike(for_photographs(224), record)
-    assert (fed.size, fed.resize, fed.filter, fed.mean) == (224, 224, "bicubic", (0.5, 0.5, 0.5))
-
-
-def test_grey_images_are_not_fed_by_the_means_of_colours() -> None:
-    own = for_pixels(torch.randint(0, 255, (4, 1, 8, 8), dtype=torch.uint8))
-    assert fed_alike(own, for_photographs(224)) == own
 
 
 def test_a_bundle_as_pretrained_weights_brings_its_preprocessing(digits: Source, tmp_path: Path) -> None:
@@ -93,3 +75,23 @@ def test_activations_are_computed_again_when_half_of_the_memory_would_not_hold_t
         found.append(wants_recomputation(network, replace(QUICK, batch=128), 32, CPU, quiet))
     assert found == [False, False, True]
     assert not wants_recomputation(network, replace(QUICK, batch=128, recompute="off"), 32, CPU, quiet)
+
+
+@pytest.mark.parametrize("small", [3, 9])
+def test_small_crops_that_the_network_or_the_images_do_not_allow_are_refused(digits: Source, small: int) -> None:
+    with pytest.raises(SkipwayError, match=f"--small {small} must be between 4 and 8 pixels for resnet20"):
+        said(digits, replace(QUICK, small=small, small_epochs=1))
+    said(digits, replace(QUICK, small=4, small_epochs=1))
+    said(digits, replace(QUICK, small=8, small_epochs=1))
+
+
+def test_colours_of_grey_images_are_not_shifted_but_refused(digits: Source) -> None:
+    with pytest.raises(SkipwayError, match="--colour shifts red, green and blue, and the images have 1 channels"):
+        said(digits, replace(QUICK, colour=True))
+
+
+def test_the_task_is_chosen_by_the_labels(digits: Source) -> None:
+    quiet = Console(quiet=True)
+    columns = replace(digits, train=replace(digits.train, labels=np.eye(10, dtype=np.uint8)[digits.train.labels]))
+    assert prepare(digits, QUICK, CPU, quiet).task == Classify(digits.classes)
+    assert prepare(columns, QUICK, CPU, quiet).task == Tag(digits.classes)

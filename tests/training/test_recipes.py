@@ -9,9 +9,9 @@ import torch
 
 from skipway import models
 from skipway.errors import SkipwayError
+from skipway.training.fields import FIELDS, MEANING, checked, parse
 from skipway.training.optimiser import groups, norms, optimisers, set_rate, set_training_mode
 from skipway.training.recipes import (
-    FIELDS,
     FINETUNE,
     HE2015_CIFAR,
     HE2015_CIFAR_110,
@@ -19,9 +19,7 @@ from skipway.training.recipes import (
     QUICK,
     RECIPES,
     Recipe,
-    checked,
     find_recipe,
-    parse,
 )
 from skipway.training.schedule import factor
 
@@ -83,6 +81,9 @@ def test_onecycle_is_torchs() -> None:
         ("flip", "false", False),
         ("milestones", "0.3,0.6", (0.3, 0.6)),
         ("crop", "pad", "pad"),
+        ("background", "1,2,3", (1, 2, 3)),
+        ("background", "white", (255, 255, 255)),
+        ("background", "black", (0, 0, 0)),
     ],
 )
 def test_fields_are_read_from_the_command_line(field: str, text: str, value: object) -> None:
@@ -95,6 +96,8 @@ def test_fields_are_read_from_the_command_line(field: str, text: str, value: obj
         ("epochs", "three", "--epochs is a whole number"),
         ("flip", "maybe", "true or false"),
         ("milestones", "a,b", "commas"),
+        ("background", "red", "white, black, or R,G,B"),
+        ("background", "0.5,0,0", "white, black, or R,G,B"),
     ],
 )
 def test_values_of_the_wrong_kind_are_refused_by_name(field: str, text: str, said: str) -> None:
@@ -114,6 +117,13 @@ def test_values_of_the_wrong_kind_are_refused_by_name(field: str, text: str, sai
         ({"factors": (1.0,)}, "--factors"),
         ({"freeze_norm": True}, "--freeze-norm"),
         ({"lr": float("nan")}, "--lr"),
+        ({"balance": "weight"}, "did you mean 'weights'"),
+        ({"fit": "pads"}, "did you mean 'pad'"),
+        ({"channels": -1}, "--channels must not be negative"),
+        ({"background": (0, 0)}, "--background is white, black, or R,G,B of 0 to 255 each, not 0,0"),
+        ({"background": (0, 0, 256)}, "--background"),
+        ({"small": 16}, "--small and --small-epochs need each other"),
+        ({"small_epochs": 2}, "--small and --small-epochs need each other"),
     ],
 )
 def test_values_that_cannot_be_are_refused_by_name(change: dict, said: str) -> None:
@@ -127,8 +137,6 @@ def test_an_unknown_recipe_is_answered_with_the_nearest() -> None:
 
 
 def test_every_field_but_the_name_has_a_meaning_to_print() -> None:
-    from skipway.training.recipes import MEANING
-
     assert set(MEANING) == set(FIELDS) - {"name"}
     assert all(MEANING[name] for name in MEANING if name != "optimiser")
 

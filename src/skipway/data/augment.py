@@ -14,9 +14,10 @@ from torch import Tensor
 from torchvision.transforms.v2 import RandomResizedCrop
 from torchvision.transforms.v2 import functional as tv
 
-from skipway.data.preprocess import Preprocessing
+from skipway.data.preprocess import Preprocessing, centre_of
 
 Crop = Literal["none", "pad", "resized", "scale"]
+SQUARE = 4
 
 # Principal components of ImageNet's colours, for values in [0, 1] (Krizhevsky 2012, sec. 4.1).
 COLOUR_VALUES = (0.2175, 0.0188, 0.0045)
@@ -101,12 +102,19 @@ def finished(images: Tensor, preprocessing: Preprocessing, augmentation: Augment
 
 
 def one_large(image: Tensor, preprocessing: Preprocessing, augmentation: Augmentation) -> Tensor:
-    """uint8 (C, H, W) of any size -> a random view uint8 (C, size, size), drawn from the global random state."""
+    """uint8 (C, H, W) of any size -> a random view uint8 (C, size, size), drawn from the global random state.
+
+    The crops "none" and "pad" begin from the image as evaluation fits it; "resized" and "scale" cut from the whole
+    picture, which the fits "pad" and "squash" make square first (`squared`), so that shapes are those of evaluation.
+    """
     size = preprocessing.size
+    if augmentation.crop in ("resized", "scale"):
+        image = squared(image, preprocessing)
     if augmentation.crop == "resized":
         top, left, height, width = RandomResizedCrop.get_params(image, [0.08, 1.0], [3 / 4, 4 / 3])
         image = preprocessing.resized(image[:, top : top + height, left : left + width], size, size)
     elif augmentation.crop == "scale":
+        image = centre_of(image)
         low, high = round(size * 256 / 224), round(size * 480 / 224)
         shorter = int(torch.randint(low, high + 1, ()))
         scale = shorter / min(image.shape[1:])
@@ -119,6 +127,19 @@ def one_large(image: Tensor, preprocessing: Preprocessing, augmentation: Augment
     if augmentation.flip and torch.rand(()) < 0.5:
         image = tv.horizontal_flip(image)
     return image
+
+
+def squared(image: Tensor, preprocessing: Preprocessing) -> Tensor:
+    """The image as it is for the fit "crop"; otherwise the whole picture as a square that keeps its resolution.
+
+    "pad": as long as the longer side; "squash": of as many pixels as the image. But no longer than SQUARE times the
+    size: the smallest window that a crop takes has then as many pixels as it is to have.
+    """
+    if preprocessing.fit == "crop":
+        return image
+    height, width = image.shape[1:]
+    side = max(height, width) if preprocessing.fit == "pad" else round(math.sqrt(height * width))
+    return preprocessing.at(min(side, SQUARE * preprocessing.size)).fitted(image)
 
 
 def random_window(image: Tensor, size: int) -> Tensor:

@@ -5,7 +5,7 @@ that stops can go on as if it had not.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -31,14 +31,14 @@ def derive(*words: int) -> int:
 
 def open_all(split: Split, preprocessing: Preprocessing) -> Tensor:
     """Every image of `split` as uint8 (N, C, size, size), decoded by as many threads as there are cores."""
-    images = torch.empty(len(split), preprocessing.channels, preprocessing.size, preprocessing.size, dtype=torch.uint8)
+    side, channels, items = preprocessing.size, preprocessing.channels, split.items
+    if isinstance(items, np.ndarray) and items.dtype == np.uint8 and items.shape[1:] == (side, side, channels):
+        return torch.from_numpy(items).permute(0, 3, 1, 2).contiguous()
+    images = torch.empty(len(split), channels, side, side, dtype=torch.uint8)
 
     def fill(i: int) -> None:
-        images[i] = preprocessing.open(split.items[i], split.names[i])
+        images[i] = preprocessing.open(items[i], split.names[i])
 
-    side = preprocessing.size
-    if isinstance(split.items, np.ndarray) and split.items.shape[1:] == (side, side, preprocessing.channels):
-        return torch.from_numpy(split.items).permute(0, 3, 1, 2).contiguous()
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for _ in pool.map(fill, range(len(split)), chunksize=64):
             pass
@@ -53,21 +53,44 @@ def natural_size(split: Split, channels: int, sample: int = 64) -> int:
 
 @dataclass(frozen=True)
 class Order:
-    """Which images make up each batch of an epoch: a fresh permutation an epoch, incomplete last batches left out."""
+    """Which images make up each batch of an epoch, incomplete last batches left out.
+
+    A fresh permutation an epoch or, given `weights` (count,), as many draws with replacement, each image with a chance
+    in proportion to its weight. Of `world` processes that share a batch, the one of `rank` has every world-th image of
+    it: together they have the batch that one process would have.
+    """
 
     count: int
     batch: int
     seed: int
+    weights: np.ndarray | None = None
+    rank: int = 0
+    world: int = 1
+
+    def __post_init__(self) -> None:
+        if self.batch % self.world:
+            raise DataError(f"a batch of {self.batch} cannot be shared by {self.world} processes: choose a multiple")
 
     @property
     def steps(self) -> int:
         return self.count // self.batch
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[Tensor]:
-        """Indices (batch,) for each step from `start`."""
-        order = torch.from_numpy(np.random.default_rng(derive(self.seed, epoch)).permutation(self.count))
+        """Indices (batch / world,) for each step from `start`."""
+        rng = np.random.default_rng(derive(self.seed, epoch))
+        if self.weights is None:
+            order = rng.permutation(self.count)
+        else:
+            order = rng.choice(self.count, self.steps * self.batch, p=self.weights / self.weights.sum())
         for step in range(start, self.steps):
-            yield order[step * self.batch : (step + 1) * self.batch]
+            yield torch.from_numpy(order[step * self.batch : (step + 1) * self.batch][self.rank :: self.world].copy())
+
+    def draws(self, epoch: int, step: int) -> list[int]:
+        """A random seed for each image of this process's share of `step`, by the image's place in the batch.
+
+        By place, not by image: one that is drawn twice is seen in two views.
+        """
+        return [derive(self.seed, epoch, step, place) for place in range(self.rank, self.batch, self.world)]
 
 
 class Resident:
@@ -76,13 +99,16 @@ class Resident:
     def __init__(
         self, images: Tensor, labels: Tensor, order: Order, preprocessing: Preprocessing, augmentation: Augmentation
     ) -> None:
-        """images: uint8 (N, C, size, size) on the device; labels: (N,) there too."""
+        """images: uint8 (N, C, size, size) on the device; labels: (N,) or (N, classes) there too."""
         self.pixels = padded(images, augmentation.pad if augmentation.crop == "pad" else 0)
         self.labels, self.order = labels, order
         self.preprocessing, self.augmentation = preprocessing, augmentation
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        """Normalised float32 images (B, C, side, side) in channels-last memory, and labels (B,), for each step."""
+        """Normalised float32 images (B, C, side, side) in channels-last memory, and their labels, for each step.
+
+        Small crops are windows of the images as they are kept, not the images made smaller.
+        """
         side = self.augmentation.side(self.preprocessing.size, epoch)
         for step, picked in enumerate(self.order.batches(epoch, start), start):
             torch.manual_seed(derive(self.order.seed, epoch, step))
@@ -100,31 +126,31 @@ class Views(Dataset):
     def __init__(self, split: Split, preprocessing: Preprocessing, augmentation: Augmentation | None) -> None:
         self.split, self.preprocessing, self.augmentation = split, preprocessing, augmentation
 
-    def __getitem__(self, index: tuple[int, int]) -> tuple[Tensor, int] | DataError:
+    def __getitem__(self, index: tuple[int, int]) -> tuple[Tensor, Tensor] | DataError:
         try:
             return self.view(*index)
         except DataError as fault:
             return fault
 
-    def view(self, place: int, seed: int) -> tuple[Tensor, int]:
+    def view(self, place: int, seed: int) -> tuple[Tensor, Tensor]:
         item, name = self.split.items[place], self.split.names[place]
-        label = int(self.split.labels[place])
+        label = torch.as_tensor(self.split.labels[place])
         if self.augmentation is None:
             return self.preprocessing.open(item, name), label
-        image = decode(item, self.preprocessing.channels, name)
+        image = self.preprocessing.decoded(item, name)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return one_large(image, self.preprocessing, self.augmentation), label
 
 
-def collated(items: list[tuple[Tensor, int] | DataError]) -> tuple[Tensor, Tensor] | DataError:
+def collated(items: list[tuple[Tensor, Tensor] | DataError]) -> tuple[Tensor, Tensor] | DataError:
     """Items as one batch, or the first fault among them."""
     fault = next((item for item in items if isinstance(item, DataError)), None)
     return fault if fault is not None else default_collate(items)
 
 
 def batches_of(
-    views: Views, batches: list[list[tuple[int, int]]], workers: int, pinned: bool
+    views: Views, batches: Iterable[list[tuple[int, int]]], workers: int, pinned: bool
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """uint8 images and labels for each batch of indices. Raises the DataError of an image that cannot be read."""
     loader = DataLoader(views, batch_sampler=batches, num_workers=workers, pin_memory=pinned, collate_fn=collated)
@@ -150,13 +176,13 @@ class Streamed:
         self.preprocessing, self.augmentation = preprocessing, augmentation
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        """Normalised float32 images (B, C, side, side) and labels (B,) on the device, for each step."""
+        """Normalised float32 images (B, C, side, side) and their labels on the device, for each step."""
         side = self.augmentation.side(self.preprocessing.size, epoch)
         views = Views(self.split, self.preprocessing.at(side), self.augmentation)
-        batches = [
-            [(int(i), derive(self.order.seed, epoch, int(i))) for i in picked]
-            for picked in self.order.batches(epoch, start)
-        ]
+        batches = (
+            list(zip(picked.tolist(), self.order.draws(epoch, step), strict=True))
+            for step, picked in enumerate(self.order.batches(epoch, start), start)
+        )
         pinned = self.device.type == "cuda"
         loaded = batches_of(views, batches, self.workers, pinned)
         for step, (images, labels) in enumerate(loaded, start):
@@ -166,7 +192,7 @@ class Streamed:
 
 
 def in_order(split: Split, preprocessing: Preprocessing, batch: int, workers: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Every image once, in order, unaugmented: uint8 (B, C, size, size), labels (B,); the last batch may be short."""
+    """Every image once, in order, unaugmented: uint8 (B, C, size, size), labels; the last batch may be short."""
     places = [(i, 0) for i in range(len(split))]
     batches = [places[i : i + batch] for i in range(0, len(places), batch)]
     yield from batches_of(Views(split, preprocessing, None), batches, workers, pinned=False)

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from skipway.data.stored import Stored
+from skipway.data.stratify import held_by_class, held_by_labels
 from skipway.errors import DataError
 
 Item = Path | bytes | np.ndarray
@@ -17,7 +19,10 @@ Item = Path | bytes | np.ndarray
 
 @dataclass(frozen=True)
 class Split:
-    """Images and their labels by index. `names` says what to call each image in messages and results."""
+    """Images and their labels by index. `names` says what to call each image in messages and results.
+
+    labels: int64 (n,), a class for each image; or uint8 (n, classes) of 0 and 1, any number of classes for each.
+    """
 
     items: Sequence[Item] | np.ndarray
     labels: np.ndarray
@@ -27,12 +32,16 @@ class Split:
         return len(self.labels)
 
     def take(self, indices: np.ndarray) -> "Split":
-        """The images at `indices`, in that order."""
-        items = self.items[indices] if isinstance(self.items, np.ndarray) else [self.items[i] for i in indices]
-        return Split(items, self.labels[indices], [self.names[i] for i in indices])
+        """The images at `indices`, in that order. What is stored on disk stays there."""
+        names = [self.names[i] for i in indices]
+        if isinstance(self.items, np.ndarray | Stored):
+            return Split(self.items[indices], self.labels[indices], names)
+        return Split([self.items[i] for i in indices], self.labels[indices], names)
 
     def counts(self, classes: int) -> np.ndarray:
-        """Images per class, (classes,)."""
+        """Images per class, (classes,); one of several classes counts for each."""
+        if self.labels.ndim == 2:
+            return self.labels.sum(0, dtype=np.int64)
         return np.bincount(self.labels, minlength=classes)
 
 
@@ -49,6 +58,11 @@ class Source:
     val: Split | None = None
     test: Split | None = None
     left_out: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def multilabel(self) -> bool:
+        """Whether an image may have any number of classes, none too, instead of one."""
+        return self.train.labels.ndim == 2
 
     def split(self, name: str) -> Split:
         """The split called `name`. Raises DataError when there is none."""
@@ -67,16 +81,12 @@ def with_validation(source: Source, fraction: float, seed: int) -> Source:
     """`source` with `fraction` of each class's training images moved to val, unless it brings its own val.
 
     The cut depends on `seed` and the labels alone, so that it can be made again. A class keeps at least one training
-    image; scikit-learn's stratified split refuses classes of one, which real folders have.
+    image. How the images are chosen: `stratify`.
     """
     if source.val is not None or fraction <= 0:
         return source
-    rng = np.random.default_rng(seed)
-    held: list[np.ndarray] = []
-    for label in range(len(source.classes)):
-        members = rng.permutation(np.flatnonzero(source.train.labels == label))
-        held.append(members[: min(len(members) - 1, max(1, round(fraction * len(members)))) if len(members) else 0])
-    val = np.sort(np.concatenate(held))
+    held = held_by_labels if source.multilabel else held_by_class
+    val = held(source.train.labels, len(source.classes), fraction, np.random.default_rng(seed))
     if not len(val):
         return source
     kept = np.setdiff1d(np.arange(len(source.train)), val)
@@ -84,9 +94,15 @@ def with_validation(source: Source, fraction: float, seed: int) -> Source:
 
 
 def require_learnable(source: Source) -> Source:
-    """`source` unchanged. Raises DataError when it has fewer than two classes or no training image."""
+    """`source` unchanged. Raises DataError when there is nothing to tell apart: no training image, one class only, or,
+    where images have any number of classes, none that some images have and others lack."""
     if not len(source.train):
         raise DataError(f"{source.name} has no training images: check the folder, or name another")
+    if source.multilabel:
+        counts = source.train.counts(len(source.classes))
+        if not ((counts > 0) & (counts < len(source.train))).any():
+            raise DataError(f"{source.name} has no class that some training images have and others lack: add some")
+        return source
     present = np.unique(source.train.labels)
     if len(present) < 2:
         only = source.classes[int(present[0])]
@@ -102,6 +118,8 @@ def fingerprint(source: Source) -> str:
         if split is None:
             continue
         digest.update(key.encode() + split.labels.astype("<i8").tobytes())
+        if split.labels.ndim == 2:
+            digest.update(b"labels in columns")  # the same numbers as one class an image are other data
         if isinstance(split.items, np.ndarray):
             digest.update(np.ascontiguousarray(split.items).tobytes())
             continue
@@ -128,7 +146,14 @@ def match_classes(source: Source, classes: Sequence[str]) -> Source:
     to = np.array([classes.index(name) for name in source.classes])
 
     def relabel(split: Split | None) -> Split | None:
-        return None if split is None else replace(split, labels=to[split.labels])
+        if split is None:
+            return None
+        if not source.multilabel:
+            return replace(split, labels=to[split.labels])
+        labels = np.zeros((len(split), len(classes)), dtype=split.labels.dtype)
+        labels[:, to] = split.labels
+        return replace(split, labels=labels)
 
-    train = replace(source.train, labels=to[source.train.labels])
+    train = relabel(source.train)
+    assert train is not None
     return replace(source, classes=tuple(classes), train=train, val=relabel(source.val), test=relabel(source.test))

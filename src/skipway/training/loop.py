@@ -3,13 +3,9 @@
 import dataclasses
 import json
 import math
-import platform
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from datetime import UTC, datetime
-from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -27,10 +23,13 @@ from skipway.data.source import Source, fingerprint
 from skipway.errors import SkipwayError
 from skipway.hardware import Hardware, keep_freed_memory
 from skipway.models.contract import Judged, Network
+from skipway.tasks.auxiliary import undecided
+from skipway.training.account import check_first_loss, describe, make_card, print_plan, write_records
 from skipway.training.checkpoint import Checkpoint, gather, read_checkpoint, scatter, write_checkpoint
+from skipway.training.fields import checked
 from skipway.training.optimiser import optimisers, set_rate, set_training_mode
-from skipway.training.prepare import Prepared, bundle_values, prepare, require_steps
-from skipway.training.recipes import Recipe, checked
+from skipway.training.prepare import Prepared, prepare, require_steps
+from skipway.training.recipes import Recipe
 from skipway.training.schedule import factor
 
 Mix = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -76,7 +75,7 @@ def train(
         total = require_steps(prepared)
         print_plan(prepared, hardware, total, console)
         run_epochs(prepared, state, hardware, total, marks, out, console)
-    card = make_card(prepared, marks["data"], hardware, state)
+    card = make_card(prepared, marks["data"], hardware, state.records)
     bundle.write(out, state.judged().state_dict(), card)
     return out
 
@@ -124,20 +123,6 @@ def restore(state: State, saved: Checkpoint, marks: dict[str, Any], out: Path) -
     state.step, state.records = saved.state["step"], saved.state["records"]
 
 
-def print_plan(prepared: Prepared, hardware: Hardware, total: int, console: Console) -> None:
-    """Every value of the run, before it starts."""
-    source, recipe = prepared.source, prepared.recipe
-    counts = {key: len(split) for key in ("train", "val", "test") if (split := getattr(source, key)) is not None}
-    console.print(f"data {source.name}: " + ", ".join(f"{n:,} {key}" for key, n in counts.items()))
-    values = " ".join(f"{k}={v}" for k, v in dataclasses.asdict(recipe).items() if k != "name" and v != "")
-    console.print(f"recipe {recipe.name}: {values}", soft_wrap=True)
-    console.print(
-        f"learning rate {recipe.lr:g} for {recipe.lr_batch} images -> {recipe.peak_rate():g} for {recipe.batch}; "
-        f"{total:,} steps, {total / prepared.batches.order.steps:.4g} epochs"
-    )
-    console.print("hardware " + ", ".join(f"{k} {v}" for k, v in hardware.summary().items()), soft_wrap=True)
-
-
 def mixing(recipe: Recipe, classes: int) -> Mix | None:
     """Mixup, cutmix, or one of the two at random for each batch."""
     choices: list[nn.Module] = []
@@ -166,7 +151,8 @@ def one_epoch(
     recipe, steps = prepared.recipe, min(prepared.batches.order.steps, total - state.step)
     set_training_mode(state.net, recipe, only_classifier=epoch < recipe.freeze)
     mix = mixing(recipe, prepared.task.outputs)
-    sums = torch.zeros(2, device=hardware.device)  # loss and correct: read once an epoch, so no step waits for them
+    losses = torch.zeros((), device=hardware.device)  # sums are read once an epoch, so that no step waits for them
+    tally: Tensor | None = None
     start, waited = time.perf_counter(), 0.0
     bar_columns = (TextColumn("epoch {task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*bar_columns, console=console, transient=True, disable=not console.is_terminal) as progress:
@@ -175,46 +161,53 @@ def one_epoch(
             waited += wait
             rate = recipe.peak_rate() * factor(recipe, state.step / total)
             set_rate(state.optimisers, rate)
-            loss, correct = one_step(prepared, state, hardware, images, targets, mix)
-            sums += torch.stack([loss.detach(), correct])
-            if state.step == 0:
-                check_first_loss(loss.item(), prepared.task.first_loss(len(state.net.heads)), console)
-            state.step += 1
+            images = hardware.place_images(images)
+            if mix:
+                images, targets = mix(images, targets)
+            loss, scores = one_step(prepared, state, hardware, images, targets, console)
+            losses += loss
+            if not mix:
+                counts = prepared.task.tally(scores, targets)
+                tally = counts if tally is None else tally + counts
             progress.advance(bar)
-    mean_loss, accuracy = (sums / torch.tensor([steps, steps * recipe.batch], device=sums.device)).tolist()
+    mean_loss = losses.item() / steps
     seconds = time.perf_counter() - start
     if not math.isfinite(mean_loss):
         raise SkipwayError(f"the loss was no longer a number in epoch {epoch + 1}: lower --lr (now {recipe.lr:g})")
     record = {"epoch": epoch + 1, "step": state.step, "rate": rate, "train_loss": mean_loss}
-    record |= {} if mix else {"train_top1": accuracy}
+    if tally is not None:
+        record |= {f"train_{k}": v for k, v in prepared.task.read(tally).items()}
     record |= {"images_per_second": round(steps * recipe.batch / seconds, 1), "waiting": round(waited / seconds, 4)}
     return record | {f"val_{k}": v for k, v in validate(prepared, state.judged(), hardware).items()}
 
 
 def one_step(
-    prepared: Prepared, state: State, hardware: Hardware, images: Tensor, targets: Tensor, mix: Mix | None
+    prepared: Prepared, state: State, hardware: Hardware, images: Tensor, targets: Tensor, console: Console
 ) -> tuple[Tensor, Tensor]:
-    """One update from one batch. Returns the loss and, unless mixed, how many were right, both still on the device."""
-    labels = targets
-    images = hardware.place_images(images)
-    if mix:
-        images, targets = mix(images, targets)
+    """One update from one batch. Returns the loss and the main classifier's scores, both still on the device."""
     with hardware.autocast():
         outputs = state.forward(images)
-    loss = prepared.task.loss(outputs, targets, prepared.recipe.label_smoothing)
+    loss = loss_of(prepared, outputs, targets)
     state.net.zero_grad(set_to_none=True)
     loss.backward()
     for optimiser in state.optimisers:
         optimiser.step()
     if state.averaged is not None:
         state.averaged.update_parameters(state.net)
-    scores = outputs.scores if isinstance(outputs, Judged) else outputs
-    return loss, (scores.detach().argmax(1) == labels).sum().float()
+    if state.step == 0:
+        check_first_loss(loss.item(), loss_of(prepared, undecided(outputs), targets).item(), console)
+    state.step += 1
+    return loss.detach(), (outputs.scores if isinstance(outputs, Judged) else outputs).detach()
+
+
+def loss_of(prepared: Prepared, outputs: Tensor | Judged, targets: Tensor) -> Tensor:
+    """The task's loss as the recipe has it."""
+    return prepared.task.loss(outputs, targets, prepared.recipe.label_smoothing, prepared.weights)
 
 
 @torch.inference_mode()
 def validate(prepared: Prepared, net: nn.Module, hardware: Hardware) -> dict[str, float]:
-    """Loss and accuracy on val in the run's own precision; nothing where there is no val."""
+    """The task's figures on val in the run's own precision; nothing where there is no val."""
     if prepared.validation is None:
         return {}
     net.eval()
@@ -224,54 +217,3 @@ def validate(prepared: Prepared, net: nn.Module, hardware: Hardware) -> dict[str
         with hardware.autocast():
             scores.append(net(hardware.place_images(images)).float().cpu())
     return prepared.task.meter(torch.cat(scores), prepared.validation.targets())
-
-
-def check_first_loss(loss: float, even: float, console: Console) -> None:
-    """Say the first loss beside that of even odds; a fresh network far from it is wrongly initialised or fed."""
-    text = f"first loss {loss:.3f}, even odds give {even:.3f}"
-    if abs(loss - even) > 0.5 * even:
-        text = f"warning: {text}: the start is far from even odds; check the initialisation and the range of the images"
-    console.print(text)
-
-
-def describe(record: dict[str, Any]) -> str:
-    """The record as a line for people."""
-    parts = [f"epoch {record['epoch']:3d}", f"loss {record['train_loss']:.4f}"]
-    if "train_top1" in record:
-        parts.append(f"train {100 * record['train_top1']:.2f} %")
-    if "val_top1" in record:
-        parts.append(f"val {100 * record['val_top1']:.2f} %")
-    parts.append(f"{record['images_per_second']:,.0f} images/s")
-    parts.append(f"waiting {100 * record['waiting']:.1f} %")
-    return "  ".join([*parts, f"{record['seconds']:.1f} s"])
-
-
-def write_records(out: Path, records: list[dict[str, Any]]) -> None:
-    """metrics.jsonl: one JSON line an epoch."""
-    lines = "".join(json.dumps(record) + "\n" for record in records)
-    bundle.write_atomically(out / "metrics.jsonl", lines.encode())
-
-
-def commit() -> str:
-    """The revision of the source that runs, or "unknown" where it is not a checkout."""
-    here = Path(__file__).parent
-    found = subprocess.run(
-        ["git", "-C", here, "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
-    )
-    return found.stdout.strip() or "unknown"
-
-
-def make_card(prepared: Prepared, data: str, hardware: Hardware, state: State) -> bundle.Card:
-    """The card of the trained network."""
-    source = prepared.source
-    counts = {key: len(split) for key in ("train", "val", "test") if (split := getattr(source, key)) is not None}
-    return bundle.Card(
-        **bundle_values(prepared),
-        data={"name": source.name, "fingerprint": data, "counts": counts},
-        hardware=hardware.summary(),
-        versions={"python": platform.python_version()} | {p: version(p) for p in ("skipway", "torch", "torchvision")},
-        commit=commit(),
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        parameters=sum(p.numel() for p in state.net.parameters()),
-        seconds=state.records[-1]["seconds"],
-    )

@@ -1,21 +1,17 @@
 """From a source and a recipe to everything that a run needs: network, preprocessing, batches, validation images."""
 
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any
 
-import numpy as np
 import torch
 from rich.console import Console
 from torch import Tensor
 
 from skipway import models
-from skipway.bundle import read_card
-from skipway.data.augment import Augmentation
-from skipway.data.loader import RESIDENT_LIMIT, Order, Resident, Streamed, in_order, natural_size, open_all
-from skipway.data.preprocess import Preprocessing, for_photographs, for_pixels
-from skipway.data.source import Source, Split, require_learnable, with_validation
+from skipway.data.decode import channels_in
+from skipway.data.loader import Resident, Streamed, natural_size
+from skipway.data.preprocess import Preprocessing
+from skipway.data.source import Source, require_learnable, with_validation
 from skipway.errors import SkipwayError
 from skipway.hardware import Hardware
 from skipway.models.contract import Network
@@ -23,52 +19,33 @@ from skipway.models.layers import FLOAT32, kept_for_backward
 from skipway.models.resnet import zero_last_scale
 from skipway.models.stochastic_depth import add_stochastic_depth
 from skipway.models.weights import Pretrained, find, load
-from skipway.tasks import Classify
+from skipway.tasks import Classify, Tag, Task
+from skipway.training.balance import loss_weights
+from skipway.training.images import Validation, feeding, open_images
 from skipway.training.recipes import Recipe
 
 PHOTOGRAPH = 224  # pixels a side for images that are not small
-VALIDATION_BATCH = 500  # images
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A run before its first step. `network` holds `models.build`'s arguments."""
+    """A run before its first step. `network`: `models.build`'s arguments; `weights`: of the classes in the loss."""
 
     source: Source
     recipe: Recipe
     network: dict[str, Any]
     net: Network
     recomputed: bool
-    task: Classify
+    task: Task
+    weights: Tensor | None
     preprocessing: Preprocessing
     batches: Resident | Streamed
-    validation: "Validation | None"
-
-
-@dataclass(frozen=True)
-class Validation:
-    """A split to watch: its images on the device when small, otherwise decoded anew each time."""
-
-    split: Split
-    preprocessing: Preprocessing
-    images: Tensor | None
-    workers: int
-
-    def batches(self) -> Iterator[Tensor]:
-        """uint8 (B, C, size, size), in order."""
-        if self.images is not None:
-            yield from self.images.split(VALIDATION_BATCH)
-        else:
-            for images, _ in in_order(self.split, self.preprocessing, 64, self.workers):
-                yield images
-
-    def targets(self) -> Tensor:
-        return torch.from_numpy(self.split.labels)
+    validation: Validation | None
 
 
 def channels_of(source: Source) -> int:
-    """An array's own channels; photographs, grey ones too, are opened in colour."""
-    return source.train.items.shape[3] if isinstance(source.train.items, np.ndarray) else 3
+    """The data's own channels, as its first image tells: an array's; 3 for photographs, grey ones too."""
+    return channels_in(source.train.items[0], source.train.names[0])
 
 
 def fitted_recipe(recipe: Recipe, source: Source, console: Console) -> Recipe:
@@ -80,64 +57,9 @@ def fitted_recipe(recipe: Recipe, source: Source, console: Console) -> Recipe:
     return replace(recipe, batch=count)
 
 
-def open_images(
-    source: Source, recipe: Recipe, size: int, fed: Preprocessing | None, hardware: Hardware, console: Console
-) -> tuple[Preprocessing, Resident | Streamed, Validation | None]:
-    """Preprocessing, training batches and validation for images of `size` pixels a side.
-
-    Images are prepared as pretrained weights are `fed`; otherwise as the field's custom is for photographs, and by
-    their own mean and deviation when small.
-    """
-    channels = channels_of(source)
-    augmentation = Augmentation(
-        recipe.crop, recipe.pad, recipe.flip, recipe.cutout, recipe.colour, recipe.small, recipe.small_epochs
-    )
-    order = Order(len(source.train), recipe.batch, recipe.seed)
-    fits = len(source.train) * channels * size * size <= RESIDENT_LIMIT
-    if size > models.SMALL or not fits or recipe.crop in ("resized", "scale"):
-        preprocessing = fed_alike(for_photographs(size), fed)
-        workers = hardware.workers
-        batches = Streamed(source.train, order, preprocessing, augmentation, hardware.device, workers)
-        validation = Validation(source.val, preprocessing, None, workers) if source.val else None
-        return preprocessing, batches, validation
-    plain = Preprocessing(channels, size, size, (0.5,) * channels, (0.5,) * channels)
-    if not isinstance(source.train.items, np.ndarray):
-        console.print(f"decoding {len(source.train):,} images into memory")
-    images = open_all(source.train, plain)
-    preprocessing = fed_alike(for_pixels(images), fed)
-    labels = torch.from_numpy(source.train.labels).to(hardware.device)
-    resident = Resident(images.to(hardware.device), labels, order, preprocessing, augmentation)
-    held = open_all(source.val, preprocessing).to(hardware.device) if source.val else None
-    validation = Validation(source.val, preprocessing, held, 0) if source.val else None
-    return preprocessing, resident, validation
-
-
-def feeding(recipe: Recipe, pretrained: Pretrained | None) -> Preprocessing | None:
-    """How the images of pretrained weights are prepared, by their bundle's card or their record; None: not known.
-
-    Raises BundleError for a changed bundle, SkipwayError for one of another network.
-    """
-    folder = Path(recipe.pretrained)
-    if pretrained and folder.is_dir():
-        card = read_card(folder)
-        if card.network["name"] != recipe.model:
-            raise SkipwayError(f"{folder} holds {card.network['name']}, not {recipe.model}: choose it as --model")
-        return Preprocessing(**card.preprocessing)
-    record = pretrained.record if pretrained else None
-    if record is None:
-        return None
-    filter_: Literal["bicubic", "bilinear"] = "bicubic" if record.interpolation == "bicubic" else "bilinear"
-    return Preprocessing(len(record.mean), record.size, record.resize, record.mean, record.std, filter=filter_)
-
-
-def fed_alike(preprocessing: Preprocessing, fed: Preprocessing | None) -> Preprocessing:
-    """`preprocessing` with the mean and deviation of `fed` and, for photographs, its filter and margin."""
-    if fed is None or len(fed.mean) != preprocessing.channels:
-        return preprocessing
-    normalised = replace(preprocessing, mean=tuple(fed.mean), std=tuple(fed.std))
-    if preprocessing.resize == preprocessing.size:  # a small image is taken whole, as it is in training
-        return normalised
-    return replace(normalised, resize=round(preprocessing.size * fed.resize / fed.size), filter=fed.filter)
+def task_of(source: Source) -> Task:
+    """What the data are for: tags where an image may have any number of classes, otherwise one class for each."""
+    return Tag(source.classes) if source.multilabel else Classify(source.classes)
 
 
 def wants_recomputation(
@@ -157,23 +79,16 @@ def wants_recomputation(
     return False
 
 
-def prepare(source: Source, recipe: Recipe, hardware: Hardware, console: Console) -> Prepared:
-    """Everything for a run of `recipe` on `source`. Raises SkipwayError for what cannot be trained."""
-    models.require_name(recipe.model)
-    source = with_validation(require_learnable(source), recipe.val, recipe.seed)
-    recipe = fitted_recipe(recipe, source, console)
-    size = recipe.size
-    if not size:
-        natural = natural_size(source.train, channels_of(source))
-        size = natural if natural <= models.SMALL else PHOTOGRAPH
-    task = Classify(source.classes)
-    network: dict[str, Any] = {"name": recipe.model, "classes": task.outputs, "channels": channels_of(source)}
-    if recipe.shortcut:
-        network["shortcut"] = recipe.shortcut
-    pretrained = find(recipe.model, recipe.pretrained) if recipe.pretrained else None
-    if "stem" in models.options_of(recipe.model):
-        network["stem"] = (pretrained and pretrained.stem()) or models.stem_for(size)
-    net = models.build(**network)
+def size_of(source: Source, recipe: Recipe, channels: int) -> int:
+    """Pixels a side: the recipe's or, where it leaves them open, the images' own when small."""
+    if recipe.size:
+        return recipe.size
+    natural = natural_size(source.train, channels)
+    return natural if natural <= models.SMALL else PHOTOGRAPH
+
+
+def require_sizes(recipe: Recipe, net: Network, size: int) -> None:
+    """Raises SkipwayError when images of `size`, their small crops or their edges do not suit `net`."""
     models.require_size(recipe.model, net, size)
     if recipe.small_epochs and not net.smallest <= recipe.small <= size:
         raise SkipwayError(
@@ -183,36 +98,62 @@ def prepare(source: Source, recipe: Recipe, hardware: Hardware, console: Console
         raise SkipwayError(
             f"--pad {recipe.pad} is too much for images of {size} pixels: it must be less than their side"
         )
-    why = "the weights' own" if pretrained else f"for images of {size} pixels"
-    stem = f", {network['stem']} stem ({why})" if "stem" in network else ""
-    console.print(f"{recipe.model}: {sum(p.numel() for p in net.parameters()):,} parameters{stem}")
+
+
+def with_variants(net: Network, recipe: Recipe, recompute: bool, console: Console) -> bool:
+    """Change `net` as the recipe says; what it cannot do is said. Returns whether activations are computed again."""
     if recipe.zero_scale and not zero_last_scale(net):
         console.print(f"{recipe.model} has no unit that ends in a normalisation: zero_scale does nothing")
     if recipe.survival < 1 and not add_stochastic_depth(net, recipe.survival):
         console.print(f"{recipe.model} has no residual unit to leave out: survival does nothing")
-    wanted = wants_recomputation(network, recipe, size, hardware, console)
-    again = wanted and models.recompute(net)
-    if wanted:
+    again = recompute and models.recompute(net)
+    if recompute:
         done = "activations are computed again in the backward pass"
         refused = f"{recipe.model} has no stage to compute again: lower --batch if a step does not fit"
         console.print(done if again else refused)
+    return again
+
+
+def built(
+    task: Task, recipe: Recipe, channels: int, size: int, pretrained: Pretrained | None, console: Console
+) -> tuple[dict[str, Any], Network]:
+    """`models.build`'s arguments and the network that they make, fit for images of `size` pixels a side."""
+    network: dict[str, Any] = {"name": recipe.model, "classes": task.outputs, "channels": channels}
+    if recipe.shortcut:
+        network["shortcut"] = recipe.shortcut
+    if "stem" in models.options_of(recipe.model):
+        network["stem"] = (pretrained and pretrained.stem()) or models.stem_for(size)
+    net = models.build(**network)
+    require_sizes(recipe, net, size)
+    if recipe.colour and channels != 3:
+        raise SkipwayError(
+            f"--colour shifts red, green and blue, and the images have {channels} channels: leave it out"
+        )
+    why = "the weights' own" if pretrained else f"for images of {size} pixels"
+    stem = f", {network['stem']} stem ({why})" if "stem" in network else ""
+    console.print(f"{recipe.model}: {sum(p.numel() for p in net.parameters()):,} parameters{stem}")
+    return network, net
+
+
+def prepare(source: Source, recipe: Recipe, hardware: Hardware, console: Console) -> Prepared:
+    """Everything for a run of `recipe` on `source`. Raises SkipwayError for what cannot be trained."""
+    models.require_name(recipe.model)
+    source = with_validation(require_learnable(source), recipe.val, recipe.seed)
+    recipe = fitted_recipe(recipe, source, console)
+    channels = recipe.channels or channels_of(source)
+    size = size_of(source, recipe, channels)
+    task = task_of(source)
+    pretrained = find(recipe.model, recipe.pretrained) if recipe.pretrained else None
+    network, net = built(task, recipe, channels, size, pretrained, console)
+    again = with_variants(net, recipe, wants_recomputation(network, recipe, size, hardware, console), console)
     fed = feeding(recipe, pretrained)
-    preprocessing, batches, validation = open_images(source, recipe, size, fed, hardware, console)
+    preprocessing, batches, validation = open_images(source, recipe, channels, size, fed, hardware, console)
     if pretrained:
         said = load(net, pretrained, recipe.model)
         console.print("; ".join([f"pretrained weights: {recipe.pretrained}", *said]))
-    return Prepared(source, recipe, network, hardware.place(net), again, task, preprocessing, batches, validation)
-
-
-def bundle_values(prepared: Prepared) -> dict[str, Any]:
-    """The parts of a card that are known before training."""
-    return {
-        "task": "classify",
-        "network": prepared.network,
-        "classes": list(prepared.source.classes),
-        "preprocessing": asdict(prepared.preprocessing),
-        "recipe": asdict(prepared.recipe),
-    }
+    weights = torch.from_numpy(loss_weights(source)).to(hardware.device) if recipe.balance == "weights" else None
+    net = hardware.place(net)
+    return Prepared(source, recipe, network, net, again, task, weights, preprocessing, batches, validation)
 
 
 def require_steps(prepared: Prepared) -> int:

@@ -3,11 +3,12 @@
 Every field can be set from the command line by its name. A field is written into the bundle's card as trained.
 """
 
-import dataclasses
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Literal
 
-from skipway.errors import SkipwayError, UnknownNameError
+from skipway.errors import UnknownNameError
+
+WHITE = (255, 255, 255)
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,9 @@ class Recipe:
     shortcut: Annotated[str, "A, B or C; empty: the network's own"] = ""
     pretrained: Annotated[str, "a name of `skipway weights list` or its tag, hf:owner/name, a bundle or file"] = ""
     size: Annotated[int, "pixels a side; 0: the images' own when small, otherwise 224"] = 0
+    channels: Annotated[int, "1: grey, 3: colour, more: as many as the images have; 0: the data's own"] = 0
+    fit: Annotated[Literal["crop", "pad", "squash"], "how a picture becomes a square; see Preprocessing"] = "crop"
+    background: Annotated[tuple[int, ...], "R,G,B from 0 to 255, white or black: behind transparent pixels"] = WHITE
     val: Annotated[float, "share of train set aside when the data bring no val"] = 0.1
     seed: Annotated[int, "of weights, order, augmentation and the cut of val"] = 0
 
@@ -40,7 +44,10 @@ class Recipe:
     factors: Annotated[tuple[float, ...], "step: multiples of the rate, one more than milestones"] = (1.0, 0.1, 0.01)
     warmup: Annotated[float, "share of the run, unless step, over which the rate rises"] = 0.0
 
-    label_smoothing: Annotated[float, "share of each target spread over all classes"] = 0.0
+    balance: Annotated[Literal["none", "weights", "sampler"], "classes of unequal size: weigh in the loss, or draw"] = (
+        "none"
+    )
+    label_smoothing: Annotated[float, "share of each target spread over all classes; of tags, to even odds"] = 0.0
     mixup: Annotated[float, "alpha of Zhang 2018; 0: off"] = 0.0
     cutmix: Annotated[float, "alpha of Yun 2019; 0: off"] = 0.0
     crop: Annotated[Literal["none", "pad", "resized", "scale"], "random crops; see Augmentation"] = "pad"
@@ -48,7 +55,7 @@ class Recipe:
     flip: Annotated[bool, "mirror half of the images"] = True
     cutout: Annotated[int, "side in pixels of a square set to the mean; 0: off"] = 0
     colour: Annotated[bool, "shift along ImageNet's colour axes"] = False
-    small: Annotated[int, "pixels a side of the crops in the first small-epochs epochs"] = 0
+    small: Annotated[int, "pixels a side of the crops in the first small-epochs epochs; see Augmentation"] = 0
     small_epochs: Annotated[int, "epochs on small crops, which cost less; 0: none"] = 0
 
     average: Annotated[float, "decay a step of the exponential average of weights; 0: off"] = 0.0
@@ -205,63 +212,9 @@ RECIPES: dict[str, Recipe] = {
     r.name: r for r in (QUICK, FAST_CIFAR, HE2015_CIFAR, HE2015_CIFAR_110, HE2015_IMAGENET, MODERN, FINETUNE)
 }
 
-FIELDS = get_type_hints(Recipe)
-MEANING = {
-    name: kind.__metadata__[0] for name, kind in get_type_hints(Recipe, include_extras=True).items() if name != "name"
-}
-POSITIVE = ("batch", "lr", "lr_batch", "rate_decay", "survival", "muon_rate")
-AT_MOST_ONE = ("survival",)
-NOT_NEGATIVE = (
-    *("size", "val", "seed", "epochs", "iterations", "momentum", "weight_decay", "warmup", "label_smoothing"),
-    *("mixup", "cutmix", "pad", "cutout", "average", "freeze", "small", "small_epochs"),
-)
-BELOW_ONE = ("val", "momentum", "warmup", "label_smoothing", "average")
-
 
 def find_recipe(name: str) -> Recipe:
     """The recipe called `name`. Raises UnknownNameError with the nearest name."""
     if name not in RECIPES:
         raise UnknownNameError("recipe", name, RECIPES, f"one of {', '.join(RECIPES)}")
     return RECIPES[name]
-
-
-def parse(field: str, text: str) -> Any:
-    """The command line's `text` as a value of recipe field `field`. Raises SkipwayError when it is none."""
-    kind = FIELDS[field]
-    try:
-        if kind is bool:
-            return {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}[text.lower()]
-        if get_origin(kind) is tuple:
-            return tuple(float(part) for part in text.split(","))
-        if get_origin(kind) is Literal:
-            return text
-        return kind(text)
-    except (ValueError, KeyError):
-        wanted = {bool: "true or false", int: "a whole number", float: "a number"}.get(kind, "numbers joined by commas")
-        raise SkipwayError(f"--{field.replace('_', '-')} is {wanted}, not '{text}'") from None
-
-
-def checked(recipe: Recipe) -> Recipe:
-    """`recipe` unchanged. Raises SkipwayError naming the first field whose value cannot be."""
-    values = dataclasses.asdict(recipe)
-    for field, value in values.items():
-        option = f"--{field.replace('_', '-')}"
-        if get_origin(FIELDS[field]) is Literal and value not in get_args(FIELDS[field]):
-            raise UnknownNameError(
-                option, value, get_args(FIELDS[field]), f"one of {', '.join(get_args(FIELDS[field]))}"
-            )
-        if field in POSITIVE and not value > 0:
-            raise SkipwayError(f"{option} must be above 0, not {value}")
-        if field in NOT_NEGATIVE and not value >= 0:
-            raise SkipwayError(f"{option} must not be negative, and is {value}")
-        if field in AT_MOST_ONE and not value <= 1:
-            raise SkipwayError(f"{option} must be at most 1, and is {value}")
-        if field in BELOW_ONE and not value < 1:
-            raise SkipwayError(f"{option} must be below 1, and is {value}")
-    if not (recipe.epochs or recipe.iterations):
-        raise SkipwayError("--epochs must be above 0, not 0")
-    if len(recipe.factors) != len(recipe.milestones) + 1:
-        raise SkipwayError(f"--factors must hold one number more than --milestones ({len(recipe.milestones)})")
-    if recipe.freeze_norm and not recipe.pretrained:
-        raise SkipwayError("--freeze-norm keeps pretrained statistics and needs --pretrained: set --freeze-norm false")
-    return recipe

@@ -1,0 +1,97 @@
+"""What a run says and writes down: its plan, a line an epoch, and the card of what came of it."""
+
+import dataclasses
+import json
+import platform
+import subprocess
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from skipway import bundle
+from skipway.data.source import Source
+from skipway.hardware import Hardware
+from skipway.training import balance
+from skipway.training.prepare import Prepared
+
+SHOWN = {  # figures of a record in an epoch's line, and what they are called there
+    "train_top1": "train",
+    "train_f1_micro": "train F1",
+    "val_top1": "val",
+    "val_map": "val mAP",
+    "val_f1_micro": "val F1",
+}
+
+
+def counts_of(source: Source) -> dict[str, int]:
+    """Images in each split that there is."""
+    return {key: len(split) for key in ("train", "val", "test") if (split := getattr(source, key)) is not None}
+
+
+def print_plan(prepared: Prepared, hardware: Hardware, total: int, console: Console) -> None:
+    """Every value of the run, before it starts."""
+    source, recipe = prepared.source, prepared.recipe
+    console.print(f"data {source.name}: " + ", ".join(f"{n:,} {key}" for key, n in counts_of(source).items()))
+    kind = "tag (any number of classes an image)" if source.multilabel else "classify (one class an image)"
+    console.print(f"task {kind}; {balance.describe(source, recipe)}", soft_wrap=True)
+    values = " ".join(f"{k}={v}" for k, v in dataclasses.asdict(recipe).items() if k != "name" and v != "")
+    console.print(f"recipe {recipe.name}: {values}", soft_wrap=True)
+    console.print(
+        f"learning rate {recipe.lr:g} for {recipe.lr_batch} images -> {recipe.peak_rate():g} for {recipe.batch}; "
+        f"{total:,} steps, {total / prepared.batches.order.steps:.4g} epochs"
+    )
+    console.print("hardware " + ", ".join(f"{k} {v}" for k, v in hardware.summary().items()), soft_wrap=True)
+
+
+def check_first_loss(loss: float, even: float, console: Console) -> None:
+    """Say the first loss beside that of even odds; a fresh network far from it is wrongly initialised or fed."""
+    text = f"first loss {loss:.3f}, even odds give {even:.3f}"
+    if abs(loss - even) > 0.5 * even:
+        text = f"warning: {text}: the start is far from even odds; check the initialisation and the range of the images"
+    console.print(text)
+
+
+def describe(record: dict[str, Any]) -> str:
+    """The record as a line for people."""
+    parts = [f"epoch {record['epoch']:3d}", f"loss {record['train_loss']:.4f}"]
+    parts += [f"{name} {100 * record[key]:.2f} %" for key, name in SHOWN.items() if key in record]
+    parts.append(f"{record['images_per_second']:,.0f} images/s")
+    parts.append(f"waiting {100 * record['waiting']:.1f} %")
+    return "  ".join([*parts, f"{record['seconds']:.1f} s"])
+
+
+def write_records(out: Path, records: list[dict[str, Any]]) -> None:
+    """metrics.jsonl: one JSON line an epoch."""
+    lines = "".join(json.dumps(record) + "\n" for record in records)
+    bundle.write_atomically(out / "metrics.jsonl", lines.encode())
+
+
+def commit() -> str:
+    """The revision of the source that runs, or "unknown" where it is not a checkout."""
+    here = Path(__file__).parent
+    found = subprocess.run(
+        ["git", "-C", here, "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
+    )
+    return found.stdout.strip() or "unknown"
+
+
+def make_card(prepared: Prepared, data: str, hardware: Hardware, records: list[dict[str, Any]]) -> bundle.Card:
+    """The card of the trained network; `data` is the source's fingerprint."""
+    source = prepared.source
+    return bundle.Card(
+        task=prepared.task.name,
+        network=prepared.network,
+        classes=list(source.classes),
+        preprocessing=dataclasses.asdict(prepared.preprocessing),
+        recipe=dataclasses.asdict(prepared.recipe),
+        data={"name": source.name, "fingerprint": data, "counts": counts_of(source)},
+        hardware=hardware.summary(),
+        versions={"python": platform.python_version()} | {p: version(p) for p in ("skipway", "torch", "torchvision")},
+        commit=commit(),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        parameters=sum(p.numel() for p in prepared.net.parameters()),
+        seconds=records[-1]["seconds"],
+    )
