@@ -2,7 +2,9 @@
 
 import io
 import json
+import pickle
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +13,11 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from skipway.data import open_source
+from skipway.data import open_source, parquet
 from skipway.data.decode import decode
+from skipway.data.loader import open_all
+from skipway.data.preprocess import for_photographs
+from skipway.data.source import fingerprint, with_validation
 from skipway.errors import DataError
 
 NAMES = ["cat", "dog", "owl"]
@@ -30,15 +35,16 @@ def write(
     names: list[str] | None = None,
     images: list[dict | None] | None = None,
     columns: tuple[str, str] = ("image", "label"),
+    group: int | None = None,
 ) -> Path:
-    """The i-th image is all of grey i, so that a mixed-up row shows."""
+    """The i-th image is all of grey i, so that a mixed-up row shows; `group` is the rows of a row group."""
     rows = images if images is not None else [{"bytes": png(i), "path": f"{i}.png"} for i in range(len(labels))]
     kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
     table = pa.table({columns[0]: pa.array(rows, kind), columns[1]: pa.array(labels)})
     if names is not None:
         features = {columns[0]: {"_type": "Image"}, columns[1]: {"names": names, "_type": "ClassLabel"}}
         table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
-    pq.write_table(table, file)
+    pq.write_table(table, file, row_group_size=group)
     return file
 
 
@@ -91,7 +97,7 @@ def test_a_row_without_image_bytes_is_named(tmp_path: Path, row: dict | None) ->
 @pytest.mark.parametrize("label", [3, -1])
 def test_a_label_that_its_metadata_does_not_name_is_refused(tmp_path: Path, label: int) -> None:
     file = write(tmp_path / "all.parquet", [0, label], NAMES)
-    with pytest.raises(DataError, match=rf"all\.parquet has the label {label}: its metadata names 3 classes"):
+    with pytest.raises(DataError, match=rf"all\.parquet row 1 has the label {label}: its metadata names 3 classes"):
         open_source(str(file))
 
 
@@ -104,7 +110,7 @@ def test_a_missing_label_is_refused_as_missing(tmp_path: Path, labels: list, nam
 def test_a_label_in_test_that_train_lacks_is_refused(tmp_path: Path) -> None:
     write(tmp_path / "train.parquet", ["cat", "dog"])
     write(tmp_path / "test.parquet", ["cat", "newt"])
-    with pytest.raises(DataError, match=r"test\.parquet has the label 'newt', which train lacks"):
+    with pytest.raises(DataError, match=r"test\.parquet\[1\] 1\.png has the label 'newt', which train lacks"):
         open_source(str(tmp_path))
 
 
@@ -169,6 +175,102 @@ def test_a_folder_without_training_files_is_refused(tmp_path: Path) -> None:
     write(tmp_path / "test-1.parquet", [0, 1])
     with pytest.raises(DataError, match=r"no train\*\.parquet"):
         open_source(str(tmp_path))
+
+
+def test_lists_of_labels_are_rows_of_0_and_1(tmp_path: Path) -> None:
+    source = open_source(str(write(tmp_path / "all.parquet", [["owl", "cat"], [], ["cat"]])))
+    assert source.multilabel
+    assert source.classes == ("cat", "owl")
+    assert source.train.labels.tolist() == [[1, 1], [0, 0], [1, 0]]
+    file = write(tmp_path / "named.parquet", [[2], [0, 1]])
+    features = {"label": {"feature": {"names": NAMES, "_type": "ClassLabel"}, "_type": "List"}}
+    metadata = {"huggingface": json.dumps({"info": {"features": features}})}
+    pq.write_table(pq.read_table(file).replace_schema_metadata(metadata), file)
+    source = open_source(str(file))
+    assert source.classes == ("cat", "dog", "owl")
+    assert source.train.labels.tolist() == [[0, 0, 1], [1, 1, 0]]
+
+
+def test_categories_of_pandas_are_words(tmp_path: Path) -> None:
+    file = write(tmp_path / "all.parquet", ["owl", "cat", "owl"])
+    table = pq.read_table(file)
+    pq.write_table(table.set_column(1, "label", table["label"].dictionary_encode()), file)
+    assert open_source(str(file)).train.labels.tolist() == [1, 0, 1]
+
+
+@pytest.mark.parametrize("labels", [[0.0, 1.0], [float("nan"), 1.0], [True, False]])
+def test_labels_that_are_neither_whole_numbers_nor_words_are_refused(tmp_path: Path, labels: list) -> None:
+    with pytest.raises(DataError, match=r"all\.parquet has labels of type \w+: write whole numbers or words"):
+        open_source(str(write(tmp_path / "all.parquet", labels)))
+
+
+def greys(items: Sequence) -> list[int]:
+    return [int(decode(item, 1, "x")[0, 0, 0]) for item in items]
+
+
+@pytest.mark.parametrize("whole", [0, 1 << 30])
+def test_images_are_the_same_from_memory_and_from_row_groups(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: int
+) -> None:
+    monkeypatch.setattr(parquet, "WHOLE", whole)
+    write(tmp_path / "train-0.parquet", [0, 1] * 25, NAMES, group=7)
+    write(tmp_path / "train-1.parquet", [2, 1, 0], NAMES, group=2)
+    write(tmp_path / "test.parquet", [2, 1, 0], NAMES)
+    source = open_source(str(tmp_path))
+    expected = [*range(50), 0, 1, 2]
+    assert greys(source.train.items) == expected
+    order = np.random.default_rng(0).permutation(53)
+    assert greys(source.train.take(order).items) == [expected[i] for i in order]
+    assert greys([source.train.items[-1], source.train.items[50]]) == [2, 0]
+    assert greys(pickle.loads(pickle.dumps(source.train.items))) == expected, "worker processes get it this way"
+    opened = open_all(source.train, for_photographs(4))
+    assert opened[:, 0, 0, 0].tolist() == expected, "threads read it at once"
+    plain = replace(source, train=replace(source.train, items=[png(i) for i in expected]))
+    assert fingerprint(source) == fingerprint(plain)
+    cut = with_validation(source, 0.2, 0)
+    assert sorted(greys(cut.train.items) + greys(cut.val.items)) == sorted(expected)
+
+
+def test_of_a_large_set_only_what_is_asked_for_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parquet, "WHOLE", 0)
+    read: list[int] = []
+
+    def counted(group: parquet.RowGroup) -> pa.ChunkedArray:
+        read.append(group.number)
+        return parquet.read_group(group)
+
+    monkeypatch.setattr(parquet, "lately_read", counted)
+    source = open_source(str(write(tmp_path / "all.parquet", [0, 1] * 25, NAMES, group=10)))
+    assert not read
+    assert greys([source.train.items[33]]) == [33]
+    assert read == [3]
+
+
+def test_a_row_of_a_large_set_without_image_bytes_is_named_when_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parquet, "WHOLE", 0)
+    images = [{"bytes": png(0), "path": None}] * 3 + [None]
+    source = open_source(str(write(tmp_path / "all.parquet", [0, 1, 0, 1], NAMES, images, group=2)))
+    with pytest.raises(DataError, match=r"all\.parquet row 3 has no image bytes"):
+        source.train.items[3]
+
+
+def test_a_file_that_goes_away_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parquet, "WHOLE", 0)
+    file = write(tmp_path / "all.parquet", [0, 1], NAMES)
+    source = open_source(str(file))
+    file.unlink()
+    with pytest.raises(DataError, match=r"all\.parquet is not a parquet file that can be read"):
+        source.train.items[0]
+
+
+def test_folders_say_the_split_where_names_do_not(tmp_path: Path) -> None:
+    for split, labels in (("train", [0, 1]), ("validation", [1]), ("test", [0, 0])):
+        (tmp_path / "default" / split).mkdir(parents=True)
+        write(tmp_path / "default" / split / "0000.parquet", labels, NAMES)
+    source = open_source(str(tmp_path))
+    assert [len(source.split(key)) for key in ("train", "val", "test")] == [2, 1, 2]
 
 
 def test_the_cifar_copy_opens_with_its_names_and_counts(shared_data: Path) -> None:

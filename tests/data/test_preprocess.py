@@ -1,14 +1,18 @@
 """Preprocessing against torchvision's pipeline and NumPy."""
 
-from dataclasses import replace
+import io
+from dataclasses import asdict, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 from torchvision.transforms import v2
 
-from skipway.data.preprocess import FILTERS, IMAGENET_MEAN, IMAGENET_STD, for_photographs, for_pixels
+from skipway.data import preprocess as module
+from skipway.data.preprocess import FILTERS, IMAGENET_MEAN, IMAGENET_STD, Preprocessing, for_photographs, for_pixels
 
 
 def picture(channels: int, height: int, width: int, seed: int = 0) -> Tensor:
@@ -50,6 +54,50 @@ def test_every_fit_gives_the_size_from_any_shape(fit: str, shape: tuple[int, int
     image = preprocessing.fitted(picture(*shape))
     assert image.shape == (shape[0], 32, 32)
     assert image.dtype == torch.uint8
+
+
+def test_crops_of_random_sizes_are_torchvisions_up_to_the_longest_shape() -> None:
+    rng = np.random.default_rng(0)
+    theirs = v2.Compose([v2.Resize(36, antialias=True), v2.CenterCrop(32)])
+    for _ in range(60):
+        shorter = int(rng.integers(1, 40))
+        longer = int(rng.integers(shorter, module.LONGEST * shorter + 1))
+        shape = (shorter, longer) if rng.random() < 0.5 else (longer, shorter)
+        image = picture(3, *shape)
+        torch.testing.assert_close(replace(for_photographs(32), resize=36).fitted(image), theirs(image), rtol=0, atol=0)
+
+
+def waves(height: int, width: int) -> Tensor:
+    """Three channels that rise and fall slowly along both sides, brightest in the middle."""
+    down = np.sin(np.linspace(0, np.pi, height))[:, None]
+    across = np.sin(np.linspace(0, np.pi, width) + np.linspace(0, 20 * np.pi, width))[None]
+    return torch.from_numpy(np.stack([127 + 120 * down * across] * 3).astype(np.uint8))
+
+
+@pytest.mark.parametrize(("height", "width"), [(20, 1201), (20, 1200), (1501, 21), (9, 250)])
+def test_the_crop_of_a_longer_shape_is_the_middle_that_resizing_all_of_it_gives(height: int, width: int) -> None:
+    assert max(height, width) > module.LONGEST * min(height, width)
+    theirs = v2.Compose([v2.Resize(36, antialias=True), v2.CenterCrop(32)])
+    image = waves(height, width)
+    ours = replace(for_photographs(32), resize=36).fitted(image)
+    assert (ours.int() - theirs(image).int()).abs().max() <= 12  # less than a pixel of the long side apart
+
+
+@pytest.mark.parametrize("fit", ["crop", "squash", "pad"])
+@pytest.mark.parametrize("shape", [(1, 20_000), (20_000, 1), (2, 60_000)])
+def test_a_line_of_pixels_needs_no_memory_for_what_the_crop_leaves_out(fit: str, shape: tuple[int, int]) -> None:
+    resized: list[int] = []
+    real = module.tv.resize
+
+    def measured(image: Tensor, size: list[int], *rest: object, **options: object) -> Tensor:
+        resized.append(size[0] * size[1])
+        return real(image, size, *rest, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module.tv, "resize", measured)
+        image = replace(for_photographs(224), fit=fit).fitted(picture(3, *shape))
+    assert image.shape == (3, 224, 224)
+    assert max(resized) <= 256 * 256 * (module.LONGEST + 1)
 
 
 def test_squash_is_torchvisions_resize_of_both_sides() -> None:
@@ -110,3 +158,17 @@ def test_small_images_are_measured_as_numpy_measures_them(channels: int) -> None
 def test_images_without_contrast_are_not_divided_by_nothing() -> None:
     flat = torch.full((4, 1, 8, 8), 7, dtype=torch.uint8)
     assert torch.isfinite(for_pixels(flat).normalised(flat)).all()
+
+
+def test_the_background_is_part_of_the_record(tmp_path: Path) -> None:
+    clear = io.BytesIO()
+    Image.new("RGBA", (8, 8), (0, 0, 0, 0)).save(clear, "PNG")
+    (tmp_path / "a.png").write_bytes(clear.getvalue())
+    assert for_photographs(8).open(clear.getvalue(), "a").unique().tolist() == [255], (
+        "white unless another is asked for"
+    )
+    record = replace(for_photographs(8), background=(10, 20, 30))
+    again = Preprocessing(**asdict(record))
+    for item in (clear.getvalue(), tmp_path / "a.png"):
+        assert again.open(item, "a")[:, 4, 4].tolist() == [10, 20, 30]
+        assert again.decoded(item, "a").shape == (3, 8, 8)

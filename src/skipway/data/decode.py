@@ -1,58 +1,209 @@
-"""From a path, bytes or an array to a uint8 tensor (C, H, W): orientation applied, grey and alpha handled.
+"""From a path, bytes or an array to a uint8 tensor (C, H, W): upright, eight bits, without transparency.
 
-Pillow decodes, because photographs come in more modes than any faster decoder takes. A fault names the image.
+Pillow decodes, because photographs come in more modes than any faster decoder takes; every image is decoded in full,
+for training as for prediction, so that both see the same pixels. A fault names the image. What becomes of which:
+
+- Orientation as EXIF says. Of an animation, the first frame. Colour profiles are not applied.
+- 16-bit grey is scaled by 1/257, rounded, so that 65535 is 255; of 16-bit colour Pillow keeps the high byte, at most
+  one level beside that. Floating point and 32-bit integers are refused: nothing says what their white is.
+- Transparency (alpha, a palette's, a colour named transparent) is laid over a background.
+- CMYK becomes RGB by (1 - ink)(1 - black); JPEGs of Adobe's, which store ink inverted, likewise.
+- Grey is the luma of BT.601; one bit is black and white.
+- Counts of channels but 1 and 3 are taken exactly as stored: an array's, an image's bands, or the pages of a TIFF.
 """
 
 import io
+import struct
+import tokenize
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageChops, ImageOps, ImageSequence, UnidentifiedImageError
 from torch import Tensor
 
 from skipway.data.source import Item
 from skipway.errors import DataError
 
-BACKGROUND = (255, 255, 255)  # what shows through transparent pixels
+Colour = tuple[int, int, int]
+WHITE: Colour = (255, 255, 255)
+LARGEST = 1 << 30  # bytes of a file; 89 million pixels, the most that is decoded, are 714 MB with four times 16 bits
+MODES = {1: "L", 3: "RGB"}
+NPY = b"\x93NUMPY"
+DAMAGE = (  # what Pillow and NumPy raise for content that is not what it says
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    LookupError,
+    EOFError,
+    OverflowError,
+    struct.error,
+    tokenize.TokenError,
+    Image.DecompressionBombError,
+    Image.DecompressionBombWarning,
+)
 # Pillow only warns of images past its limit, which `decode` refuses.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".npy"})
 
 
-def as_mode(image: Image.Image, mode: str) -> Image.Image:
-    """`image` in `mode` ("RGB" or "L"): transparency over BACKGROUND, 16-bit grey scaled by 1/257."""
-    if image.mode.startswith("I"):  # 16-bit grey, which Pillow would clip at 255
-        values = np.clip(np.asarray(image, dtype=np.float64) / 257 + 0.5, 0, 255)
-        image = Image.fromarray(values.astype(np.uint8))
-    if image.has_transparency_data:
-        below = Image.new("RGBA", image.size, (*BACKGROUND, 255))
-        image = Image.alpha_composite(below, image.convert("RGBA"))
-    return image.convert(mode)
+def eight_bits(values: np.ndarray) -> np.ndarray:
+    """uint16 of any shape as uint8: divided by 257 and rounded; uint8 as it is."""
+    return values if values.dtype == np.uint8 else ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
-def decode(item: Item, channels: int, name: str) -> Tensor:
-    """The image as uint8 (channels, H, W); channels is 1 or 3. `name` stands in messages.
-
-    Raises DataError, naming the image, when it cannot be read whole.
-    """
-    if isinstance(item, np.ndarray):
-        if item.shape[2] != channels:
-            raise DataError(f"{name} has {item.shape[2]} channels, and {channels} are needed: use data of that kind")
-        return torch.from_numpy(np.ascontiguousarray(item)).permute(2, 0, 1)
-    if channels not in (1, 3):
-        raise DataError(f"{name}: photographs open with 1 or 3 channels, not {channels}")
+@contextmanager
+def faults_of(name: str) -> Iterator[None]:
+    """Turns what Pillow and NumPy raise within into a DataError that names the image."""
     try:
-        with Image.open(item if isinstance(item, Path) else io.BytesIO(item)) as image:
-            if Image.MAX_IMAGE_PIXELS and image.width * image.height > Image.MAX_IMAGE_PIXELS:
-                raise DataError(f"{name} is {image.width} x {image.height} pixels, too large to trust: make it smaller")
-            upright = ImageOps.exif_transpose(image)
-            pixels = np.array(as_mode(upright, "RGB" if channels == 3 else "L"))
+        yield
     except UnidentifiedImageError:
         raise DataError(f"{name} is not an image that can be read: remove or replace it") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as fault:
+    except DAMAGE as fault:
         reason = " ".join(str(fault).split()) or type(fault).__name__
         raise DataError(f"{name} cannot be read ({reason}): remove or replace it") from None
-    return torch.from_numpy(pixels).reshape(*pixels.shape[:2], channels).permute(2, 0, 1)
+
+
+def require_file(item: Path, name: str) -> None:
+    """Raises DataError for a pipe, device or folder, which would block or never end, and for a file past LARGEST."""
+    size = item.stat().st_size  # raises OSError where there is nothing
+    if not item.is_file():
+        raise DataError(f"{name} is no file but a folder, pipe or device: remove or replace it")
+    if size > LARGEST:
+        raise DataError(f"{name} has {size:,} bytes, more than the {LARGEST:,} that an image may have: make it smaller")
+
+
+def require_pixels(width: int, height: int, name: str) -> None:
+    """Raises DataError for more pixels than Pillow's limit, before any is decoded."""
+    if Image.MAX_IMAGE_PIXELS and width * height > Image.MAX_IMAGE_PIXELS:
+        raise DataError(f"{name} is {width} x {height} pixels, too large to trust: make it smaller")
+
+
+def is_array(item: Path | bytes) -> bool:
+    """Whether the file or its content is in NumPy's format."""
+    return item.suffix.lower() == ".npy" if isinstance(item, Path) else item[: len(NPY)] == NPY
+
+
+def open_array(item: Path | bytes) -> np.ndarray:
+    """A .npy file or its bytes as a read-only array over them; nothing is unpickled. Raises OSError or ValueError."""
+    if isinstance(item, Path):
+        return np.lib.format.open_memmap(item, mode="r")
+    stream = io.BytesIO(item)
+    header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    shape, columns_first, dtype = header[np.lib.format.read_magic(stream)](stream)
+    return np.frombuffer(item, dtype, offset=stream.tell()).reshape(shape, order="F" if columns_first else "C")
+
+
+def pixels_of(array: np.ndarray, name: str) -> np.ndarray:
+    """uint8 (H, W, C) from uint8 or uint16, (H, W, C) or (H, W). Raises DataError for any other."""
+    if array.ndim == 2:
+        array = array[:, :, None]
+    if array.ndim != 3 or not array.size:
+        raise DataError(f"{name} has the shape {array.shape}: (height, width, channels) is needed")
+    if array.dtype.kind != "u" or array.dtype.itemsize > 2:
+        raise DataError(f"{name} holds {array.dtype} numbers: uint8 or uint16 are needed")
+    require_pixels(array.shape[1], array.shape[0], name)
+    return eight_bits(array)
+
+
+def read_array(item: Path | bytes, name: str) -> np.ndarray:
+    """A .npy file or its bytes as uint8 (H, W, C). Raises DataError."""
+    with faults_of(name):
+        if isinstance(item, Path):
+            require_file(item, name)
+        return pixels_of(open_array(item), name)
+
+
+def channels_in(item: Item, name: str) -> int:
+    """The channels that an image is best opened with: an array's own; 3 for any photograph, grey ones too.
+
+    Raises DataError for an array that cannot be read.
+    """
+    if isinstance(item, np.ndarray):
+        return item.shape[2]
+    return read_array(item, name).shape[2] if is_array(item) else 3
+
+
+def from_sixteen_bits(image: Image.Image) -> Image.Image:
+    """16-bit grey as 8-bit grey; the value that the file calls transparent becomes alpha."""
+    values = np.asarray(image)
+    grey = Image.fromarray(eight_bits(values.astype(np.uint16)))
+    clear = image.info.get("transparency")
+    if clear is not None:
+        grey.putalpha(Image.fromarray(np.where(values == clear, 0, 255).astype(np.uint8)))
+    return grey
+
+
+def require_scale(image: Image.Image, name: str) -> None:
+    """Raises DataError for numbers of which nothing says what is white."""
+    if image.mode == "F" or (image.mode == "I" and image.format == "TIFF"):
+        kind = "floating point numbers" if image.mode == "F" else "32-bit integers"
+        raise DataError(f"{name} holds {kind}, whose white is not known: save it with 8 or 16 bits")
+
+
+def as_mode(image: Image.Image, mode: str, background: Colour) -> Image.Image:
+    """`image` in `mode`, "RGB" or "L": transparency over `background`, 16 bits as 8."""
+    if image.mode == "CMYK" and image.format == "JPEG" and "adobe" not in image.info:
+        image = ImageChops.invert(image)  # Pillow takes every CMYK JPEG for Adobe's and has inverted it
+    if image.mode.startswith("I"):
+        image = from_sixteen_bits(image)
+    if image.has_transparency_data:
+        below = Image.new("RGBA", image.size, (*background, 255))
+        image = Image.alpha_composite(below, image.convert("RGBA"))
+    return image if image.mode == mode else image.convert(mode)
+
+
+def bands(image: Image.Image, channels: int, name: str) -> np.ndarray:
+    """The stored bands, uint8 (H, W, channels); of a TIFF with one page a channel, the pages' grey values.
+
+    Raises DataError when there are more or fewer, or when pages differ in size.
+    """
+    paged = channels > 4 and image.format == "TIFF" and getattr(image, "n_frames", 1) == channels
+    found = []
+    for page in ImageSequence.Iterator(image) if paged else [image]:
+        require_scale(page, name)
+        require_pixels(page.width, page.height * (channels if paged else 1), name)
+        upright = ImageOps.exif_transpose(page)
+        held = len(upright.getbands())
+        if held != (1 if paged else channels):
+            raise DataError(f"{name} has {held} channels ({upright.mode}), and {channels} are needed")
+        found.append(np.atleast_3d(eight_bits(np.asarray(upright))))
+    if len({page.shape for page in found}) > 1:
+        raise DataError(f"{name} has pages of different sizes: one size for all channels is needed")
+    return np.concatenate(found, axis=2)
+
+
+def read_image(item: Path | bytes, channels: int, name: str, background: Colour) -> np.ndarray:
+    """An encoded image as uint8 (H, W, channels). Raises DataError."""
+    with faults_of(name):
+        if isinstance(item, Path):
+            require_file(item, name)
+        with Image.open(item if isinstance(item, Path) else io.BytesIO(item)) as image:
+            require_pixels(image.width, image.height, name)
+            if channels not in MODES:
+                return bands(image, channels, name)
+            require_scale(image, name)
+            ImageOps.exif_transpose(image, in_place=True)
+            pixels = np.array(as_mode(image, MODES[channels], background))
+            return pixels.reshape(*pixels.shape[:2], channels)
+
+
+def decode(item: Item, channels: int, name: str, background: Colour = WHITE) -> Tensor:
+    """The image as uint8 (channels, H, W); 1 is grey, 3 colour. `name` stands in messages.
+
+    `background` shows through transparent pixels of grey and colour images. Raises DataError, naming the image, when it
+    cannot be read whole or has other channels than are needed.
+    """
+    if isinstance(item, np.ndarray):
+        pixels = pixels_of(item, name)
+    else:
+        pixels = read_array(item, name) if is_array(item) else read_image(item, channels, name, background)
+    if pixels.shape[2] != channels:
+        raise DataError(f"{name} has {pixels.shape[2]} channels, and {channels} are needed: use data of that kind")
+    pixels = np.ascontiguousarray(pixels)
+    return torch.from_numpy(pixels if pixels.flags.writeable else pixels.copy()).permute(2, 0, 1)

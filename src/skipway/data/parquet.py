@@ -1,102 +1,152 @@
-"""Parquet files in the hub's image layout: a column of {bytes, path} and a column of labels.
+"""Parquet files in the hub's image layout: a column of {bytes, path} and a column of labels, or of lists of labels.
 
 One file is a training set; in a folder, the files' names say which split they hold (train*.parquet, test*.parquet,
-val*.parquet or validation*.parquet, shards in name order).
+val*.parquet or validation*.parquet, shards in name order), or else the folders that they lie in.
+
+A set of up to WHOLE bytes is read into memory. Of a larger one, images are read when asked for, a row group at a time,
+for that is the least that parquet gives: groups of some hundred images, as the hub writes them, are what suits it.
 """
 
-import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from skipway.data.source import Source, Split
-from skipway.errors import DataError
+from skipway.data.columns import columns, declared_names, label_values
+from skipway.data.labels import Classes, Named, to_source
+from skipway.data.source import Source
+from skipway.data.stored import Stored, by_split
+from skipway.errors import DataError, first_line
 
-PREFIXES = {"train": "train", "test": "test", "val": "val", "validation": "val", "valid": "val"}
+WHOLE = 2 << 30  # bytes of row groups, uncompressed, that are kept in memory
+KEPT = 8  # row groups that each process keeps of a larger set
 
 
-def read_table(files: list[Path]) -> pa.Table:
-    """The files' rows, one after the other. Raises DataError naming the file that is damaged."""
-    tables = []
-    for file in files:
-        try:
-            tables.append(pq.read_table(file))
-        except (pa.ArrowInvalid, OSError) as fault:
-            reason = str(fault).splitlines()[0]
-            raise DataError(f"{file} is not a parquet file that can be read ({reason}): fetch it again") from None
+class RowGroup(NamedTuple):
+    """One row group's images. `first`: its first row there; `changed`: the file's time, by which a new one shows."""
+
+    file: Path
+    number: int
+    first: int
+    column: str
+    changed: int
+
+
+class Footer(NamedTuple):
+    """What is known of a file before its images are read; `size` is of its row groups, uncompressed, in bytes."""
+
+    groups: list[RowGroup]
+    rows: int
+    size: int
+    kind: pa.DataType
+    classes: tuple[str, ...]
+    values: list[Classes]
+    names: list[str]
+
+
+@contextmanager
+def damage_in(file: Path) -> Iterator[None]:
+    """Turns Arrow's faults within into a DataError that names the file."""
     try:
-        return pa.concat_tables(tables)
-    except pa.ArrowInvalid:
+        yield
+    except (pa.ArrowException, OSError) as fault:
         raise DataError(
-            f"{files[0].parent} holds parquet files of different columns: keep those of one data set"
+            f"{file} is not a parquet file that can be read ({first_line(fault)}): fetch it again"
         ) from None
 
 
-def columns(table: pa.Table, file: Path) -> tuple[str, str]:
-    """The names of the image column and the label column."""
-    images = [f.name for f in table.schema if pa.types.is_struct(f.type) and f.type.get_field_index("bytes") >= 0]
-    labels = [name for name in ("label", "labels", "fine_label", "class", "target") if name in table.column_names]
-    if not images or not labels:
-        raise DataError(
-            f"{file} has columns {', '.join(table.column_names)}: an image column of {{bytes, path}} and a column "
-            "'label' are needed"
-        )
-    return images[0], labels[0]
+def read_footer(file: Path) -> Footer:
+    """Labels, names and row groups of a file. Raises DataError for one that is damaged or laid out ill."""
+    with damage_in(file):
+        opened = pq.ParquetFile(file)
+        schema, parts = opened.schema_arrow, opened.metadata
+        image, label = columns(schema, str(file))
+        has_paths = schema.field(image).type.get_field_index("path") >= 0
+        table = opened.read(columns=[label, f"{image}.path"] if has_paths else [label])
+    sizes = [parts.row_group(i).total_byte_size for i in range(parts.num_row_groups)]
+    firsts = np.cumsum([0, *(parts.row_group(i).num_rows for i in range(parts.num_row_groups))]).tolist()
+    changed = file.stat().st_mtime_ns
+    paths = pc.struct_field(table[image], "path").to_pylist() if has_paths else [None] * table.num_rows
+    classes = declared_names(schema, label)
+    return Footer(
+        groups=[RowGroup(file, i, first, image, changed) for i, first in enumerate(firsts[:-1])],
+        rows=table.num_rows,
+        size=sum(sizes),
+        kind=schema.field(label).type,
+        classes=classes,
+        values=label_values(table[label], classes, file.name),
+        names=[f"{file.name}[{i}]{' ' + path if path else ''}" for i, path in enumerate(paths)],
+    )
 
 
-def declared_names(table: pa.Table, label: str) -> tuple[str, ...]:
-    """The class names in the hub's metadata, which integer labels index; none where there is no such metadata."""
-    try:
-        metadata = json.loads((table.schema.metadata or {})[b"huggingface"])
-        return tuple(str(name) for name in metadata["info"]["features"][label]["names"])
-    except (KeyError, TypeError, ValueError):
-        return ()
+def no_bytes(group: RowGroup, place: int) -> DataError:
+    return DataError(f"{group.file.name} row {group.first + place} has no image bytes: embed the images in the file")
 
 
-def to_split(table: pa.Table, label: str, image: str, classes: tuple[str, ...], where: str) -> Split:
-    """The rows as a split; `where` is the file's name. Raises DataError for labels or images that cannot be."""
-    values = table[label].to_pylist()
-    absent = next((i for i, value in enumerate(values) if value is None), None)
-    if absent is not None:
-        raise DataError(f"{where} row {absent} has no label: leave it out, or give it one")
-    names = declared_names(table, label)
-    if names and pa.types.is_integer(table.schema.field(label).type):
-        wrong = next((v for v in values if not 0 <= v < len(names)), None)
-        if wrong is not None:
-            raise DataError(f"{where} has the label {wrong}: its metadata names {len(names)} classes, 0 the first")
-        values = [names[v] for v in values]  # by name, because another split may number the classes otherwise
-    place = {name: i for i, name in enumerate(classes)}
-    strange = next((v for v in values if str(v) not in place), None)
-    if strange is not None:
-        raise DataError(f"{where} has the label '{strange}', which train lacks")
-    labels = np.array([place[str(v)] for v in values], dtype=np.int64)
-    rows = table[image].to_pylist()
-    missing = next((i for i, row in enumerate(rows) if not row or not row["bytes"]), None)
-    if missing is not None:
-        raise DataError(f"{where} row {missing} has no image bytes: embed the images when writing the file")
-    called = [f"{where}[{i}]{' ' + row['path'] if row.get('path') else ''}" for i, row in enumerate(rows)]
-    return Split([row["bytes"] for row in rows], labels, called)
+def read_group(group: RowGroup) -> pa.ChunkedArray:
+    """The contents of a row group's images. Raises DataError for a damaged file."""
+    with damage_in(group.file):
+        table = pq.ParquetFile(group.file).read_row_group(group.number, columns=[f"{group.column}.bytes"])
+        return pc.struct_field(table.column(0), "bytes")
+
+
+lately_read = lru_cache(maxsize=KEPT)(read_group)
+
+
+def read_whole(group: RowGroup) -> pa.ChunkedArray:
+    """`read_group`. Raises DataError for an image without bytes, too."""
+    images = read_group(group)
+    absent = pc.index(pc.fill_null(pc.binary_length(images), 0), 0).as_py()
+    if absent >= 0:
+        raise no_bytes(group, absent)
+    return images
+
+
+@dataclass(frozen=True)
+class GroupReader:
+    """Reads an image of many row groups; `starts` are the places of their first images, `held` those in memory."""
+
+    groups: tuple[RowGroup, ...]
+    starts: np.ndarray
+    held: tuple[pa.ChunkedArray, ...]
+
+    def __call__(self, place: int) -> bytes:
+        number = int(np.searchsorted(self.starts, place, side="right")) - 1
+        images = self.held[number] if self.held else lately_read(self.groups[number])
+        within = place - int(self.starts[number])
+        content = images[within].as_py()
+        if not content:
+            raise no_bytes(self.groups[number], within)
+        return content
+
+
+def read_part(footers: Sequence[Footer], whole: bool) -> Named:
+    """The rows of a split's files, one after the other; the images in memory if `whole`. Raises DataError."""
+    groups = tuple(group for footer in footers for group in footer.groups)
+    before = np.cumsum([0, *(footer.rows for footer in footers)])
+    starts = [start + group.first for start, footer in zip(before, footers, strict=False) for group in footer.groups]
+    reader = GroupReader(groups, np.array(starts), tuple(map(read_whole, groups)) if whole else ())
+    return Named(
+        Stored(reader, np.arange(before[-1])),
+        [value for footer in footers for value in footer.values],
+        [name for footer in footers for name in footer.names],
+    )
 
 
 def open_parquet(path: Path) -> Source:
     """The data set in a parquet file or a folder of them. Raises DataError for one that is damaged or laid out ill."""
     files = [path] if path.is_file() else sorted(path.rglob("*.parquet"))
-    groups: dict[str, list[Path]] = {}
-    for file in files:
-        prefix = next((p for p in PREFIXES if file.name.lower().startswith(p)), None)
-        if prefix is None and len(files) > 1:
-            raise DataError(f"{file} does not say its split: names begin with train, val or test")
-        groups.setdefault(PREFIXES[prefix] if prefix and len(files) > 1 else "train", []).append(file)
-    if "train" not in groups:
-        raise DataError(f"{path} has no train*.parquet: found {', '.join(f.name for f in files[:5])}")
-    tables = {key: read_table(group) for key, group in groups.items()}
-    image, label = columns(tables["train"], groups["train"][0])
-    seen = sorted(table_label for table_label in tables["train"][label].unique().to_pylist() if table_label is not None)
-    classes = declared_names(tables["train"], label) or tuple(str(value) for value in seen)
-    splits = {}
-    for key, table in tables.items():
-        columns(table, groups[key][0])
-        splits[key] = to_split(table, label, image, classes, groups[key][0].name)
-    return Source(str(path), classes, splits["train"], splits.get("val"), splits.get("test"))
+    footers = {key: [read_footer(file) for file in group] for key, group in by_split(files, path).items()}
+    for group in footers.values():
+        if len({(footer.kind, footer.groups[0].column if footer.groups else "") for footer in group}) > 1:
+            raise DataError(f"{path} holds parquet files of different columns: keep those of one data set")
+    whole = sum(footer.size for group in footers.values() for footer in group) <= WHOLE
+    parts = {key: read_part(group, whole) for key, group in footers.items()}
+    return to_source(str(path), parts, footers["train"][0].classes)

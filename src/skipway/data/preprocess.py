@@ -11,18 +11,34 @@ from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as tv
 
-from skipway.data.decode import decode
+from skipway.data.decode import WHITE, Colour, decode
 from skipway.data.source import Item
 
+LONGEST = 16  # times the shorter side; of what is longer, the centre alone is resized for a crop
 FILTERS = {"bilinear": InterpolationMode.BILINEAR, "bicubic": InterpolationMode.BICUBIC}
+
+
+def centre_of(image: Tensor) -> Tensor:
+    """`image` (C, H, W), its longer side cut to the middle LONGEST times the shorter when it is longer than that.
+
+    Resized as it is, a picture of 1 x 20,000 pixels would fill gigabytes of which the crop leaves a corner. What is
+    left is about the same centre, to the pixel.
+    """
+    height, width = image.shape[1:]
+    most = LONGEST * min(height, width)
+    if max(height, width) <= most:
+        return image
+    most += (max(height, width) - most) % 2
+    return tv.center_crop(image, [min(height, most), min(width, most)])
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """Channels, size in pixels, fit, filter and normalisation.
+    """Channels, size in pixels, fit, filter, normalisation, and the colour that shows through transparent pixels.
 
     `fit`: "crop" resizes the shorter side to `resize` and crops the centre; "squash" ignores the aspect ratio; "pad"
-    keeps the whole picture and fills with the mean colour. `mean` and `std` are per channel, for values in [0, 1].
+    keeps the whole picture, in the middle of the mean colour. `mean` and `std` are per channel, for values in [0, 1];
+    `background` is red, green and blue from 0 to 255.
     """
 
     channels: int
@@ -34,6 +50,7 @@ class Preprocessing:
     filter: Literal["bilinear", "bicubic"] = "bilinear"
     antialias: bool = True
     orientation: Literal["exif"] = "exif"
+    background: Colour = WHITE
 
     def at(self, size: int) -> "Preprocessing":
         """The same for `size` pixels a side, the margin in proportion."""
@@ -50,6 +67,8 @@ class Preprocessing:
         if self.fit == "squash":
             return self.resized(image, self.size, self.size)
         if self.fit == "crop":
+            image = centre_of(image)
+            height, width = image.shape[1:]
             shorter = min(height, width)  # rounded down, as torchvision does
             image = self.resized(image, int(self.resize * height / shorter), int(self.resize * width / shorter))
             return tv.center_crop(image, [self.size, self.size])
@@ -61,9 +80,13 @@ class Preprocessing:
         canvas[:, top : top + image.shape[1], left : left + image.shape[2]] = image
         return canvas
 
+    def decoded(self, item: Item, name: str) -> Tensor:
+        """The item as uint8 (C, H, W) of its own size. Raises DataError naming the image."""
+        return decode(item, self.channels, name, self.background)
+
     def open(self, item: Item, name: str) -> Tensor:
         """The item as uint8 (C, size, size). Raises DataError naming the image."""
-        return self.fitted(decode(item, self.channels, name))
+        return self.fitted(self.decoded(item, name))
 
     def normalised(self, images: Tensor) -> Tensor:
         """uint8 (N, C, H, W) -> float32 of zero mean and unit deviation, on the same device."""

@@ -1,0 +1,59 @@
+"""Which columns of an Arrow schema hold the images and their labels, in the hub's layout, and what the labels say."""
+
+import json
+
+import pyarrow as pa
+
+from skipway.data.labels import Classes
+from skipway.errors import DataError
+
+LABELS = ("label", "labels", "fine_label", "class", "target", "cls")
+
+
+def columns(schema: pa.Schema, where: str) -> tuple[str, str]:
+    """The names of the image column, {bytes, path}, and of the label column. Raises DataError when one is missing."""
+    images = [f.name for f in schema if pa.types.is_struct(f.type) and f.type.get_field_index("bytes") >= 0]
+    labels = [name for name in LABELS if name in schema.names]
+    if not images or not labels:
+        raise DataError(
+            f"{where} has columns {', '.join(schema.names)}: an image column of {{bytes, path}} and a column 'label' "
+            "are needed"
+        )
+    return images[0], labels[0]
+
+
+def declared_names(schema: pa.Schema, label: str) -> tuple[str, ...]:
+    """The class names in the hub's metadata, which integer labels index; none where there is no such metadata."""
+    try:
+        feature = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"][label]
+        feature = feature[0] if isinstance(feature, list) else feature.get("feature", feature)
+        return tuple(str(name) for name in feature["names"])
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError):
+        return ()
+
+
+def label_values(column: pa.ChunkedArray, names: tuple[str, ...], where: str) -> list[Classes]:
+    """The class of each row by name, because another split may number the classes otherwise; tuples for lists.
+
+    Raises DataError naming the first row, counted from 0, without a label or with one that `names` lacks.
+    """
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    several = pa.types.is_list(column.type) or pa.types.is_large_list(column.type)
+    kind = column.type.value_type if several else column.type
+    if not (pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+        raise DataError(f"{where} has labels of type {kind}: write whole numbers or words")
+
+    def name_of(value: object, row: int) -> str:
+        if value is None:
+            raise DataError(f"{where} row {row} has no label: leave it out, or give it one")
+        if not names or not isinstance(value, int):
+            return str(value)
+        if not 0 <= value < len(names):
+            raise DataError(f"{where} row {row} has the label {value}: its metadata names {len(names)} classes")
+        return names[value]
+
+    values = column.to_pylist()
+    if several:
+        return [tuple(name_of(v, i) for v in (row if row is not None else [None])) for i, row in enumerate(values)]
+    return [name_of(value, i) for i, value in enumerate(values)]
