@@ -14,7 +14,7 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from skipway import bundle
-from skipway.bundle import Card, add_metrics, load, new_folder, read_card, read_weights, write
+from skipway.bundle import Card, add_calibration, add_metrics, load, new_folder, read_card, read_weights, write
 from skipway.errors import BundleError
 from skipway.models import build
 
@@ -37,7 +37,7 @@ def card(**changes: object) -> Card:
         parameters=269_000,
         seconds=12.5,
         metrics={"val": MEASURED},
-        calibration={"temperature": 1.25},
+        calibration={"temperature": 1.25, "split": "val", "n": 20},
     )
     return dataclasses.replace(plain, **changes)
 
@@ -250,6 +250,23 @@ def test_metrics_are_added_to_card_and_readme_and_the_bundle_stays_valid(tiny: P
     assert "- val: top-1 90.00 %" in (tiny / "README.md").read_text(encoding="utf-8")
     assert (tiny / "weights.safetensors").read_bytes() == weights
     assert sorted(p.name for p in tiny.iterdir()) == sorted(EVERYTHING)
+
+
+def test_a_temperature_is_added_to_card_and_readme_and_the_bundle_stays_valid(tiny: Path) -> None:
+    fitted = {"temperature": 0.5, "split": "val", "n": 33}
+    assert add_calibration(tiny, fitted) == read_card(tiny)
+    assert read_card(tiny).calibration == fitted
+    assert read_card(tiny).temperature == 0.5
+    assert "temperature 0.5000, fitted on 33 images of val" in (tiny / "README.md").read_text(encoding="utf-8")
+    add_calibration(tiny, None)
+    assert read_card(tiny).temperature == 1.0
+    assert "temperature" not in (tiny / "README.md").read_text(encoding="utf-8")
+    assert dataclasses.replace(read_card(tiny), weights_sha256="") == card(calibration=None)
+
+
+def test_the_readme_of_a_tagging_network_gives_its_mean_average_precision(tiny: Path) -> None:
+    add_metrics(tiny, "test", {"n": 40, "map": 0.625, "f1_macro": 0.5})
+    assert "- test: mAP 62.50 %, macro F1 50.00 %, 40 images" in (tiny / "README.md").read_text(encoding="utf-8")
 
 
 def test_metrics_are_not_added_to_a_bundle_that_was_changed(tiny: Path) -> None:

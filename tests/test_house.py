@@ -22,14 +22,16 @@ MAY_IMPORT = {
     "tasks": BASE | {"models", "data"},
     "training": BASE | {"models", "data", "tasks", "bundle"},
     "evaluation": BASE | {"models", "data", "tasks", "bundle"},
-    "deploy": BASE | {"models", "data", "tasks", "bundle"},
+    "deploy": BASE | {"download", "models", "data", "tasks", "bundle"},
     "study": BASE | {"models", "data", "tasks", "bundle", "training", "evaluation", "deploy"},
 }
 DOORS = {
     "adopt",
     "api",
+    "checking",
     "comparing",
     "diagram",
+    "judging",
     "showing",
     "cli",
     "__init__",

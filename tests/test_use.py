@@ -75,6 +75,22 @@ def test_eval_on_the_trained_data_cuts_the_same_val_again(run: Path) -> None:
     assert again.metrics["top1"] == card.metrics["val"]["top1"]
 
 
+def test_eval_leaves_out_again_what_training_left_out(folder: Path, tmp_path: Path) -> None:
+    import shutil
+
+    shutil.copytree(folder, tmp_path / "colours")
+    bad = tmp_path / "colours" / "red" / "07.png"
+    bad.write_bytes(bad.read_bytes()[:50])
+    recipe, computer = replace(QUICK, epochs=1, batch=16), hardware.decide(device="cpu")
+    out = api.train(str(tmp_path / "colours"), recipe, tmp_path / "run", computer, bad="skip")
+    again = api.evaluate(out, hardware=computer)
+    card = skipway.load(out)[1]
+    assert again.scored.trained_on
+    assert again.metrics["top1"] == card.metrics["val"]["top1"]
+    assert [name for name, _ in again.scored.left_out] == [name for name, _ in card.data["left_out"]] == ["red/07.png"]
+    assert "red/07.png" in (out / "report.html").read_text()
+
+
 def test_eval_on_a_folder_without_splits_judges_every_image(run: Path, folder: Path, tmp_path: Path) -> None:
     import shutil
 
@@ -82,7 +98,7 @@ def test_eval_on_a_folder_without_splits_judges_every_image(run: Path, folder: P
     shutil.copytree(folder / "blue", tmp_path / "new" / "blue")
     (tmp_path / "new" / "blue" / "19.png").unlink()
     found = api.evaluate(run, str(tmp_path / "new"), out=tmp_path / "out", hardware=hardware.decide(device="cpu"))
-    assert (found.split, found.metrics["n"]) == ("all", 39)
+    assert (found.scored.split, found.metrics["n"]) == ("all", 39)
     truth = [found.classes[label] for label in found.labels]
     assert truth == [name.split("/")[0] for name in found.names]
 

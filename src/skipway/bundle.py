@@ -14,16 +14,18 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from skipway.errors import BundleError
+
+Net = TypeVar("Net", bound=nn.Module)
 
 SCHEMA = 1
 FILES = ("weights.safetensors", "card.json", "README.md")
@@ -35,7 +37,8 @@ class Card:
     """What card.json holds. Everything is a plain value.
 
     network: `models.build`'s arguments; classes: names in output order; preprocessing: `Preprocessing`'s fields;
-    metrics: split -> name -> value; data: name, fingerprint and counts; recipe: every field as trained.
+    metrics: split -> name -> value; data: name, fingerprint, counts, and (image, why) of what was left out; recipe:
+    every field as trained; calibration: temperature, the split that it was fitted on, and n, its images, or None.
     """
 
     task: str
@@ -51,9 +54,14 @@ class Card:
     parameters: int
     seconds: float
     metrics: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
-    calibration: dict[str, float] | None = None
+    calibration: dict[str, Any] | None = None
     weights_sha256: str = ""
     schema: int = SCHEMA
+
+    @property
+    def temperature(self) -> float:
+        """What scores are divided by before they become probabilities; 1 where none was fitted."""
+        return float(self.calibration["temperature"]) if self.calibration else 1.0
 
 
 def sha256(file: Path) -> str:
@@ -100,6 +108,14 @@ def to_json(value: Any) -> bytes:
     return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()
 
 
+def headline(metrics: dict[str, Any]) -> str:
+    """The figure that counts: top-1 accuracy with its interval, or mean average precision where labels are several."""
+    if "map" in metrics:
+        return f"mAP {100 * metrics['map']:.2f} %, macro F1 {100 * metrics['f1_macro']:.2f} %"
+    low, high = metrics["top1_interval"]
+    return f"top-1 {100 * metrics['top1']:.2f} % (95 % interval {100 * low:.2f} to {100 * high:.2f})"
+
+
 def readme(card: Card) -> str:
     """The card in a few lines of Markdown."""
     lines = [
@@ -109,12 +125,10 @@ def readme(card: Card) -> str:
         f"recipe `{card.recipe['name']}`, {card.created}.",
         "",
     ]
-    for split, metrics in card.metrics.items():
-        low, high = metrics["top1_interval"]
-        lines.append(
-            f"- {split}: top-1 {100 * metrics['top1']:.2f} % (95 % interval {100 * low:.2f} to {100 * high:.2f}), "
-            f"{metrics['n']} images"
-        )
+    lines += [f"- {split}: {headline(metrics)}, {metrics['n']} images" for split, metrics in card.metrics.items()]
+    if card.calibration:
+        fitted = f"fitted on {card.calibration['n']} images of {card.calibration['split']}"
+        lines.append(f"- probabilities at temperature {card.temperature:.4f}, {fitted}")
     lines += ["", "Use it with `skipway predict THIS_FOLDER images...` or `skipway.load(THIS_FOLDER)`.", ""]
     return "\n".join(lines)
 
@@ -177,7 +191,7 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
     return load_file(folder / FILES[0])
 
 
-def load(folder: Path, build: Callable[..., nn.Module]) -> tuple[nn.Module, Card]:
+def load(folder: Path, build: Callable[..., Net]) -> tuple[Net, Card]:
     """The network, made by `build` (which is `models.build`: this room does not know networks), and its card.
 
     On the CPU, in evaluation mode. Raises BundleError; verifies before it builds.
@@ -195,6 +209,19 @@ def add_metrics(folder: Path, split: str, metrics: dict[str, Any]) -> None:
     """Record what was measured on `split` in the card and the README."""
     card = read_card(folder)
     seal(folder, dataclasses.replace(card, metrics={**card.metrics, split: metrics}))
+
+
+def add_calibration(folder: Path, calibration: dict[str, Any] | None) -> Card:
+    """Record a fitted temperature, with its split and n, in the card and the README; returns the new card."""
+    seal(folder, dataclasses.replace(read_card(folder), calibration=calibration))
+    return read_card(folder)
+
+
+def add_left_out(folder: Path, left_out: Sequence[tuple[str, str]]) -> Card:
+    """Record (image, why) of those that the data held and training left out in the card; returns the new card."""
+    card = read_card(folder)
+    seal(folder, dataclasses.replace(card, data={**card.data, "left_out": [list(pair) for pair in left_out]}))
+    return read_card(folder)
 
 
 @contextmanager

@@ -17,7 +17,6 @@ from skipway.bundle import read_card
 from skipway.cli.weights import weights_app
 from skipway.data import open_source
 from skipway.errors import SkipwayError
-from skipway.evaluation.evaluate import evaluate
 from skipway.hardware import decide
 from skipway.models import build
 from skipway.models.catalogue import CIFAR10
@@ -165,9 +164,8 @@ def test_others_cifar_nets_reach_what_an_independent_program_measured(
     assert f"known by its checksum as {model}.akamaster" in text
     assert "both sides" in text, "what was turned must be said"
     assert tuple(read_card(tmp_path / "b").classes) == CIFAR10
-    net, card = api.load(tmp_path / "b")
     source = open_source(str(shared_data / "cifar10" / "test.parquet"))
-    found = evaluate(net, card, source, None, decide("cpu"), trained_on=False)
+    found = api.evaluate(tmp_path / "b", source, out=tmp_path / "judged", hardware=decide("cpu"))
     assert np.trace(found.confusion) == right
     assert found.confusion.sum() == 10_000
 

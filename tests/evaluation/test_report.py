@@ -10,10 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from judged import card, judged, look, scored, tagging
+from judged import report as made
 
 from skipway.bundle import Card
-from skipway.evaluation import plots, report
-from skipway.evaluation.evaluate import Evaluation, class_table, interval
+from skipway.evaluation import pages, plots, report, wording
+from skipway.evaluation.evaluate import Evaluation, measure
 
 RECORDS: list[dict[str, Any]] = [
     {"epoch": e, "train_loss": 2 / e, "train_top1": 1 - 1 / (e + 1), "val_loss": 2.2 / e, "val_top1": 1 - 1 / (e + 2)}
@@ -22,39 +24,10 @@ RECORDS: list[dict[str, Any]] = [
 EVIL = "<script>alert('&')</script>"
 
 
-def judged(
-    classes: tuple[str, ...] = ("ant", "bee", "cat"), n: int = 40, split: str = "test", empty: int | None = None
-) -> Evaluation:
-    """Some 70 % right, at random but repeatable; the class numbered `empty` has no image."""
-    count, rng = len(classes), np.random.default_rng(3)
-    labels = rng.choice([k for k in range(count) if k != empty], n)
-    scores = rng.normal(size=(n, count)) + 2.2 * np.eye(count)[labels]
-    probabilities = (np.exp(scores) / np.exp(scores).sum(1, keepdims=True)).astype(np.float32)
-    confusion = np.zeros((count, count), dtype=np.int64)
-    np.add.at(confusion, (labels, probabilities.argmax(1)), 1)
-    right = int(np.trace(confusion))
-    metrics = {"n": n, "loss": 0.5, "top1": right / n, "top5": 1.0}
-    metrics |= {"top1_interval": interval(right, n), "top5_interval": interval(n, n)}
-    names = tuple(f"{classes[label]}/{i:04d}.jpg" for i, label in enumerate(labels))
-    table = class_table(confusion, classes)
-    return Evaluation(split, "bugs", classes, names, labels, probabilities, confusion, metrics, table, 1.5, True)
-
-
-def card(classes: tuple[str, ...] = ("ant", "bee", "cat")) -> Card:
-    return Card(
-        task="classify",
-        network={"name": "resnet20", "classes": len(classes), "channels": 3, "stem": "small"},
-        classes=list(classes),
-        preprocessing={"channels": 3, "size": 32},
-        recipe={"name": "quick", "pretrained": "", "label_smoothing": 0.1, "milestones": [0.5, 0.75], "flip": False},
-        data={"name": "bugs", "fingerprint": "f1" * 32, "counts": {"train": 90, "val": 10, "test": 40}},
-        hardware={"device": "a processor", "precision": "float32"},
-        versions={"python": "3.11.7", "torch": "2.11.0"},
-        commit="abc1234",
-        created="2026-07-30T12:00:00+00:00",
-        parameters=272_474,
-        seconds=12.5,
-    )
+def renamed(classes: tuple[str, ...], names: tuple[str, ...], data: str) -> Evaluation:
+    """An evaluation with other names in it."""
+    found = scored(classes)
+    return measure(card(classes), replace(found, images=replace(found.images, names=names), data=data))
 
 
 class Page(HTMLParser):
@@ -107,12 +80,13 @@ def page(
     evaluation: Evaluation, records: list[dict[str, Any]] | None = None, command: str = "skipway eval run bugs"
 ) -> Page:
     records = RECORDS if records is None else records
-    return Page(report.render(evaluation, card(evaluation.classes), records, command))
+    of = (tagging if evaluation.several else card)(evaluation.classes)
+    return Page(report.render(made(of, evaluation, records, command=command)))
 
 
 def test_the_figures_in_report_json_are_those_that_numpy_counts(tmp_path: Path) -> None:
     evaluation = judged()
-    assert report.write_report(tmp_path, evaluation, card(), RECORDS, "again") == tmp_path / "report.html"
+    assert report.write_report(tmp_path, made(card(), evaluation, RECORDS)) == tmp_path / "report.html"
     found = json.loads((tmp_path / "report.json").read_text())
     truth = np.array([p["label"] for p in found["predictions"]])
     said = np.array([p["predicted"] for p in found["predictions"]])
@@ -130,16 +104,16 @@ def test_the_figures_in_report_json_are_those_that_numpy_counts(tmp_path: Path) 
 
 def test_report_json_keeps_every_probability_to_the_last_bit(tmp_path: Path) -> None:
     evaluation = judged()
-    report.write_report(tmp_path, evaluation, card(), [], "again")
+    report.write_report(tmp_path, made(card(), evaluation))
     found = json.loads((tmp_path / "report.json").read_text())
     kept = np.array([p["probability"] for p in found["predictions"]])
     assert np.array_equal(kept, evaluation.probabilities.max(1).astype(np.float64))
     assert [p["name"] for p in found["predictions"]] == list(evaluation.names)
-    assert found == report.report_json(evaluation, card())
+    assert found == report.report_json(made(card(), evaluation))
 
 
 def test_the_page_asks_for_nothing_outside_itself(tmp_path: Path) -> None:
-    found = page(judged(tuple(f"class {i}" for i in range(30)), 300))
+    found = page(judged(classes=tuple(f"class {i}" for i in range(30)), n=300))
     assert {tag for tag, _ in found.elements}.isdisjoint(
         {"script", "link", "iframe", "object", "embed", "base", "form"}
     )
@@ -147,7 +121,7 @@ def test_the_page_asks_for_nothing_outside_itself(tmp_path: Path) -> None:
         for name, value in attributes.items():
             assert not name.startswith("on")
             if name.split(":")[-1] in {"src", "href", "srcset", "action", "data", "poster"}:
-                assert (value or "").startswith(("#", "data:image/png;base64,"))
+                assert (value or "").startswith(("#", "data:image/png;base64,", "data:image/webp;base64,"))
             for target in re.findall(r"url\((.*?)\)", value or ""):
                 assert target.startswith("#")
     assert "@import" not in found.style
@@ -167,21 +141,19 @@ def test_every_reference_within_the_page_has_exactly_one_target() -> None:
 
 
 def test_names_from_outside_are_text_and_never_markup() -> None:
-    evaluation = judged((EVIL, "bee", "$x_{$"))
-    evaluation = replace(evaluation, names=tuple(f"{i}{EVIL}" for i in range(40)), data=EVIL)
+    evaluation = renamed((EVIL, "bee", "$x_{$"), tuple(f"{i}{EVIL}" for i in range(40)), EVIL)
     found = page(evaluation, command=f"skipway eval run {EVIL}")
     assert "script" not in {tag for tag, _ in found.elements}
     assert EVIL in [row[0] for row in found.table("Every class")]
-    assert all(row[0].endswith(EVIL) for row in found.table("most confident"))
+    assert found.text.count(EVIL) > 20  # of the images and of their class
     assert f"skipway eval run {EVIL}" in found.text
     assert "$x_{$" in found.text  # not read as a formula
 
 
 def test_names_that_no_file_can_hold_are_escaped_and_survive_in_json(tmp_path: Path) -> None:
     odd = "ant/\udcff\x00\n.jpg"
-    evaluation = judged(("a\x07nt", "猫", "cat"))
-    evaluation = replace(evaluation, names=(odd,) * 40)
-    report.write_report(tmp_path, evaluation, card(), [], "again")
+    evaluation = renamed(("a\x07nt", "猫", "cat"), (odd,) * 40, "bugs")
+    report.write_report(tmp_path, made(card(evaluation.classes), evaluation))
     assert json.loads((tmp_path / "report.json").read_text())["predictions"][0]["name"] == odd
     text = Page((tmp_path / "report.html").read_text(encoding="utf-8")).text
     assert r"ant/\udcff\x00\n.jpg" in text
@@ -189,7 +161,7 @@ def test_names_that_no_file_can_hold_are_escaped_and_survive_in_json(tmp_path: P
 
 
 def test_the_worst_class_comes_first_and_one_without_images_has_dashes() -> None:
-    evaluation = judged(("ant", "bee", "cat", "dog"), 60, empty=1)
+    evaluation = judged(classes=("ant", "bee", "cat", "dog"), n=60, empty=1)
     rows = page(evaluation).table("Every class")
     assert [row[0] for row in rows][-1] == "bee"
     assert rows[-1][2] == rows[-1][4] == "–"
@@ -199,22 +171,20 @@ def test_the_worst_class_comes_first_and_one_without_images_has_dashes() -> None
     assert rows[0][2] == f"{100 * min(hits.values()):.2f}\u00a0%"
 
 
-def test_the_confusions_and_the_mistakes_are_the_greatest_in_order() -> None:
+def test_the_confusions_are_the_greatest_in_order() -> None:
     evaluation = judged(n=200)
-    found, said = page(evaluation), evaluation.probabilities.argmax(1)
+    found, said = page(evaluation), evaluation.said
     wrong = evaluation.labels != said
     counts = [int(row[1]) for row in found.table("Most common confusions")]
     pairs = np.unique(np.stack([evaluation.labels, said])[:, wrong], axis=1, return_counts=True)[1]
     assert counts == sorted(pairs.tolist(), reverse=True)[:10]
-    shown = [row[0] for row in found.table("most confident")]
-    confidence = np.where(wrong, evaluation.probabilities.max(1), -1)
-    assert shown == [evaluation.names[i] for i in np.argsort(-confidence, kind="stable")[:12]]
+    assert f"12 of {wrong.sum()} mistakes" in found.text
 
 
 def test_every_table_has_a_caption_and_header_cells() -> None:
-    for evaluation in (judged(), judged(tuple(f"class {i}" for i in range(40)), 400)):
+    for evaluation in (judged(), judged(classes=tuple(f"class {i}" for i in range(40)), n=400)):
         found = page(evaluation)
-        assert len(found.tables) >= 3
+        assert len(found.tables) >= 2
         for table in found.tables:
             assert table["caption"].strip()
             assert table["scopes"].count("col") == len(table["rows"][0])
@@ -225,7 +195,7 @@ def test_every_table_has_a_caption_and_header_cells() -> None:
 def test_every_figure_says_what_it_shows_and_the_page_its_language() -> None:
     found = page(judged())
     figures = [a for tag, a in found.elements if tag == "svg" and a.get("aria-hidden") != "true"]
-    assert len(figures) == 3
+    assert len(figures) == 4  # two curves, one reliability diagram, one matrix
     assert all(a["role"] == "img" and len(a["aria-label"] or "") > 20 for a in figures)
     assert dict(found.elements)["html"]["lang"] == "en-GB"
     headings = [int(tag[1]) for tag, _ in found.elements if re.fullmatch("h[1-6]", tag)]
@@ -236,7 +206,7 @@ def test_every_figure_says_what_it_shows_and_the_page_its_language() -> None:
 
 @pytest.mark.parametrize(("count", "counted", "named"), [(20, True, True), (40, False, True), (200, False, False)])
 def test_the_matrix_shows_what_fits(count: int, counted: bool, named: bool) -> None:
-    evaluation = judged(tuple(f"kind{i}" for i in range(count)), 10 * count)
+    evaluation = judged(classes=tuple(f"kind{i}" for i in range(count)), n=10 * count)
     drawn = plots.confusion_map(evaluation.confusion, evaluation.classes) or ""
     texts = re.findall(r"<text[^>]*>([^<]*)</text>", drawn)
     assert ("kind3" in texts) == named
@@ -247,7 +217,7 @@ def test_the_matrix_shows_what_fits(count: int, counted: bool, named: bool) -> N
 
 
 def test_more_classes_than_can_be_seen_have_no_map_but_their_tables() -> None:
-    evaluation = judged(tuple(f"kind{i}" for i in range(201)), 600)
+    evaluation = judged(classes=tuple(f"kind{i}" for i in range(201)), n=600)
     found = page(evaluation, [])
     assert "is not drawn" in found.text
     assert len(found.table("Most common confusions")) == 10
@@ -256,7 +226,7 @@ def test_more_classes_than_can_be_seen_have_no_map_but_their_tables() -> None:
 def test_without_records_there_are_no_curves() -> None:
     found = page(judged(), [])
     assert "Training" not in found.text
-    assert sum(a.get("role") == "img" for _, a in found.elements) == 1
+    assert sum(a.get("role") == "img" for _, a in found.elements) == 2
 
 
 def test_curves_show_what_was_recorded_and_nothing_else() -> None:
@@ -285,28 +255,121 @@ def test_a_loss_that_is_no_number_leaves_a_gap() -> None:
     ],
 )
 def test_the_page_says_what_the_judged_images_were_to_training(split: str, data: str, said: str) -> None:
-    found = replace(judged(split=split), data=data, trained_on=data == "bugs")
-    assert said in page(found).text
+    what = replace(scored(split=split), data=data, trained_on=data == "bugs")
+    assert said in wording.about_split(measure(card(), what), card())
 
 
 def test_a_perfect_network_has_no_mistakes_to_show() -> None:
-    evaluation = judged()
-    labels = evaluation.probabilities.argmax(1)
-    confusion = np.diag(np.bincount(labels, minlength=3))
-    metrics = evaluation.metrics | {"top1": 1.0, "top1_interval": interval(40, 40)}
-    table = class_table(confusion, evaluation.classes)
-    found = page(replace(evaluation, labels=labels, confusion=confusion, metrics=metrics, per_class=table))
+    what = scored()
+    labels = what.scores.argmax(1).numpy()
+    found = page(measure(card(), replace(what, images=replace(what.images, labels=labels))))
     assert "all 40 images were classified right" in found.text
     assert [t["caption"] for t in found.tables] == ["Every class, worst recall first"]
 
 
 def test_only_everything_reads_one_hundred_per_cent() -> None:
-    assert report.percent(1.0) == "100.00\u00a0%"
-    assert report.percent(0.999_99) == "> 99.99\u00a0%"
-    assert report.percent(0.5) == "50.00\u00a0%"
-    assert report.percent(None) == "–"
+    assert pages.percent(1.0) == "100.00\u00a0%"
+    assert pages.percent(0.999_99) == "> 99.99\u00a0%"
+    assert pages.percent(0.5) == "50.00\u00a0%"
+    assert pages.percent(None) == "–"
 
 
 def test_the_same_evaluation_gives_the_same_bytes() -> None:
-    pages = {report.render(judged(), card(), RECORDS, "again") for _ in range(2)}
-    assert len(pages) == 1
+    assert len({report.render(made(card(), judged(), RECORDS)) for _ in range(2)}) == 1
+
+
+def test_both_calibration_errors_and_their_diagrams_are_shown() -> None:
+    fitted = card(calibration={"temperature": 0.7, "split": "val", "n": 10})
+    evaluation = judged(fitted)
+    found = Page(report.render(made(fitted, evaluation)))
+    for key in ("ece", "ece_uncalibrated"):
+        assert f"calibration error {100 * evaluation.metrics[key]:.2f}\u00a0%" in found.text
+    assert "a temperature of 0.7000, fitted on 10 images of val; no accuracy changes by it" in found.text
+    assert "With temperature" not in page(judged(), []).text
+
+
+def test_the_page_says_where_the_temperature_is_from_or_why_there_is_none() -> None:
+    def said(of: Card, protocol: str = "center", split: str = "test") -> str:
+        return wording.about_calibration(judged(of, split=split), of, protocol)
+
+    fitted = card(calibration={"temperature": 0.7, "split": "val", "n": 40})
+    assert "fitted on 40 images of val; no accuracy changes" in said(fitted)
+    assert "which are the images judged here" in said(fitted, split="val")
+    assert "on val, none is best" in said(card())
+    assert "There was no val to fit a temperature on" in said(card(data={"name": "bugs", "fingerprint": ""}))
+    assert "No temperature is applied" in said(card(), "ten-crop")
+    averaged = card(recipe={"name": "ensemble", "members": ["a", "b"]})
+    assert "divided by its own temperature" in said(averaged)
+    assert "The mean of the probabilities of a and b." in wording.about_origin(averaged)
+
+
+def test_the_bins_of_a_diagram_are_those_of_the_evaluation() -> None:
+    evaluation = judged(n=300)
+    found = report.report_json(made(card(), evaluation))["calibration"]["bins_uncalibrated"]
+    count, right = np.array(found["count"]), np.array(found["right"])
+    assert count.sum() == 300
+    assert (count * right).sum() == pytest.approx(evaluation.metrics["top1"] * 300)
+    drawn = plots.reliability_diagram(evaluation.uncalibrated, "x", several=False)
+    assert f"error {100 * evaluation.metrics['ece']:.2f} %" in drawn
+
+
+def test_what_was_left_out_is_named_with_the_reason() -> None:
+    left_out = (("ant/bad.jpg", "cannot be read"), (f"bee/{EVIL}", "twice"))
+    evaluation = measure(card(), replace(scored(), left_out=left_out))
+    found = page(evaluation, [])
+    assert "2 images of bugs in no split, and why" in found.text
+    assert "ant/bad.jpg: cannot be read" in found.text
+    assert EVIL in found.text
+    assert report.report_json(made(card(), evaluation))["left_out"] == [list(pair) for pair in left_out]
+    assert "No image of bugs was left out" in page(judged(), []).text
+    many = page(measure(card(), replace(scored(), left_out=(("x", "y"),) * 250)), [])
+    assert "50 more are in report.json" in many.text
+
+
+def test_a_report_of_several_labels_has_precision_and_no_confusions(tmp_path: Path) -> None:
+    evaluation = judged(n=120, several=True)
+    found = page(evaluation)
+    assert "Mean average precision" in found.text
+    assert "Confusions" not in found.text
+    shown = [row[2] for row in found.table("Every class")]
+    assert shown == [f"{100 * ap:.2f}\u00a0%" for ap in sorted(row["ap"] for row in evaluation.per_class)]
+    report.write_report(tmp_path, made(tagging(), evaluation))
+    kept = json.loads((tmp_path / "report.json").read_text())
+    assert kept["confusion"] is None
+    assert kept["metrics"]["map"] == evaluation.metrics["map"]
+    first = kept["predictions"][0]
+    assert [name in first["label"] for name in evaluation.classes] == (evaluation.labels[0] > 0).tolist()
+    assert [p > 0.5 for p in first["probabilities"]] == [name in first["predicted"] for name in evaluation.classes]
+
+
+def test_two_hundred_classes_and_ten_thousand_images_make_a_small_page() -> None:
+    classes = tuple(f"kind {i}" for i in range(200))
+    html = report.render(made(card(classes), judged(classes=classes, n=10_000)))
+    assert len(html) < 1_500_000
+    assert "have the numbers of the table below" in html
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# In a browser
+
+
+@pytest.mark.parametrize("kind", ["two classes", "45 classes", "200 classes", "several labels"])
+def test_the_page_is_whole_in_a_browser_and_passes_axe(browser, tmp_path: Path, kind: str) -> None:
+    """Offline, at the width of a desk and of a telephone, light and dark."""
+    count = {"two classes": 2, "45 classes": 45, "200 classes": 200, "several labels": 12}[kind]
+    classes = tuple(f"quite a long name of class number {i}" for i in range(count))
+    several = kind == "several labels"
+    of = (tagging if several else card)(classes, calibration={"temperature": 0.7, "split": "val", "n": 10})
+    what = replace(scored(classes, n=300, several=several), left_out=(("ant/bad.jpg", "cannot be read"),))
+    file = report.write_report(tmp_path, made(of, measure(of, what), RECORDS))
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
+    for width, scheme in ((1280, "light"), (390, "dark"), (390, "light"), (1280, "dark")):
+        shown, wrong = look(browser, file, width, scheme)
+        assert shown.evaluate("document.documentElement.scrollWidth") <= width
+        hidden = "[...document.images].filter(one => !one.complete || !one.naturalWidth).length"
+        assert shown.evaluate(hidden) == 0
+        assert not wrong
+        if count < 200 and (width, scheme) in ((1280, "light"), (390, "dark")):  # axe takes its time over long tables
+            found = axe.Axe().run(shown)
+            assert found.violations_count == 0, found.generate_report()
+        shown.close()

@@ -6,10 +6,13 @@ import sys
 
 import typer
 
+from skipway.cli.data import check
+from skipway.cli.explain import explain
 from skipway.cli.judge import evaluate
 from skipway.cli.networks import compare, doctor, list_, show
+from skipway.cli.serve import serve
 from skipway.cli.train import train
-from skipway.cli.use import predict
+from skipway.cli.use import bench, export, predict
 from skipway.cli.weights import weights_app
 from skipway.errors import SkipwayError
 
@@ -22,9 +25,14 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+app.command()(check)
 app.command()(train)
 app.command("eval")(evaluate)
 app.command()(predict)
+app.command()(export)
+app.command()(bench)
+app.command()(explain)
+app.command()(serve)
 app.command("list")(list_)
 app.command()(show)
 app.command()(compare)

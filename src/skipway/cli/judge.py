@@ -1,4 +1,4 @@
-"""`skipway eval`: how good a trained network is."""
+"""`skipway eval`: how good a trained network is, and whether one is better than another."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,20 +6,51 @@ from typing import Annotated
 import typer
 
 from skipway.cli.options import DeviceOption, JsonOption, WorkersOption, console, decide, print_json
+from skipway.errors import SkipwayError
 
 
 def evaluate(
-    run: Annotated[str, typer.Argument(help="Folder of a trained network.")],
-    data: Annotated[str | None, typer.Argument(help="Images to judge it on; default what it was trained on.")] = None,
+    runs: Annotated[list[str], typer.Argument(help="RUN [DATA]; with --on, runs alone.", metavar="RUN...")],
+    on: Annotated[str | None, typer.Option(help="Images to judge every run on.", metavar="DATA")] = None,
     split: Annotated[str | None, typer.Option(help="train, val or test; default test, or else val.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for report.html and report.json.")] = None,
+    protocol: Annotated[str, typer.Option(help="center, flip, ten-crop, multi-scale.")] = "center",
+    ensemble: Annotated[bool, typer.Option("--ensemble", help="Judge the average of the runs' probabilities.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Folder for the report.")] = None,
     as_json: JsonOption = False,
     device: DeviceOption = "auto",
     workers: WorkersOption = None,
 ) -> None:
-    """Judge a trained network: accuracy with its interval, every class, every confusion."""
-    from skipway import api
+    """Judge a trained network, or compare several on the same images.
 
-    found = api.evaluate(run, data, split, out, decide(device, workers=workers), console(stderr=as_json))
+    Examples: skipway eval RUN | skipway eval RUN photos/test | skipway eval RUN OTHER --on photos/test |
+    skipway eval RUN OTHER --on photos/test --ensemble
+
+    DATA is by default what the network was trained on. Compared runs are each tested against the first.
+    """
+    runs, data = told_apart(runs, on, ensemble)
+    from skipway import judging
+    from skipway.evaluation.comparison import comparison_json
+
+    hardware = decide(device, workers=workers)
+    order = judging.Order(data, split, out, hardware, console(stderr=as_json), protocol)
+    if len(runs) > 1 and not ensemble:
+        compared = judging.compare_runs(runs, order)
+        if as_json:
+            print_json(comparison_json(compared))
+        return
+    found = judging.evaluate(runs, order)
     if as_json:
-        print_json({"split": found.split, "data": found.data, "metrics": found.metrics, "per_class": found.per_class})
+        scored = found.scored
+        figures = {"metrics": found.metrics, "per_class": found.per_class}
+        print_json({"split": scored.split, "data": scored.data, **figures})
+
+
+def told_apart(given: list[str], on: str | None, ensemble: bool) -> tuple[list[str], str | None]:
+    """The runs and the data among what was given. Raises SkipwayError where they cannot be told apart."""
+    if on is not None:
+        if ensemble and len(given) < 2:
+            raise SkipwayError("--ensemble averages at least two runs: name another")
+        return given, on
+    if len(given) > 2 or ensemble or (len(given) == 2 and Path(given[1], "card.json").is_file()):
+        raise SkipwayError("several runs need --on DATA, the images to judge them on: skipway eval RUN OTHER --on DATA")
+    return given[:1], given[1] if len(given) == 2 else None

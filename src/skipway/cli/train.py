@@ -11,7 +11,8 @@ import typer
 
 from skipway.cli.options import DeviceOption, PrecisionOption, SwitchOption, WorkersOption, console, decide
 from skipway.errors import SkipwayError
-from skipway.training.recipes import FIELDS, MEANING, find_recipe, parse
+from skipway.training.fields import FIELDS, MEANING, checked, parse
+from skipway.training.recipes import find_recipe
 
 
 def takes_recipe_fields(verb: Callable[..., None]) -> Callable[..., None]:
@@ -45,6 +46,7 @@ def train(
     recipe: Annotated[str | None, typer.Option(help="quick, modern, finetune, ...; default by image size.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the run; default runs/<data>-<model>.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the interrupted run in --out.")] = False,
+    bad: Annotated[str, typer.Option(help="Images that cannot be read: error, skip, quarantine.")] = "error",
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
     channels_last: SwitchOption = "auto",
@@ -63,15 +65,21 @@ def train(
     values = {name: parse(name, text) for name, text in fields.items()}
     if resume and out is None:
         raise SkipwayError("--resume needs --out: the folder of the run to continue")
-    from skipway import api
+    from skipway import api, checking, models
     from skipway.data import open_source
+    from skipway.data.bad import policy_of
 
+    policy = policy_of(bad)
     hardware = decide(device, precision, channels_last, compile_, workers)
-    source = open_source(data)
+    checked(replace(chosen or find_recipe("quick"), **values))  # before any image is opened
+    if "model" in values:
+        models.require_name(values["model"])
+    size, channels = (values.get(name, getattr(chosen, name, 0)) for name in ("size", "channels"))
+    source = checking.ready(open_source(data), policy, size, channels, console())
     chosen = replace(chosen or api.default_recipe(source), **values)
     folder = out or api.free_folder(source, chosen)
     try:
-        api.train(source, chosen, folder, hardware, console(), resume)
+        api.train(source, chosen, folder, hardware, console(), resume, bad=None)
     except KeyboardInterrupt:
         print(
             f"stopped; to continue: skipway train {data} --out {folder} --resume and the same options", file=sys.stderr

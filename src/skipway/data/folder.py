@@ -1,7 +1,8 @@
 """A folder of class folders, with or without train, val and test above them."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,75 +12,165 @@ from skipway.data.source import Source, Split
 from skipway.errors import DataError
 
 SPLITS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
+NO_CLASS = "(no class)"
+
+
+@dataclass(frozen=True)
+class LayoutFault:
+    """What makes a folder no data set: a category of findings.CATEGORIES, the folder or file, and a sentence."""
+
+    category: str
+    name: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Survey:
+    """A folder as far as it is a data set, and all that stands against it. The source may lack images or classes."""
+
+    source: Source
+    faults: tuple[LayoutFault, ...]
+
+
+class LayoutError(DataError):
+    """A folder that is no data set. Says the first fault; `survey` has all."""
+
+    def __init__(self, survey: Survey) -> None:
+        super().__init__(survey.faults[0].why)
+        self.survey = survey
 
 
 def class_folders(folder: Path) -> list[Path]:
-    """The visible folders in `folder`, in name order."""
-    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+    """The visible folders in `folder`, in name order. Raises DataError when it may not be read."""
+    try:
+        return sorted(p for p in folder.iterdir() if not p.name.startswith(".") and p.is_dir())
+    except PermissionError as fault:
+        raise DataError(f"{fault.filename} may not be read: allow it, or move it") from None
+
+
+def split_folders(root: Path) -> dict[str, Path]:
+    """The folders in `root` that hold train, val and test, as far as there are any."""
+    subfolders = {p.name.lower(): p for p in class_folders(root)}
+    found = {key: next((subfolders[n] for n in names if n in subfolders), None) for key, names in SPLITS.items()}
+    return {key: folder for key, folder in found.items() if folder}
 
 
 def images_below(folder: Path) -> list[Path]:
-    """Every image file in `folder` and below it, in name order."""
+    """Every image file in `folder` and below it, in name order. Raises DataError for a folder that may not be read."""
+
+    def refuse(fault: OSError) -> None:
+        raise DataError(f"{fault.filename} may not be read ({fault.strerror}): allow it, or move it")
+
     found = []
-    for parent, folders, files in os.walk(folder):
+    for parent, folders, files in os.walk(folder, onerror=refuse):
         folders.sort()
         found += [Path(parent, f) for f in files if Path(f).suffix.lower() in SUFFIXES and not f.startswith(".")]
     return sorted(found)
 
 
+def leads_back(folder: Path, root: Path) -> bool:
+    """Whether `folder` is a link to a folder that holds `root`, or is it: everything would be found in it again."""
+    return folder.is_symlink() and root.resolve().is_relative_to(folder.resolve())
+
+
 def read_split(root: Path, folder: Path, classes: tuple[str, ...]) -> Split:
     """The images of `folder`'s class folders, labelled by their place in `classes`; names are relative to `root`."""
-    unknown = [p.name for p in class_folders(folder) if p.name not in classes]
-    if unknown:
-        raise DataError(f"{folder} has class folders that train lacks: {', '.join(unknown[:5])}")
     items: list[Path] = []
     labels: list[int] = []
     for label, name in enumerate(classes):
-        found = images_below(folder / name)
+        inside = folder / name
+        found = images_below(inside) if inside.is_dir() and not leads_back(inside, root) else []
         items += found
         labels += [label] * len(found)
     return Split(items, np.array(labels, dtype=np.int64), [p.relative_to(root).as_posix() for p in items])
 
 
-def require_tidy(folder: Path, beside: Sequence[Path] = ()) -> None:
-    """Raises DataError when images lie in `folder` itself or in folders `beside` the splits, where none sees them."""
+def layout_faults(folder: Path, beside: list[Path]) -> Iterator[LayoutFault]:
+    """Images in `folder` itself, or in folders `beside` the splits, where no class sees them."""
     loose = [p for p in sorted(folder.iterdir()) if p.suffix.lower() in SUFFIXES and p.is_file()]
     strays = [p for p in beside if images_below(p)]
     if loose and not class_folders(folder):
-        raise DataError(f"{folder} has {len(loose)} images but no class folders: give each class a folder of its own")
-    if loose or strays:
+        why = f"{folder} has {len(loose)} images but no class folders: give each class a folder of its own"
+        yield LayoutFault("layout", str(folder), why)
+    elif loose or strays:
         found = (loose or strays)[0].name
-        raise DataError(f"{folder} has images outside the class folders or splits, such as '{found}': move them")
+        why = f"{folder} has images outside the class folders or splits, such as '{found}': move them"
+        yield LayoutFault("layout", str(folder), why)
+
+
+def train_faults(folder: Path, root: Path, classes: tuple[str, ...], train: Split) -> Iterator[LayoutFault]:
+    """No class, no image, classes without an image, and links that lead back, in the training folder."""
+    if not classes:
+        loose = images_below(folder)
+        what = f"{len(loose)} images but no class folders" if loose else "no class folders of images"
+        why = f"{folder} has {what}: put each class's images into a folder of its own"
+        yield LayoutFault("layout", str(folder), why)
+        return
+    for name in classes:
+        if leads_back(folder / name, root):
+            why = f"{folder / name} links to a folder that holds it: remove the link"
+            yield LayoutFault("link loop", str(folder / name), why)
+    if not len(train):
+        endings = ", ".join(sorted(SUFFIXES))
+        why = f"{folder} has no image in its {len(classes)} folders: images end in {endings}"
+        yield LayoutFault("layout", str(folder), why)
+        return
+    counts = train.counts(len(classes))
+    empty = [n for n, count in zip(classes, counts, strict=True) if not count and not leads_back(folder / n, root)]
+    if empty:
+        why = f"{folder} has class folders without an image: {', '.join(empty[:5])}; remove or fill them"
+        yield LayoutFault("empty class", ", ".join(empty), why)
+
+
+def survey(root: Path) -> Survey:
+    """The data set in `root` and everything that training would refuse in it. Classes are the folders' names in order.
+
+    Images in class folders that train lacks are there too, under classes of their own behind train's; where there is no
+    class folder at all, all images are, under NO_CLASS.
+    """
+    splits = split_folders(root)
+    faults: list[LayoutFault] = []
+    if splits and "train" not in splits:
+        why = f"{root} has {', '.join(splits)} but no train folder: add one"
+        faults.append(LayoutFault("layout", str(root), why))
+        splits = {}
+    for folder in splits.values() or (root,):
+        faults += layout_faults(folder, [])
+    if splits:
+        faults += layout_faults(root, [p for p in class_folders(root) if p not in splits.values()])
+    train_root = splits.get("train", root)
+    classes = tuple(p.name for p in class_folders(train_root))
+    train = read_split(root, train_root, classes)
+    if str(train_root) not in {fault.name for fault in faults}:
+        faults += train_faults(train_root, root, classes, train)
+    if not classes:
+        classes, loose = (NO_CLASS,), images_below(train_root)
+        train = Split(loose, np.zeros(len(loose), np.int64), [p.relative_to(root).as_posix() for p in loose])
+    others: dict[str, Split] = {}
+    for key in ("val", "test"):
+        if key in splits:
+            unknown = [p.name for p in class_folders(splits[key]) if p.name not in classes]
+            classes = (*classes, *unknown)
+            others[key] = read_split(root, splits[key], classes)
+            faults += split_faults(splits[key], unknown, len(others[key]))
+    return Survey(Source(str(root), classes, train, others.get("val"), others.get("test")), tuple(faults))
+
+
+def split_faults(folder: Path, unknown: list[str], images: int) -> Iterator[LayoutFault]:
+    """Classes that train lacks, and no image at all, in the folder of val or test."""
+    if unknown:
+        why = f"{folder} has class folders that train lacks: {', '.join(unknown[:5])}"
+        yield LayoutFault("unknown class", ", ".join(unknown), why)
+    if not images:
+        yield LayoutFault("empty split", str(folder), f"{folder} has no image: fill or remove it")
 
 
 def open_folder(root: Path) -> Source:
     """The data set in `root`. Classes are the folders' names in order.
 
-    Raises DataError for a folder without images, a class without images, or splits whose classes disagree.
+    Raises LayoutError for a folder without images, a class without images, or splits whose classes disagree.
     """
-    subfolders = {p.name.lower(): p for p in class_folders(root)}
-    splits = {key: next((subfolders[n] for n in names if n in subfolders), None) for key, names in SPLITS.items()}
-    train_root = splits["train"] or root
-    if splits["train"] is None and any(splits.values()):
-        raise DataError(f"{root} has {', '.join(k for k, v in splits.items() if v)} but no train folder: add one")
-    for folder in filter(None, splits.values()) if splits["train"] else (root,):
-        require_tidy(folder)
-    if splits["train"]:
-        require_tidy(root, beside=[p for p in subfolders.values() if p not in splits.values()])
-    classes = tuple(p.name for p in class_folders(train_root))
-    if not classes:
-        loose = images_below(train_root)
-        what = f"{len(loose)} images but no class folders" if loose else "no class folders of images"
-        raise DataError(f"{train_root} has {what}: put each class's images into a folder of its own")
-    train = read_split(root, train_root, classes)
-    if not len(train):
-        endings = ", ".join(sorted(SUFFIXES))
-        raise DataError(f"{train_root} has no image in its {len(classes)} folders: images end in {endings}")
-    empty = [name for name, count in zip(classes, train.counts(len(classes)), strict=True) if not count]
-    if empty:
-        raise DataError(f"{train_root} has class folders without an image: {', '.join(empty[:5])}; remove or fill them")
-    others = {key: read_split(root, splits[key], classes) for key in ("val", "test") if splits[key]}  # type: ignore[arg-type]
-    for key, split in others.items():
-        if not len(split):
-            raise DataError(f"{splits[key]} has no image: fill or remove it")
-    return Source(str(root), classes, train, others.get("val"), others.get("test"))
+    found = survey(root)
+    if found.faults:
+        raise LayoutError(found)
+    return found.source

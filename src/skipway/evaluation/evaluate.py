@@ -1,107 +1,149 @@
-"""A bundle judged on a split: accuracy with its interval, every class, every confusion, every prediction."""
+"""A network judged on a split: scores in, every figure, class and prediction out."""
 
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from scipy.stats import binomtest
-from torch import nn
-from torchmetrics.functional.classification import multiclass_confusion_matrix
+from torch import Tensor
 
 from skipway.bundle import Card
-from skipway.data.loader import in_order
-from skipway.data.preprocess import Preprocessing
-from skipway.data.source import Source, match_classes, with_validation
-from skipway.hardware import Hardware
+from skipway.data.source import Source, Split, match_classes, with_validation
+from skipway.errors import DataError
+from skipway.evaluation.calibration import Reliability, cross_fitted, fit_temperature, reliability
+from skipway.evaluation.measures import MEASURES
 from skipway.tasks import TASKS
-from skipway.tasks.inference import batch_size, scores_of
+from skipway.tasks.tag import THRESHOLD
+
+Scorer = Callable[[Split], Tensor]  # images -> scores (n, outputs) float32 on the CPU, in the split's order
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The images of a split and what a network said of them.
+
+    data, split: what the images are called; fingerprint: of the whole data; trained_on: whether the data are those of
+    the training; left_out: (image, why) of those that no split has; scores: (n, outputs); seconds: it took.
+    """
+
+    data: str
+    split: str
+    classes: tuple[str, ...]
+    images: Split
+    fingerprint: str
+    trained_on: bool
+    left_out: tuple[tuple[str, str], ...]
+    scores: Tensor
+    seconds: float
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What was measured. `metrics`: n, loss in nats, top1 and top5 in [0, 1] and their 95 % intervals.
+    """What was measured.
 
-    probabilities: (n, classes) float32 in the split's order; labels: (n,); confusion: (classes, classes), a row
-    for each true class; seconds: of decoding and inference; trained_on: whether the data are those of the training.
+    temperature: the card's, 1 where it has none; probabilities: (n, outputs) float32 at that temperature; metrics,
+    per_class, confusion: as in `measures`, and with them the calibration errors, metrics["ece_uncalibrated"] at
+    temperature 1 and metrics["ece"] at the card's; uncalibrated, calibrated: the bins behind the two, the second None
+    where there is no temperature; cross_fitted: the temperature was fitted on these very images, so that the second is
+    not of it, but of temperatures that were each fitted without the images they are applied to.
     """
 
-    split: str
-    data: str
-    classes: tuple[str, ...]
-    names: tuple[str, ...]
-    labels: np.ndarray
+    scored: Scored
+    temperature: float
     probabilities: np.ndarray
-    confusion: np.ndarray
     metrics: dict[str, Any]
     per_class: list[dict[str, Any]]
-    seconds: float
-    trained_on: bool
+    confusion: np.ndarray | None
+    uncalibrated: Reliability
+    calibrated: Reliability | None
+    cross_fitted: bool
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.scored.classes
+
+    @property
+    def names(self) -> Sequence[str]:
+        return self.scored.images.names
+
+    @property
+    def labels(self) -> np.ndarray:
+        return self.scored.images.labels
+
+    @property
+    def several(self) -> bool:
+        """Whether an image may have several labels."""
+        return self.labels.ndim == 2
+
+    @property
+    def said(self) -> np.ndarray:
+        """The most likely class of each image, (n,); or with several labels whether each was said, (n, classes)."""
+        return self.probabilities > THRESHOLD if self.several else self.scored.scores.argmax(1).numpy()
+
+    @property
+    def right(self) -> np.ndarray:
+        """Whether each image was answered right, (n,): its class, or every one of its labels."""
+        return (self.said == self.labels).all(1) if self.several else self.said == self.labels
 
 
-def interval(right: int, n: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share of `right` in `n`."""
-    found = binomtest(right, n).proportion_ci(0.95, method="wilson")
-    return float(found.low), float(found.high)
+def score(card: Card, source: Source, mark: str, split: str | None, scorer: Scorer) -> Scored:
+    """A split of `source`, whose fingerprint is `mark`, with its scores; None takes test, or else val, or else all.
 
-
-def class_table(confusion: np.ndarray, classes: tuple[str, ...]) -> list[dict[str, Any]]:
-    """For each class: n, recall with its interval, precision, F1. A figure without images behind it is None."""
-    rows = []
-    for i, name in enumerate(classes):
-        hits, true, said = int(confusion[i, i]), int(confusion[i].sum()), int(confusion[:, i].sum())
-        rows.append(
-            {
-                "class": name,
-                "n": true,
-                "recall": hits / true if true else None,
-                "recall_interval": interval(hits, true) if true else None,
-                "precision": hits / said if said else None,
-                "f1": 2 * hits / (true + said) if true + said else None,
-            }
-        )
-    return rows
-
-
-def evaluate(
-    net: nn.Module, card: Card, source: Source, split: str | None, hardware: Hardware, trained_on: bool
-) -> Evaluation:
-    """Judge `net`, which is on `hardware`'s device, on a split of `source`; None takes test, or else val, or else all.
-
-    `trained_on` says that `source` is what the bundle was trained on: val is then cut as it was. Raises DataError for a
-    split that does not exist, classes that the network does not know, or an image that cannot be read.
+    Of the data that the network was trained on, val is cut as it was. Raises DataError for a split that does not exist,
+    classes that the network does not know, or an image that cannot be read.
     """
+    trained_on = mark == card.data["fingerprint"]
     if trained_on:
         source = with_validation(source, card.recipe["val"], card.recipe["seed"])
+    if source.multilabel != (card.task == "tag"):
+        kinds = ("one class an image", "several labels an image")
+        theirs, ours = kinds[source.multilabel], kinds[not source.multilabel]
+        raise DataError(f"{source.name} has {theirs}, and the network gives {ours}: judge it on data of its kind")
     source = match_classes(source, card.classes)
     name = split or source.judged_on()
-    chosen = source.split(name)
+    images = source.split(name)
+    if not len(images):
+        raise DataError(f"{source.name} has no image in {name}: name another split")
     if name == "train" and not trained_on and split is None:
         name = "all"  # a folder of classes that is no training set of ours
-    task = TASKS[card.task](tuple(card.classes))
-    preprocessing = Preprocessing(**card.preprocessing)
     start = time.perf_counter()
-    workers = hardware.workers if preprocessing.size > 64 else 0
-    batches = (images for images, _ in in_order(chosen, preprocessing, batch_size(hardware.device), workers))
-    scores = torch.cat(list(scores_of(net, batches, preprocessing, hardware.device)))
+    scores = scorer(images)
     seconds = time.perf_counter() - start
-    labels = torch.from_numpy(chosen.labels)
-    metrics: dict[str, Any] = {"n": len(chosen), **task.meter(scores, labels)}
-    for key in ("top1", "top5"):
-        metrics[f"{key}_interval"] = interval(round(metrics[key] * len(chosen)), len(chosen))
-    predicted = task.probabilities(scores)
-    confusion = multiclass_confusion_matrix(predicted.argmax(1), labels, task.outputs).numpy()
+    return Scored(source.name, name, tuple(card.classes), images, mark, trained_on, source.left_out, scores, seconds)
+
+
+def measure(card: Card, scored: Scored) -> Evaluation:
+    """Every figure of `scored`, with the probabilities that the card's temperature gives."""
+    task, scores, labels = TASKS[card.task](scored.classes), scored.scores, scored.images.labels
+    measured = MEASURES[card.task](scores, torch.from_numpy(labels), scored.classes)
+    probabilities = task.probabilities(scores, card.temperature).numpy()
+    uncalibrated = reliability(task.probabilities(scores).numpy(), labels)
+    fitted_here = scored.trained_on and card.calibration is not None and card.calibration["split"] == scored.split
+    calibrated = None
+    if fitted_here:
+        calibrated = reliability(cross_fitted(task, scores, torch.from_numpy(labels)).numpy(), labels)
+    elif card.calibration:
+        calibrated = reliability(probabilities, labels)
+    errors = {"ece": (calibrated or uncalibrated).ece, "ece_uncalibrated": uncalibrated.ece}
     return Evaluation(
-        split=name,
-        data=source.name,
-        classes=tuple(card.classes),
-        names=tuple(chosen.names),
-        labels=chosen.labels,
-        probabilities=predicted.numpy(),
-        confusion=confusion,
-        metrics=metrics,
-        per_class=class_table(confusion, tuple(card.classes)),
-        seconds=seconds,
-        trained_on=trained_on,
+        scored=scored,
+        temperature=card.temperature,
+        probabilities=probabilities,
+        metrics={**measured.metrics, **errors},
+        per_class=measured.per_class,
+        confusion=measured.confusion,
+        uncalibrated=uncalibrated,
+        calibrated=calibrated,
+        cross_fitted=fitted_here,
     )
+
+
+def calibrate(card: Card, scored: Scored) -> dict[str, Any] | None:
+    """What the card says of a temperature fitted on `scored`; None where none fits best (see `fit_temperature`)."""
+    task, labels = TASKS[card.task](scored.classes), torch.from_numpy(scored.images.labels)
+    temperature = fit_temperature(task, scored.scores, labels)
+    if temperature is None:
+        return None
+    return {"temperature": temperature, "split": scored.split, "n": len(labels)}

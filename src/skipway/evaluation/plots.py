@@ -9,13 +9,16 @@ import unicodedata
 import warnings
 from collections.abc import Callable, Sequence
 from io import BytesIO
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 import numpy as np
 
+from skipway.evaluation.calibration import Reliability
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 COUNTED, NAMED, DRAWN = 20, 40, 200  # at most this many classes: counts in the cells, names on the axes, a map at all
@@ -30,6 +33,12 @@ STYLE: dict[Any, Any] = {
     "ytick.color": "#8a9099",
     "xtick.labelcolor": "#3d444d",
     "ytick.labelcolor": "#3d444d",
+}
+QUANTITIES = {  # name for people, unit, factor to it
+    "loss": ("Loss", "nats", 1),
+    "top1": ("Top-1 accuracy", "%", 100),
+    "map": ("Mean average precision", "%", 100),
+    "f1_macro": ("Macro F1", "%", 100),
 }
 LINES = {"train": ("#0072B2", "-", "o"), "val": ("#D55E00", "--", "s")}  # colour, dash and marker: any one will do
 
@@ -46,15 +55,17 @@ def measured(records: Sequence[dict[str, Any]], key: str) -> list[tuple[int, flo
     return [(r["epoch"], r[key]) for r in records if key in r and math.isfinite(r[key])]
 
 
-def curve(records: Sequence[dict[str, Any]], quantity: Literal["loss", "top1"]) -> str | None:
-    """A quantity of train and val by epoch, as SVG: loss in nats, top-1 in per cent. None where neither has it."""
+def curve(records: Sequence[dict[str, Any]], quantity: str) -> str | None:
+    """A key of QUANTITIES of train and val by epoch, as SVG. None where neither has it."""
     lines = {name: points for name in LINES if (points := measured(records, f"{name}_{quantity}"))}
     if not lines:
         return None
-    scale, unit = (1, "nats") if quantity == "loss" else (100, "per cent")
+    what, unit, scale = QUANTITIES[quantity]
     ends = [f"{name} from {p[0][1] * scale:.3g} to {p[-1][1] * scale:.3g}" for name, p in lines.items()]
 
     def draw(figure: "Figure") -> None:
+        from matplotlib.ticker import MaxNLocator
+
         axes = figure.subplots()
         for name, points in lines.items():
             colour, dash, marker = LINES[name]
@@ -63,20 +74,17 @@ def curve(records: Sequence[dict[str, Any]], quantity: Literal["loss", "top1"]) 
             scaled = [scale * value for value in values]
             axes.plot(epochs, scaled, dash, color=colour, marker=shape, markersize=3.5, linewidth=1.6, label=name)
         quieten(axes)
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, min_n_ticks=1))
+        axes.yaxis.set_major_locator(MaxNLocator(nbins=6))
         axes.set_xlabel("epoch")
-        axes.set_ylabel("loss (nats)" if quantity == "loss" else "top-1 (%)")
+        axes.set_ylabel(f"{what} ({unit})")
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False, borderaxespad=0.2)
 
-    what = "Loss" if quantity == "loss" else "Top-1 accuracy"
     return svg(draw, (4.7, 3.0), quantity, f"{what} by epoch, in {unit}: {'; '.join(ends)}.")
 
 
 def quieten(axes: "Axes") -> None:
-    """Whole epochs, a faint grid, no frame."""
-    from matplotlib.ticker import MaxNLocator
-
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, min_n_ticks=1))
-    axes.yaxis.set_major_locator(MaxNLocator(nbins=6))
+    """A faint grid, no frame."""
     axes.grid(axis="y", color="#e3e5e8", linewidth=0.7)
     axes.set_axisbelow(True)
     axes.spines[["top", "right", "left"]].set_visible(False)
@@ -133,6 +141,45 @@ def name_axes(axes: "Axes", classes: Sequence[str]) -> None:
     axes.set_yticks(range(len(names)), names, parse_math=False)
     if len(names) > COUNTED:
         axes.tick_params(labelsize=7)
+
+
+def reliability_diagram(bins: Reliability, key: str, several: bool) -> str:
+    """Confidence against the share of right answers, with how many answers each bin holds below, as SVG.
+
+    `key` tells the diagrams of a page apart; `several`: the bins are of labels and not of images.
+    """
+    confidence, truth = ("probability given", "had the label") if several else ("confidence", "right")
+    words = (
+        f"Reliability diagram: {confidence} against the share that was {truth}, in {len(bins.count)} bins; "
+        f"expected calibration error {100 * bins.ece:.2f} %."
+    )
+
+    def draw(figure: "Figure") -> None:
+        above, below = figure.subplots(2, sharex=True, height_ratios=(5, 1.3))
+        held, edges = bins.count > 0, np.linspace(0, 1, len(bins.count) + 1)[:-1]
+        width = 1 / len(bins.count)
+        above.plot([0, 1], [0, 1], "--", color="#6b727b", linewidth=1, label="what it should be")
+        above.bar(edges, bins.right, width * 0.92, align="edge", color="#9ecae1")
+        above.vlines(bins.confidence[held], bins.confidence[held], bins.right[held], color="#D55E00", linewidth=1.4)
+        above.plot(bins.confidence[held], bins.right[held], "o", color="#0072B2", markersize=4, label="what it is")
+        below.bar(edges, bins.count / bins.count.sum(), width * 0.92, align="edge", color="#8a9099")
+        for axes in (above, below):
+            quieten(axes)
+            axes.set_xlim(0, 1)
+            percents(axes.xaxis)
+            percents(axes.yaxis)
+        above.set_ylim(0, 1)
+        above.set_ylabel(f"{truth} (%)")
+        below.set_ylabel("answers (%)")
+        below.set_xlabel(f"{confidence} (%)")
+        above.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False, borderaxespad=0.2)
+
+    return svg(draw, (4.7, 4.2), key, words)
+
+
+def percents(axis: "Axis") -> None:
+    """Shares of 1 written as per cent."""
+    axis.set_major_formatter(lambda share, _: f"{100 * share:g}")
 
 
 def svg(draw: Callable[["Figure"], None], size: tuple[float, float], key: str, words: str) -> str:

@@ -198,12 +198,9 @@ FAST_CIFAR = Recipe(
     warmup=0.2,
     average=0.99,
     pad=2,
-    small=24,
-    small_epochs=8,
     val=0.0,
 )
-"""CIFAR in minutes: Muon, the rate up and down in straight lines, averaged weights, crops of 24 pixels at first, all
-50,000 images.
+"""CIFAR in minutes: Muon, the rate up and down in straight lines, averaged weights, small crops, all 50,000 images.
 
 Measured: results/cifar10.json. How it was found: docs/log.md.
 """

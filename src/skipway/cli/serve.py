@@ -1,0 +1,92 @@
+"""`skipway serve`: a trained network over HTTP, with a web page."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from skipway.cli.options import DeviceOption, console, decide
+from skipway.errors import SkipwayError
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+KEY_VARIABLE = "SKIPWAY_API_KEY"
+
+
+def read_key(file: Path | None) -> str:
+    """The API key of `file`'s first line, else of KEY_VARIABLE; empty when there is none. Raises SkipwayError."""
+    if file is None:
+        key, where = os.environ.get(KEY_VARIABLE, "").strip(), KEY_VARIABLE
+    else:
+        where = f"--api-key-file {file}"
+        try:
+            key = file.read_text(encoding="utf-8").partition("\n")[0].strip()
+        except (OSError, UnicodeDecodeError) as fault:
+            raise SkipwayError(f"{where} cannot be read ({fault}): give a text file") from None
+        if not key:
+            raise SkipwayError(f"{where} holds no key: write one in its first line")
+    if not key.isascii() or not key.isprintable():
+        raise SkipwayError(f"{where} holds characters that a request's head cannot carry: use printable ASCII")
+    return key
+
+
+def serve(
+    run: Annotated[Path, typer.Argument(help="Folder of a trained network.")],
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; 0.0.0.0 for every one of this machine.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 8000,
+    workers: Annotated[int, typer.Option(min=1, help="Processes, each with its own network.")] = 1,
+    api_key_file: Annotated[
+        Path | None, typer.Option(help=f"File whose first line requests must carry; else ${KEY_VARIABLE}, if set.")
+    ] = None,
+    max_batch: Annotated[
+        int | None, typer.Option(min=1, help="Images computed together; default the engine's.")
+    ] = None,
+    max_wait_ms: Annotated[float, typer.Option(min=0, help="How long a batch waits to fill.")] = 5,
+    max_latency_ms: Annotated[
+        float, typer.Option(min=1, help="Who would be answered later is told to come again (429).")
+    ] = 2000,
+    queue: Annotated[int, typer.Option(min=1, help="Images accepted and not yet answered, at most.")] = 256,
+    max_images: Annotated[int, typer.Option(min=1, help="Images in one request.")] = 16,
+    max_mb: Annotated[float, typer.Option(min=0.001, help="Megabytes (10^6) of one request's body.")] = 20,
+    max_megapixels: Annotated[float, typer.Option(min=0.000001, help="Of one image.")] = 40,
+    max_frames: Annotated[int, typer.Option(min=1, help="Of one animated image, whose first is taken.")] = 500,
+    body_timeout: Annotated[float, typer.Option(min=0.001, help="Seconds for a request's body to arrive.")] = 30,
+    engine: Annotated[str, typer.Option(help="eager (evaluation's digits), auto (fastest that agrees), or a name.")] = (
+        "eager"
+    ),
+    device: DeviceOption = "auto",
+) -> None:
+    """Serve a trained network: a web page at /, predictions at POST /v1/predict, the API at /openapi.json.
+
+    Listens to this machine alone unless --host says otherwise. Nothing is fetched from anywhere. SIGTERM and Ctrl-C
+    end it once everything accepted is answered.
+    """
+    from skipway.deploy.serve.limits import Limits
+    from skipway.deploy.serve.run import Settings
+    from skipway.deploy.serve.run import serve as run_server
+
+    key = read_key(api_key_file)
+    limits = Limits(
+        body_bytes=round(max_mb * 1e6),
+        held_bytes=max(Limits.held_bytes, 2 * round(max_mb * 1e6)),
+        images=max_images,
+        pixels=round(max_megapixels * 1e6),
+        frames=max_frames,
+        body_seconds=body_timeout,
+        latency=max_latency_ms / 1000,
+        queue=queue,
+        batch=max_batch,
+        patience=max_wait_ms / 1000,
+    )
+    out = console()
+
+    def say(address: str) -> None:
+        out.print(f"{run} at {address} (Ctrl-C ends it)", soft_wrap=True)
+        if host not in LOOPBACK and not key:
+            out.print("whoever reaches this address may use it: --api-key-file asks for a key", soft_wrap=True)
+
+    machine = decide(device)
+    settings = Settings(run, device, engine, machine.threads, machine.workers, limits, key)
+    run_server(settings, host, port, workers, say)

@@ -1,0 +1,130 @@
+"""Images that are the same, byte for byte or to the eye.
+
+The same to the eye is found by the signs of gradients between the cells of a 9 x 9 grey copy: 144 bits that scaling and
+recompression hardly change (the "dHash" of N. Krawetz, 2013, in two directions). Libraries for such hashes decode each
+file anew and compare all pairs; here the copies come from the decoding that the check does anyway, and pairs are looked
+for only among images that agree in one sixteen-bit ninth of their signs. Two images that differ in at most 8 signs
+always share a ninth; pairs that are found are then compared by their grey copies.
+"""
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+GRID = 9  # cells a side
+BANDS = 9  # of 16 signs each
+MOST_SIGNS = 16  # that may differ
+LEAST_CORRELATION = 0.97  # of the grey copies
+LEAST_CONTRAST = 4.0  # standard deviation, in values of 0 to 255: flat images look alike without being the same
+REACH = 64  # neighbours compared within a ninth that very many images share
+
+DIFFERING = np.array([bin(bits).count("1") for bits in range(1 << 16)], np.uint8)
+
+
+@lru_cache(512)
+def area_weights(length: int) -> np.ndarray:
+    """(GRID, length): each cell's share of each of `length` pixels; rows sum to 1."""
+    edges = np.linspace(0, length, GRID + 1)
+    starts = np.arange(length)
+    covered = np.minimum(edges[1:, None], starts + 1) - np.maximum(edges[:-1, None], starts)
+    return (covered.clip(0) * GRID / length).astype(np.float32)
+
+
+def thumbnails(greys: Sequence[np.ndarray | None]) -> np.ndarray:
+    """Grey images (H, W) of any sizes -> uint8 (n, GRID, GRID) of mean values; 0 everywhere for None."""
+    found = np.zeros((len(greys), GRID, GRID), np.uint8)
+    shapes: dict[tuple[int, ...], list[int]] = {}
+    for i, grey in enumerate(greys):
+        if grey is not None:
+            shapes.setdefault(grey.shape, []).append(i)
+    for (height, width), places in shapes.items():  # images of one shape together: two matrix products for all
+        stack = np.stack([greys[i] for i in places]).astype(np.float32)  # type: ignore[misc]
+        cells = area_weights(height) @ stack @ area_weights(width).T
+        found[places] = (cells + 0.5).clip(0, 255)
+    return found
+
+
+def signs(thumbs: np.ndarray) -> np.ndarray:
+    """uint8 (n, GRID, GRID) -> uint16 (n, BANDS); each band holds signs from all over the image."""
+    across = thumbs[:, :, 1:] > thumbs[:, :, :-1]
+    down = thumbs[:, 1:, :] > thumbs[:, :-1, :]
+    half = GRID * (GRID - 1)
+    bits = np.concatenate([across.reshape(-1, half), down.reshape(-1, half)], axis=1)
+    spread = bits.reshape(len(thumbs), 16, BANDS).swapaxes(1, 2)
+    return np.ascontiguousarray(np.packbits(spread, axis=2)).view(np.uint16)[:, :, 0]
+
+
+def candidates(bands: np.ndarray) -> np.ndarray:
+    """Pairs (m, 2) of rows of `bands`, uint16 (n, BANDS), that agree in a band.
+
+    Within a band that more than REACH rows share, only neighbours in the order of the next three bands are paired, so
+    that the work stays in proportion to n.
+    """
+    count = len(bands)
+    codes: list[np.ndarray] = []
+    wide = bands.astype(np.uint64)
+    for band in range(BANDS):
+        after = [wide[:, (band + k) % BANDS] << np.uint64(48 - 16 * k) for k in range(4)]
+        order = np.argsort(after[0] | after[1] | after[2] | after[3], kind="stable")
+        key = bands[order, band]
+        alive = np.arange(count)
+        for reach in range(1, REACH + 1):
+            alive = alive[: np.searchsorted(alive, count - reach)]
+            alive = alive[key[alive] == key[alive + reach]]
+            if not len(alive):
+                break
+            first, second = order[alive], order[alive + reach]
+            near = differing(bands, first, second) <= MOST_SIGNS
+            low, high = np.minimum(first[near], second[near]), np.maximum(first[near], second[near])
+            codes.append(low * count + high)
+    unique = np.unique(np.concatenate(codes)) if codes else np.empty(0, np.int64)
+    return np.stack([unique // max(count, 1), unique % max(count, 1)], axis=1)
+
+
+def differing(bands: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """How many signs differ between rows `first` and rows `second`."""
+    return DIFFERING[bands[first] ^ bands[second]].sum(1, dtype=np.int64)
+
+
+def alike(thumbs: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    """Which `pairs` (m, 2) of uint8 (n, GRID, GRID) have contrast and correlate, (m,) of bool."""
+    flat = thumbs.reshape(-1, GRID * GRID).astype(np.float32)
+    flat -= flat.mean(1, keepdims=True)
+    size = np.sqrt((flat**2).mean(1))
+    first, second = pairs[:, 0], pairs[:, 1]
+    product = np.einsum("ij,ij->i", flat[first], flat[second]) / flat.shape[1]
+    contrast = np.minimum(size[first], size[second]) >= LEAST_CONTRAST
+    return contrast & (product >= LEAST_CORRELATION * size[first] * size[second])
+
+
+def grouped(pairs: np.ndarray) -> list[np.ndarray]:
+    """The sets of things that `pairs` (m, 2) connect, each in order."""
+    if not len(pairs):
+        return []
+    things, ends = np.unique(pairs, return_inverse=True)
+    ends = ends.reshape(pairs.shape)
+    graph = coo_array((np.ones(len(pairs), np.int8), (ends[:, 0], ends[:, 1])), shape=(len(things), len(things)))
+    member = connected_components(graph, directed=False)[1]
+    order = np.argsort(member, kind="stable")
+    sets = np.split(things[order], np.flatnonzero(np.diff(member[order])) + 1)
+    return sorted(sets, key=lambda found: int(found[0]))
+
+
+def same_bytes(digests: Sequence[bytes]) -> list[np.ndarray]:
+    """Sets of places whose digests are equal; an empty digest is equal to none."""
+    places: dict[bytes, list[int]] = {}
+    for i, digest in enumerate(digests):
+        if digest:
+            places.setdefault(digest, []).append(i)
+    return [np.array(found) for found in places.values() if len(found) > 1]
+
+
+def same_to_the_eye(thumbs: np.ndarray, usable: np.ndarray) -> list[np.ndarray]:
+    """Sets of places among those `usable`, bool (n,), whose grey copies, uint8 (n, GRID, GRID), are the same."""
+    places = np.flatnonzero(usable)
+    chosen = thumbs[places]
+    pairs = candidates(signs(chosen))
+    return [places[found] for found in grouped(pairs[alike(chosen, pairs)])]

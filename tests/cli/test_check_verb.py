@@ -1,0 +1,192 @@
+"""`skipway check` as people type it, and the check before every training."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from skipway import api, cli
+from skipway.data import open_source
+from skipway.training.recipes import find_recipe
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def skipway(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
+    """Runs a command line in an empty folder; gives its exit code, standard output and standard error."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        capsys.readouterr()
+        monkeypatch.setattr("sys.argv", ["skipway", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        out, err = capsys.readouterr()
+        return int(ended.value.code or 0), out, err
+
+    return run
+
+
+def picture(seed: int, side: int = 20) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (side, side, 3), dtype=np.uint8))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """set/: two classes of four small PNGs."""
+    for i in range(8):
+        file = tmp_path / "set" / "ab"[i % 2] / f"{i}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        picture(i).save(file)
+    return tmp_path / "set"
+
+
+def cut(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:300])
+
+
+TRAIN = ("train", "./set", "--epochs", "1", "--device", "cpu", "--out", "run")
+
+
+def test_sound_data_end_in_0_and_no_findings(skipway: Run, folder: Path) -> None:
+    code, out, err = skipway("check", "./set")
+    assert (code, err) == (0, "")
+    assert out.startswith("checked 8 images (")
+    assert "no findings" in out.splitlines()[0]
+    assert "PNG 8" in out
+    assert [line.split() for line in out.splitlines() if line.startswith(("a ", "b ", "all "))] == [
+        ["a", "4"],
+        ["b", "4"],
+        ["all", "8"],
+    ]
+    assert "files unchanged" in skipway("check", "./set")[1]
+
+
+def test_faults_end_in_1_with_the_file_what_is_done_and_how_to_change_it(skipway: Run, folder: Path) -> None:
+    cut(folder / "a" / "2.png")
+    (folder / "b" / "0.png").write_bytes((folder / "a" / "0.png").read_bytes())
+    code, out, _ = skipway("check", "./set")
+    assert code == 1
+    assert "1 truncated, 1 conflict" in out
+    assert "a/2.png: cannot be read" in out
+    assert "--bad skip leaves it out" in out
+    assert "a/0.png (train, a) is the same file as b/0.png (train, b)" in out
+
+
+def test_json_has_every_finding_with_its_action(skipway: Run, folder: Path) -> None:
+    cut(folder / "a" / "2.png")
+    (folder / "empty").mkdir()
+    code, out, _ = skipway("check", "./set", "--json")
+    found = json.loads(out)
+    assert code == 1
+    assert found["counts"] == {"train": {"a": 4, "b": 4, "empty": 0}}
+    held = {one["category"]: one for one in found["findings"]}
+    assert held["empty class"]["name"] == "empty"
+    assert held["truncated"]["name"] == "a/2.png"
+    assert all(one["action"] and one["severity"] in ("fault", "warning", "note") for one in found["findings"])
+    assert [one["name"] for one in found["bad"]] == ["a/2.png"]
+
+
+def test_wrong_usage_ends_in_2_and_one_line(skipway: Run, folder: Path) -> None:
+    (folder.parent / "there.png").write_bytes(b"")
+    for arguments, said in {
+        ("no/such",): "does not exist",
+        ("digitz",): "did you mean 'digits'",
+        ("./set", "--bad", "maybe"): "--bad 'maybe' is none of error, skip, quarantine",
+        ("./set", "--fit", "stretch"): "--fit 'stretch' is none of crop, pad, squash",
+        ("./set", "--preview", "there.png"): "there.png exists",
+        ("./set", "--preview", "sheet.jpg"): "is no PNG",
+        ("./set", "--preview", "no/sheet.png"): "there is no folder no",
+        ("./set", "--size", "-3"): "--size",
+    }.items():
+        code, out, err = skipway("check", *arguments)
+        assert (code, out, err.count("\n")) == (2, "", 1), arguments
+        assert said in err
+
+
+def test_the_preview_is_a_sheet_of_the_asked_size(skipway: Run, folder: Path) -> None:
+    code, out, _ = skipway("check", "./set", "--preview", "sheet.png", "--size", "100", "--fit", "pad")
+    assert code == 0
+    assert out.endswith("the preview is sheet.png\n")
+    with Image.open("sheet.png") as sheet:
+        assert sheet.width == 6 + 4 * (100 + 6)
+    assert json.loads(skipway("check", "./set", "--preview", "other.png", "--json")[1])["images"] == 8
+
+
+def test_names_that_do_not_print_and_markup_do_no_harm(skipway: Run, folder: Path) -> None:
+    (folder / "[red]").mkdir()
+    picture(50).save(folder / "[red]" / "line\nbreak[bold].png")
+    code, out, _ = skipway("check", "./set")
+    assert code == 0
+    assert "[red]" in out
+    assert "[red]/line\\nbreak[bold].png" in out
+
+
+def test_training_stops_before_it_starts_with_one_line(skipway: Run, folder: Path) -> None:
+    cut(folder / "a" / "2.png")
+    code, out, err = skipway(*TRAIN)
+    assert (code, out) == (2, "")
+    assert err.count("\n") == 1
+    assert "set has images that cannot be read, 1 in all, the first: a/2.png cannot be read (" in err
+    assert "--bad skip trains without them" in err
+    assert not Path("run").exists()
+
+
+def test_a_network_that_is_not_there_is_said_before_any_image_is_opened(skipway: Run, folder: Path) -> None:
+    cut(folder / "a" / "2.png")
+    code, out, err = skipway(*TRAIN, "--model", "resnet21")
+    assert (code, out) == (2, "")
+    assert "unknown model 'resnet21'" in err
+
+
+def test_training_without_them_counts_and_names_them(skipway: Run, folder: Path) -> None:
+    cut(folder / "a" / "2.png")
+    code, out, err = skipway(*TRAIN, "--bad", "skip", "--val", "0.25")
+    assert (code, err) == (0, "")
+    assert "checked 8 images" in out
+    assert "left out 1 images that cannot be read (--bad skip)" in out
+    assert "a/2.png" in Path("run/report.json").read_text()
+    assert (folder / "a" / "2.png").exists()
+
+
+def test_quarantine_moves_files_and_leaves_a_set_that_trains(skipway: Run, folder: Path) -> None:
+    cut(folder / "a" / "2.png")
+    code, _, err = skipway("check", "./set", "--bad", "quarantine")
+    assert code == 1
+    assert "moved 1 files to" in err
+    assert (folder.parent / "set-quarantine" / "a" / "2.png").exists()
+    assert skipway("check", "./set")[0] == 0
+
+
+def test_quarantine_of_parquet_is_refused_in_one_line(skipway: Run, tmp_path: Path) -> None:
+    file = tmp_path / "set" / "a.png"
+    file.parent.mkdir()
+    picture(0).save(file)
+    rows = [{"bytes": content, "path": None} for content in (file.read_bytes(), b"text", file.read_bytes() + b" ")]
+    pq.write_table(pa.table({"image": rows, "label": ["x", "x", "y"]}), tmp_path / "d.parquet")
+    code, out, err = skipway("check", "d.parquet", "--bad", "quarantine")
+    assert (code, out) == (2, "")
+    assert "d.parquet is none: use --bad skip" in err
+    code, out, _ = skipway("check", "d.parquet")
+    assert code == 1
+    assert "d.parquet[1]: is text" in out
+
+
+def test_the_python_verb_checks_too_and_none_says_that_it_was_done(folder: Path, tmp_path: Path) -> None:
+    from skipway.data.check import examine
+    from skipway.errors import DataError
+
+    cut(folder / "a" / "2.png")
+    source = open_source(str(folder))
+    recipe = find_recipe("quick")
+    with pytest.raises(DataError, match="--bad skip trains without them"):
+        api.train(source, recipe, tmp_path / "run")
+    with pytest.raises(DataError, match=r"^a/2\.png cannot be read"):
+        api.train(source, recipe, tmp_path / "run", bad=None)
+    assert examine(source).reused

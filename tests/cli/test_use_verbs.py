@@ -1,0 +1,160 @@
+"""`skipway predict`, `export` and `bench` as people type them."""
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from served import write_bundle
+
+from skipway import cli
+from skipway.deploy import answers, choose
+from skipway.deploy.predictor import Prediction
+
+Run = tuple[int, str, str]
+
+
+@pytest.fixture(scope="module")
+def net(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_bundle(tmp_path_factory.mktemp("runs") / "net")
+
+
+@pytest.fixture
+def skipway(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path):
+    """Runs a command line in an empty folder; gives its exit code, standard output and standard error."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> Run:
+        capsys.readouterr()
+        monkeypatch.setattr("sys.argv", ["skipway", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        out, err = capsys.readouterr()
+        return int(ended.value.code or 0), out, err
+
+    return run
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> list[Path]:
+    (tmp_path / "new").mkdir()
+    rng = np.random.default_rng(0)
+    files = [tmp_path / "new" / f"{i:02d}.png" for i in range(40)]
+    for file in files:
+        Image.fromarray(rng.integers(0, 255, (18, 20, 3), dtype=np.uint8)).save(file)
+    return files
+
+
+def test_paths_come_from_standard_input_too(skipway, net: Path, photos, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("new/03.png\nnew/01.png\n"))
+    code, out, _ = skipway("predict", str(net), "-", "--json", "--top", "1")
+    assert code == 0
+    assert [json.loads(line)["image"] for line in out.splitlines()] == ["new/03.png", "new/01.png"]
+
+
+def test_csv_has_the_first_class_and_then_the_others(skipway, net: Path, photos) -> None:
+    (photos[1]).write_text("no image")
+    code, out, err = skipway("predict", str(net), "new", "--csv", "out.csv", "--top", "2")
+    assert (code, out) == (1, "")
+    assert "1 of 40 images" in err
+    rows = list(csv.DictReader(Path("out.csv").read_text().splitlines()))
+    assert [row["image"] for row in rows] == [f"new/{file.name}" for file in photos]
+    assert list(rows[0]) == ["image", "class", "probability", "error", "class_2", "probability_2"]
+    assert "01.png is not an image" in rows[1]["error"]
+    assert float(rows[0]["probability"]) >= float(rows[0]["probability_2"]) > 0
+    assert sorted(p.name for p in Path().iterdir()) == ["new", "out.csv"]
+
+
+def test_an_interrupted_csv_is_not_taken_for_a_whole_one(skipway, net: Path, photos, tmp_path: Path) -> None:
+    def broken():
+        yield Prediction("a.png", (("ant", 0.5),))
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        answers.write_csv(broken(), tmp_path / "out.csv", 1)
+    assert not (tmp_path / "out.csv").exists()
+    assert "a.png,ant,0.5" in (tmp_path / "out.csv.unfinished").read_text()
+    code, _, err = skipway("predict", str(net), "new", "--csv", "out.csv")
+    assert code == 2
+    assert "out.csv.unfinished is what an earlier run left" in err
+
+
+def test_a_long_table_has_one_heading_and_every_row(capsys: pytest.CaptureFixture[str]) -> None:
+    from rich.console import Console
+
+    many = (Prediction(f"{i}.png", (("ant", 0.75), ("bee", 0.25))) for i in range(answers.ROWS * 2 + 5))
+    count = answers.print_table(many, Console(width=100))
+    lines = capsys.readouterr().out.splitlines()
+    assert count == answers.Count(answers.ROWS * 2 + 5, 0)
+    assert sum(line.startswith("image") for line in lines) == 1
+    assert len(lines) == answers.ROWS * 2 + 6
+    assert "75.00 %" in lines[-1]
+
+
+def test_processes_of_torchrun_write_parts_that_make_up_the_whole(skipway, net: Path, photos, monkeypatch) -> None:
+    skipway("predict", str(net), "new", "--csv", "whole.csv")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for rank in ("0", "1"):
+        monkeypatch.setenv("RANK", rank)
+        assert skipway("predict", str(net), "new", "--csv", "out.csv")[0] == 0
+    parts = [Path(f"out.part-{i}-of-2.csv").read_text().splitlines()[1:] for i in range(2)]
+    assert all(parts)
+    assert sorted(parts[0] + parts[1]) == sorted(Path("whole.csv").read_text().splitlines()[1:])
+    for wrong in (("new", "--json"), ("-", "--csv", "other.csv")):
+        code, _, err = skipway("predict", str(net), *wrong)
+        assert code == 2
+        assert "2 processes would mix their answers" in err
+
+
+def test_auto_says_what_it_measured_and_remembers_it(skipway, net: Path, photos, monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("SKIPWAY_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(choose, "SECONDS", 0.0)
+    monkeypatch.setattr(choose, "ENGINES", {k: v for k, v in choose.ENGINES.items() if k in ("eager", "cuda-graphs")})
+    code, out, err = skipway("predict", str(net), "new", "--engine", "auto", "--json", "--device", "cpu")
+    assert code == 0
+    assert len(out.splitlines()) == 40
+    assert "16 of the images given" in err
+    assert "left out, cuda-graphs needs a CUDA device" in err
+    again = skipway("predict", str(net), "new", "--engine", "auto", "--json", "--device", "cpu")
+    assert again == (0, out, "")
+
+
+def test_what_cannot_be_is_refused_in_one_line(skipway, net: Path, photos) -> None:
+    for arguments, said in (
+        (("predict", str(net), "new", "--engine", "tensorrt"), "unknown engine 'tensorrt'"),
+        (("predict", str(net), "new", "--engine", "int8"), "int8 was not exported"),
+        (("predict", str(net), "nothing/*.png"), "nothing/*.png has no image"),
+        (("predict", str(net), "new", "--csv", "no/such/out.csv"), "there is no folder no/such"),
+        (("export", str(net), "--format", "tflite"), "unknown format 'tflite'"),
+        (("export", str(net), "--images", "nowhere"), "none of the 1 images given"),
+        (("export", str(net), "--int8", "--format", "onnx"), "give --format openvino"),
+        (("bench", "resnet5"), "unknown model 'resnet5'"),
+    ):
+        code, out, err = skipway(*arguments)
+        assert (code, out) == (2, ""), err
+        assert err.count("\n") == 1
+        assert said in err
+
+
+def test_export_prints_its_evidence(skipway, net: Path, tmp_path: Path) -> None:
+    code, out, _ = skipway("export", str(net), "--format", "torch", "--out", "exported")
+    assert code == 0
+    assert [line.split(":")[0] for line in out.splitlines()[:3]] == ["batch 1", "batch 2", "batch 7"]
+    assert (tmp_path / "exported" / "evidence.json").is_file()
+
+
+def test_bench_names_every_engine_for_both_goals(skipway, net: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    few = {k: v for k, v in choose.ENGINES.items() if k in ("eager", "folded", "int8")}
+    monkeypatch.setattr(choose, "ENGINES", few)
+    code, out, _ = skipway("bench", str(net), "--seconds", "0", "--json", "--device", "cpu")
+    found = json.loads(out)
+    assert code == 0
+    assert [(row["goal"], row["engine"]) for row in found["rows"]] == [
+        (goal, engine) for goal in ("throughput", "latency") for engine in few
+    ]
+    assert {row["verdict"] for row in found["rows"]} == {"agrees", "missing"}
+    _, out, _ = skipway("bench", str(net), "--seconds", "0", "--device", "cpu")
+    assert "images/s" in out
