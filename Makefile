@@ -2,6 +2,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
+# Without compiled bytecode each process compiles torch anew, which takes longer than most of what is run here.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: setup demo test lint format tables clean
 
 setup: .venv/ready

@@ -12,6 +12,11 @@ from skipway.errors import SkipwayError
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 KEY_VARIABLE = "SKIPWAY_API_KEY"
 
+KeyFileOption = Annotated[
+    Path | None, typer.Option(help=f"File whose first line requests must carry; else ${KEY_VARIABLE}, if set.")
+]
+EngineOption = Annotated[str, typer.Option(help="eager (evaluation's digits), auto (fastest that agrees), or a name.")]
+
 
 def read_key(file: Path | None) -> str:
     """The API key of `file`'s first line, else of KEY_VARIABLE; empty when there is none. Raises SkipwayError."""
@@ -37,13 +42,14 @@ def serve(
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 8000,
     workers: Annotated[int, typer.Option(min=1, help="Processes, each with its own network.")] = 1,
-    api_key_file: Annotated[
-        Path | None, typer.Option(help=f"File whose first line requests must carry; else ${KEY_VARIABLE}, if set.")
-    ] = None,
+    api_key_file: KeyFileOption = None,
     max_batch: Annotated[
         int | None, typer.Option(min=1, help="Images computed together; default the engine's.")
     ] = None,
-    max_wait_ms: Annotated[float, typer.Option(min=0, help="How long a batch waits to fill.")] = 5,
+    max_wait_ms: Annotated[
+        float | None,
+        typer.Option(min=0, help="How long a batch waits for images on their way; default what one takes."),
+    ] = None,
     max_latency_ms: Annotated[
         float, typer.Option(min=1, help="Who would be answered later is told to come again (429).")
     ] = 2000,
@@ -53,9 +59,7 @@ def serve(
     max_megapixels: Annotated[float, typer.Option(min=0.000001, help="Of one image.")] = 40,
     max_frames: Annotated[int, typer.Option(min=1, help="Of one animated image, whose first is taken.")] = 500,
     body_timeout: Annotated[float, typer.Option(min=0.001, help="Seconds for a request's body to arrive.")] = 30,
-    engine: Annotated[str, typer.Option(help="eager (evaluation's digits), auto (fastest that agrees), or a name.")] = (
-        "eager"
-    ),
+    engine: EngineOption = "eager",
     device: DeviceOption = "auto",
 ) -> None:
     """Serve a trained network: a web page at /, predictions at POST /v1/predict, the API at /openapi.json.
@@ -78,7 +82,7 @@ def serve(
         latency=max_latency_ms / 1000,
         queue=queue,
         batch=max_batch,
-        patience=max_wait_ms / 1000,
+        patience=None if max_wait_ms is None else max_wait_ms / 1000,
     )
     out = console()
 

@@ -1,58 +1,127 @@
-"""Predictions written down: a table for people, JSON lines and CSV for machines; each counts the unreadable."""
+"""Predictions written down as they come: a table for people, JSON lines and CSV for machines.
+
+Nothing is held but what a table needs to align: a million answers take the memory of a few hundred.
+"""
 
 import csv
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 from skipway.deploy.predictor import Prediction
+from skipway.errors import SkipwayError
+
+ROWS = 200  # of a table that are aligned with each other
+UNFINISHED = ".unfinished"
 
 
-def complain(prediction: Prediction) -> int:
-    """Name an unreadable image on standard error; returns 1 for one, 0 for a readable one."""
-    if prediction.error:
-        print(f"skipway: {prediction.error}", file=sys.stderr)
-    return int(bool(prediction.error))
+@dataclass(frozen=True)
+class Count:
+    """How many images there were, and how many of them could not be read."""
+
+    images: int = 0
+    unread: int = 0
+
+    def add(self, prediction: Prediction) -> "Count":
+        """With one more, which is named on standard error when it is unreadable."""
+        if prediction.error:
+            print(f"skipway: {prediction.error}", file=sys.stderr)
+        return Count(self.images + 1, self.unread + bool(prediction.error))
 
 
-def print_table(predictions: Iterable[Prediction], console: Console) -> int:
+def print_table(predictions: Iterable[Prediction], console: Console) -> Count:
     """One row an image: its name and its classes with their probabilities in percent."""
-    unread = 0
-    table = Table("image", "class", "probability", "next", box=None, pad_edge=False)
-    for prediction in predictions:
-        unread += complain(prediction)
-        if prediction.classes:
-            (name, value), *others = prediction.classes
-            rest = ", ".join(f"{other} {100 * share:.1f} %" for other, share in others)
-            table.add_row(prediction.name, name, f"{100 * value:.2f} %", rest)
-    if table.row_count:
-        console.print(table)
-    return unread
+    count, waiting = Count(), iter(predictions)
+    while part := list(islice(waiting, ROWS)):
+        table = Table("image", "class", "probability", "next", box=None, pad_edge=False, show_header=not count.images)
+        for prediction in part:
+            count = count.add(prediction)
+            if prediction.classes:
+                (name, value), *others = prediction.classes
+                rest = ", ".join(f"{other} {100 * share:.1f} %" for other, share in others)
+                table.add_row(prediction.name, name, f"{100 * value:.2f} %", rest)
+        if table.row_count:
+            console.print(table)
+    return count
 
 
-def print_json_lines(predictions: Iterable[Prediction]) -> int:
+def print_json_lines(predictions: Iterable[Prediction]) -> Count:
     """One JSON object a line and image, on standard output: image, classes, or error."""
-    unread = 0
+    count = Count()
     for prediction in predictions:
-        unread += complain(prediction)
+        count = count.add(prediction)
         classes = [{"class": name, "probability": value} for name, value in prediction.classes]
         answer = {"image": prediction.name, "classes": classes}
         print(json.dumps(answer | ({"error": prediction.error} if prediction.error else {}), ensure_ascii=False))
-    return unread
+    return count
 
 
-def write_csv(predictions: Iterable[Prediction], file: Path) -> int:
-    """Rows of image, class, probability, error: the most likely class of each image."""
-    unread = 0
-    with file.open("x", newline="") as stream:
+def require_free(file: Path) -> None:
+    """Raises SkipwayError when answers cannot go to `file`: it, or what a broken run left of it, is there."""
+    if file.exists():
+        raise SkipwayError(f"{file} exists: choose another --csv")
+    if (left := unfinished(file)).exists():
+        raise SkipwayError(f"{left} is what an earlier run left: remove it, or choose another --csv")
+    if not file.parent.is_dir():
+        raise SkipwayError(f"{file} cannot be written: there is no folder {file.parent}")
+
+
+def unfinished(file: Path) -> Path:
+    """Where the rows of `file` stand until the last of them is written."""
+    return file.with_name(file.name + UNFINISHED)
+
+
+def write_csv(predictions: Iterable[Prediction], file: Path, top: int) -> Count:
+    """Rows of image, class, probability, error, then class_2, probability_2 and so on up to `top`.
+
+    They go to `unfinished(file)`, which takes the name `file` at the end. Raises SkipwayError as `require_free`.
+    """
+    require_free(file)
+    count = Count()
+    further = [f"{what}_{i}" for i in range(2, top + 1) for what in ("class", "probability")]
+    with unfinished(file).open("x", newline="", encoding="utf-8", errors="surrogateescape") as stream:
         writer = csv.writer(stream)
-        writer.writerow(["image", "class", "probability", "error"])
+        writer.writerow(["image", "class", "probability", "error", *further])
         for prediction in predictions:
-            unread += complain(prediction)
-            name, value = prediction.classes[0] if prediction.classes else ("", "")
-            writer.writerow([prediction.name, name, value, prediction.error])
-    return unread
+            count = count.add(prediction)
+            first, *others = prediction.classes or (("", ""),)
+            rest = [value for pair in others for value in pair]
+            writer.writerow([prediction.name, *first, prediction.error, *rest, *[""] * (len(further) - len(rest))])
+    unfinished(file).rename(file)
+    return count
+
+
+def counted(predictions: Iterable[Prediction], engine: str) -> Iterator[Prediction]:
+    """`predictions`; a bar on standard error counts them, and their number a second, where a person watches."""
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    layout = (
+        SpinnerColumn(),
+        TextColumn("{task.completed:,} images, {task.fields[rate]} images/s"),
+        TimeElapsedColumn(),
+    )
+    # answers go to standard output by themselves: rich would move them to the bar's stream
+    watched = Progress(
+        *layout,
+        TextColumn(engine),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+        redirect_stdout=False,
+        redirect_stderr=False,
+    )
+    with watched as progress:
+        bar = progress.add_task("predict", total=None, rate="...")
+        for prediction in predictions:
+            progress.advance(bar)
+            task = progress.tasks[0]
+            if task.finished_time is None and task.elapsed:
+                progress.update(bar, rate=f"{task.completed / task.elapsed:,.0f}")
+            yield prediction

@@ -1,0 +1,123 @@
+"""OpenVINO on the processor: bfloat16 where it has it, and as many streams as keep every core at work.
+
+Each stream has a request and a thread of its own; the threads spend their time outside of Python's lock.
+"""
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from queue import SimpleQueue
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from skipway.deploy.contract import (
+    Engine,
+    EngineMissingError,
+    Kind,
+    Options,
+    Trained,
+    channels_behind,
+    filled,
+    require_processor,
+)
+from skipway.deploy.formats import openvino_graph, save_openvino
+from skipway.errors import first_line
+from skipway.hardware import multiplies_bfloat16
+
+HINTS = {"float32": "f32", "bfloat16": "bf16"}
+GRAPH = "openvino.xml"
+
+
+def build(trained: Trained, options: Options) -> Engine:
+    """Options: precision ("float32" or "bfloat16"), batch, streams. Raises EngineMissingError without openvino."""
+    require_processor("openvino", trained.hardware)
+    return engine_of(graph_of(trained), trained, options)
+
+
+def graph_of(trained: Trained) -> Any:
+    """The network's ov.Model: kept in the store, since converting takes longer than labelling a few images."""
+    core = require_openvino().Core()
+    kept = trained.store / GRAPH if trained.store else None
+    if kept and kept.is_file():
+        try:
+            return core.read_model(kept)
+        except RuntimeError:  # not a whole graph: it is made and kept again
+            kept.unlink()
+    graph = openvino_graph(trained)
+    if kept is None:
+        return graph
+    save_openvino(graph, kept)
+    return core.read_model(kept)  # so that the first time has the digits of every later one
+
+
+def engine_of(graph: Any, trained: Trained, options: Options, name: str = "openvino") -> Engine:
+    """An engine of an ov.Model that takes uint8 (?, C, size, size); of a quantised one, precision is "int8"."""
+    from openvino import Core, Layout, Type
+    from openvino.preprocess import PrePostProcessor
+
+    precision, batch, streams = str(options["precision"]), int(options["batch"]), int(options["streams"])
+    graph = graph.clone()
+    example = trained.example(batch)
+    graph.reshape(list(example.shape))
+    steps = PrePostProcessor(graph)
+    steps.input().tensor().set_element_type(Type.u8).set_layout(Layout("NHWC"))  # as images lie in memory
+    steps.input().model().set_layout(Layout("NCHW"))
+    settings = {
+        "INFERENCE_PRECISION_HINT": HINTS[floating(trained) if precision == "int8" else precision],
+        "INFERENCE_NUM_THREADS": trained.hardware.threads,
+        "NUM_STREAMS": streams,
+        "PERFORMANCE_HINT": "LATENCY" if streams == 1 else "THROUGHPUT",
+    }
+    if trained.store:
+        settings["CACHE_DIR"] = str(trained.store)
+    try:
+        compiled = Core().compile_model(steps.build(), "CPU", settings)
+    except RuntimeError as fault:
+        raise EngineMissingError(f"{name} cannot run this network ({first_line(fault)})") from fault
+    idle: SimpleQueue[Any] = SimpleQueue()
+    for _ in range(streams):
+        idle.put(compiled.create_infer_request())
+
+    def run(images: Tensor) -> Tensor:
+        request = idle.get()
+        try:
+            request.infer([channels_behind(filled(images, batch)).numpy()], share_inputs=True)
+            return torch.from_numpy(request.get_output_tensor().data[: len(images)].copy())
+        finally:
+            idle.put(request)
+
+    threads = ThreadPoolExecutor(streams, thread_name_prefix=name)
+
+    def submit(images: Tensor) -> Future[Tensor]:
+        return threads.submit(run, images)
+
+    return Engine(name, precision, options, batch, 2 * streams, submit)
+
+
+def floating(trained: Trained) -> str:
+    """The fastest floating point that the processor has units for."""
+    return "bfloat16" if multiplies_bfloat16(trained.hardware.device)[0] else "float32"
+
+
+def variants(trained: Trained) -> list[Options]:
+    """Streams and batches worth measuring; float32 last, for where bfloat16 is too coarse."""
+    require_openvino()
+    threads = trained.hardware.threads
+    precisions = list(dict.fromkeys([floating(trained), "float32"]))
+    if trained.goal == "latency":
+        return [{"precision": p, "batch": 1, "streams": 1} for p in precisions]
+    pairs = dict.fromkeys([(threads, 8), (threads, 1), (max(1, threads // 4), 8)])
+    tried: list[Options] = [{"precision": precisions[0], "batch": batch, "streams": n} for n, batch in pairs]
+    return tried + [{"precision": p, "batch": 8, "streams": threads} for p in precisions[1:]]
+
+
+def require_openvino() -> Any:
+    """The module. Raises EngineMissingError, naming the extra."""
+    try:
+        import openvino
+    except ImportError:
+        raise EngineMissingError("openvino is not installed: pip install 'skipway[deploy]'") from None
+    return openvino
+
+
+KIND = Kind(build, variants)

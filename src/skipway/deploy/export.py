@@ -1,0 +1,205 @@
+"""A trained network in another program's format, written only after it said what eager says on real images."""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from skipway import bundle, models
+from skipway.bundle import FILES, Card, to_json
+from skipway.data.preprocess import Preprocessing
+from skipway.deploy import engines
+from skipway.deploy.agreement import Agreement, compare
+from skipway.deploy.choose import versions
+from skipway.deploy.contract import Engine, Say, Trained, silent
+from skipway.deploy.engines import openvino_cpu
+from skipway.deploy.folders import CARD, EVIDENCE, usual_folder, write_sums
+from skipway.deploy.formats import FORMATS, OPENVINO_FILE, noted, save_openvino
+from skipway.deploy.graph import INPUT, OUTPUT
+from skipway.deploy.predictor import task_of
+from skipway.deploy.quantise import Quantised, chosen_images, quantise
+from skipway.deploy.samples import Samples, at_hand
+from skipway.errors import SkipwayError, UnknownNameError
+from skipway.hardware import decide
+
+BATCHES = (1, 2, 7)  # images at a time that every export is proven with
+PROVEN_ON = 14  # images
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What to export. out: None for a folder in the run's own; images: paths to prove it on, none for the data's;
+    data: a data set to prove and judge on, None for the training's; max_drop: points that int8 may lose, None for no
+    int8."""
+
+    form: str
+    out: Path | None = None
+    images: Sequence[Path] = ()
+    data: str | None = None
+    max_drop: float | None = None
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written, and the evidence, as evidence.json has it."""
+
+    folder: Path
+    evidence: dict[str, Any]
+
+
+def export(run: str | Path, wanted: Wanted, say: Say = silent) -> Exported:
+    """The bundle `run` in the format `wanted.form`, in a new folder. `say` is told of each mixture of int8 tried.
+
+    Raises SkipwayError for an unknown format, a folder that exists, a library that is missing, and above all when the
+    export does not say what eager says; nothing is then left behind.
+    """
+    if wanted.form not in FORMATS:
+        raise UnknownNameError("format", wanted.form, FORMATS, f"one of {', '.join(FORMATS)}")
+    if wanted.max_drop is not None and wanted.form != "openvino":
+        raise SkipwayError(f"--int8 is made for OpenVINO, not for {wanted.form}: give --format openvino")
+    folder = wanted.out or usual_folder(Path(run), wanted.form, wanted.max_drop is not None)
+    if folder.exists():
+        raise SkipwayError(f"{folder} exists: choose another --out, or remove it")
+    net, card = bundle.load(Path(run), models.build)
+    trained = Trained(net, Preprocessing(**card.preprocessing), decide("cpu"), weights=card.weights_sha256)
+    samples = at_hand(card, wanted.images, wanted.data, PROVEN_ON)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        staged = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    except OSError as fault:
+        raise SkipwayError(f"{folder} cannot be written ({fault.strerror}): choose another --out") from None
+    try:
+        if wanted.max_drop is None:
+            evidence = write_exact(trained, card, wanted.form, staged, samples)
+        else:
+            evidence = write_int8(trained, card, wanted, staged, samples, say)
+        finish(Path(run), card, wanted.form, staged, evidence)
+        staged.chmod(0o755)
+        staged.rename(folder)
+    except BaseException:
+        shutil.rmtree(staged, ignore_errors=True)
+        raise
+    return Exported(folder, evidence)
+
+
+def write_exact(trained: Trained, card: Card, form: str, folder: Path, samples: Samples) -> dict[str, Any]:
+    """The network in `folder`, proven by the format's own runtime. Raises SkipwayError when it disagrees."""
+    FORMATS[form].write(trained, folder, notes(card))
+    runner = FORMATS[form].runner(folder)
+    rows = proof(runner, trained, card, samples, "float32")
+    return record(card, form, samples, rows)
+
+
+def write_int8(
+    trained: Trained, card: Card, wanted: Wanted, folder: Path, samples: Samples, say: Say
+) -> dict[str, Any]:
+    """Likewise in int8, after the gate: every batch size then gives what the engine gave there."""
+    assert wanted.max_drop is not None
+
+    def made(graph: Any) -> Engine:
+        options = {**openvino_cpu.variants(trained)[0], "precision": "int8"}
+        return openvino_cpu.engine_of(graph, trained, options, "int8")
+
+    images, reference = chosen_images(card, wanted.data), engines.build("eager", trained)
+    graph, found = quantise(trained, task_of(card), images, wanted.max_drop, reference, made, say)
+    save_openvino(noted(graph, notes(card)), folder / OPENVINO_FILE)
+    runner = FORMATS["openvino"].runner(folder)
+    rows = proof(runner, trained, card, samples, "float32", runner(samples.images))
+    return record(card, wanted.form, samples, rows, found)
+
+
+def proof(
+    runner: Callable[[Tensor], Tensor],
+    trained: Trained,
+    card: Card,
+    samples: Samples,
+    precision: str,
+    expected: Tensor | None = None,
+) -> dict[int, Agreement]:
+    """How `runner` agrees with `expected` scores, eager's when None, at each of BATCHES.
+
+    Raises SkipwayError when it does not.
+    """
+    if expected is None:
+        expected = engines.build("eager", trained).scores(samples.images)
+    rows = {}
+    for batch in BATCHES:
+        scores = torch.cat([runner(part) for part in samples.images.split(batch)])
+        rows[batch] = compare(expected, scores, task_of(card), precision)
+        if not rows[batch].agrees:
+            raise SkipwayError(
+                f"the export is not the network, and was not written: in batches of {batch} {rows[batch].in_words()}; "
+                "try another --format"
+            )
+    return rows
+
+
+def record(
+    card: Card, form: str, samples: Samples, rows: dict[int, Agreement], found: Quantised | None = None
+) -> dict[str, Any]:
+    """evidence.json: what was compared with what, on which images, and how far apart it was."""
+    return {
+        "format": form,
+        "network": card.network["name"],
+        "weights_sha256": card.weights_sha256,
+        "input": {"name": INPUT, "type": "uint8", "shape": ["batch", *shape_of(card)]},
+        "output": {"name": OUTPUT, "type": "float32", "shape": ["batch", len(card.classes)]},
+        "images": samples.origin,
+        "compared_with": "eager, float32" if found is None else "itself, all images at once, after the gate",
+        "batches": {str(batch): {**asdict(row), "agrees": row.agrees} for batch, row in rows.items()},
+        "int8": None if found is None else asdict(found),
+        "versions": versions(),
+    }
+
+
+def shape_of(card: Card) -> list[int]:
+    """(C, H, W) of the images that the network takes."""
+    shown = Preprocessing(**card.preprocessing)
+    return [shown.channels, shown.size, shown.size]
+
+
+def notes(card: Card) -> dict[str, str]:
+    """What travels inside the file too: the class names and the whole card, as JSON."""
+    return {
+        "skipway_classes": json.dumps(card.classes, ensure_ascii=False),
+        "skipway_card": json.dumps(asdict(card), ensure_ascii=False),
+    }
+
+
+def finish(run: Path, card: Card, form: str, folder: Path, evidence: dict[str, Any]) -> None:
+    """Card, evidence, a page for people and checksums beside the network."""
+    (folder / CARD).write_bytes((run / FILES[1]).read_bytes())
+    (folder / EVIDENCE).write_bytes(to_json(evidence))
+    (folder / "README.md").write_text(readme(card, form, evidence), encoding="utf-8")
+    write_sums(folder)
+
+
+def readme(card: Card, form: str, evidence: dict[str, Any]) -> str:
+    """How to use the export, for people."""
+    channels, side, _ = shape_of(card)
+    shown = Preprocessing(**card.preprocessing)
+    several = card.task == "tag"
+    turned = "sigmoid" if several else "softmax"
+    int8 = ["", Quantised(**evidence["int8"]).in_words() + "."] if evidence["int8"] else []
+    return "\n".join(
+        [
+            f"# {card.network['name']}, {form}",
+            "",
+            f"{FORMATS[form].use} takes `{INPUT}`, uint8 (batch, {channels}, {side}, {side}), any batch: "
+            f"pixels from 0 to 255{', red first' if channels == 3 else ''}, shorter side resized to {shown.resize} "
+            f"({shown.filter}, antialiased: {shown.antialias}), fit: {shown.fit}. Normalisation is inside.",
+            "",
+            f"It gives `{OUTPUT}`, float32 (batch, {len(card.classes)}). Probabilities are "
+            f"{turned}(scores / {card.temperature:.6g}); the classes are in card.json in their order.",
+            "",
+            f"Proven on {evidence['images']} in batches of {', '.join(evidence['batches'])} (evidence.json).",
+            *int8,
+            "",
+        ]
+    )

@@ -1,0 +1,40 @@
+"""A folder with an export in it: what stands there, and that nobody changed it since it was proven."""
+
+import json
+from pathlib import Path
+
+from skipway.bundle import sha256
+from skipway.errors import BundleError
+
+SUMS, CARD, EVIDENCE = "SHA256SUMS", "card.json", "evidence.json"
+
+
+def usual_folder(run: Path, form: str, int8: bool) -> Path:
+    """Where `skipway export` puts what it makes of `run`."""
+    return run / "exports" / (f"{form}-int8" if int8 else form)
+
+
+def exported_int8(run: Path) -> Path:
+    """Where the int8 engine of `run` is, once it was exported."""
+    return usual_folder(run, "openvino", int8=True)
+
+
+def write_sums(folder: Path) -> None:
+    """SHA256SUMS of every file in `folder`, in the form that `sha256sum -c` takes."""
+    lines = [f"{sha256(file)}  {file.name}\n" for file in sorted(folder.iterdir()) if file.name != SUMS]
+    (folder / SUMS).write_text("".join(lines))
+
+
+def verify(folder: Path, weights: str) -> None:
+    """Raises BundleError unless every file is as it was written, and was made of the weights of SHA-256 `weights`."""
+    again = "remove the folder and export again"
+    try:
+        for line in (folder / SUMS).read_text().splitlines():
+            digest, name = line.split("  ", 1)
+            if sha256(folder / name) != digest:
+                raise BundleError(f"{folder / name} was changed since it was proven: {again}")
+        of = json.loads((folder / CARD).read_bytes())["weights_sha256"]
+    except (OSError, ValueError, KeyError) as fault:
+        raise BundleError(f"{folder} is no whole export ({fault}): {again}") from None
+    if of != weights:
+        raise BundleError(f"{folder} was made of other weights than those of the run now: {again}")

@@ -1,0 +1,185 @@
+"""The server's routes: predictions, explanations, the network's card, health, counts, and the page."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from importlib.resources import files
+from typing import Annotated, Any
+from urllib.parse import quote
+
+from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic.json_schema import SkipJsonSchema
+from starlette.types import ASGIApp
+
+from skipway.deploy.serve import bodies
+from skipway.deploy.serve.guard import Guard, key_check
+from skipway.deploy.serve.limits import RefusedError
+from skipway.deploy.serve.schema import Answers, Bounds, Model, State, body, faults
+from skipway.deploy.serve.service import Service
+
+PAGE = {
+    "/": ("index.html", "text/html; charset=utf-8"),
+    "/style.css": ("style.css", "text/css; charset=utf-8"),
+    "/app.js": ("app.js", "text/javascript; charset=utf-8"),
+}
+WEBP: dict[int | str, Any] = {200: {"content": {"image/webp": {"schema": {"type": "string", "format": "binary"}}}}}
+
+
+def create_app(service: Service, key: str = "") -> ASGIApp:
+    """The application. With a `key`, whatever begins with /v1, and /metrics, is for those who send it."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await service.start()
+        yield
+        await service.stop()
+
+    app = FastAPI(
+        title="skipway",
+        description="A trained network that answers about images.",
+        version=version("skipway"),
+        lifespan=lifespan,
+        docs_url=None,  # its page loads scripts from elsewhere
+        redoc_url=None,
+        separate_input_output_schemas=False,
+    )
+    guarded = {"dependencies": [Depends(key_check(key))], "responses": faults(401)} if key else {}
+    app.include_router(images(service), **guarded)  # type: ignore[arg-type]
+    app.include_router(about(service), **guarded)  # type: ignore[arg-type]
+    app.include_router(health(service))
+    app.include_router(page())
+    app.add_exception_handler(RefusedError, refused)
+    app.add_exception_handler(RequestValidationError, invalid)
+    app.add_exception_handler(TimeoutError, late)
+    app.add_exception_handler(Exception, failed)
+    return Guard(app, service.metrics)
+
+
+def images(service: Service) -> APIRouter:
+    """What is asked with images."""
+    routes = APIRouter(prefix="/v1")
+    names = list(service.answerer.classes)
+    one_of = Query(alias="class", description="A class; else the most likely.", json_schema_extra={"enum": names})
+
+    @routes.post(
+        "/predict",
+        responses={200: {"model": Answers}, **faults(400, 408, 413, 415, 422, 429, 500, 504)},
+        openapi_extra=body(many=True),
+    )
+    async def predict(request: Request, top: Annotated[int, Query(ge=1, le=1000)] = 5) -> JSONResponse:
+        """The most likely classes of one or several images."""
+        service.batcher.require_room()  # said before the body is read: cheap for both
+        with service.held.share() as share:
+            uploads = await bodies.read(request, service.limits, share)
+            return JSONResponse(await service.predict(uploads, top))
+
+    @routes.post(
+        "/explain",
+        responses={**WEBP, **faults(400, 408, 413, 415, 422, 429, 500, 504)},
+        response_class=Response,
+        openapi_extra=body(many=False),
+    )
+    async def explain(
+        request: Request,
+        wanted: Annotated[str | SkipJsonSchema[None], one_of] = None,
+    ) -> Response:
+        """One image with what speaks for a class (Grad-CAM) laid over it, as WebP; the class is in X-Class."""
+        service.batcher.require_room()
+        with service.held.share() as share:
+            uploads = await bodies.read(request, service.limits, share)
+            if len(uploads) > 1:
+                raise RefusedError(400, "one image at a time is explained: send one")
+            drawn, name = await service.explain(uploads[0], wanted)
+            return Response(drawn, media_type="image/webp", headers={"X-Class": quote(name)})
+
+    return routes
+
+
+def about(service: Service) -> APIRouter:
+    """The network's card and the counts."""
+    routes = APIRouter()
+    card, side, limits = service.answerer.card, service.answerer.preprocessing, service.limits
+    model = Model(
+        network=str(card.network["name"]),
+        task=card.task,
+        classes=list(service.answerer.classes),
+        parameters=card.parameters,
+        size=side.size,
+        channels=side.channels,
+        data=str(card.data["name"]),
+        recipe=str(card.recipe["name"]),
+        created=card.created,
+        calibration=card.calibration,
+        metrics=card.metrics,
+        versions=card.versions,
+        limits=Bounds(body_bytes=limits.body_bytes, images=limits.images, pixels=limits.pixels, frames=limits.frames),
+    )
+
+    @routes.get("/v1/model")
+    async def read_model() -> Model:
+        """What is served: the network, its classes, what it was trained on and how good it was found."""
+        return model
+
+    @routes.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+    async def metrics() -> Response:
+        """Counts in Prometheus' text format."""
+        return Response(service.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    return routes
+
+
+def health(service: Service) -> APIRouter:
+    """For whoever watches over the process."""
+    routes = APIRouter()
+
+    @routes.get("/healthz")
+    async def healthz() -> State:
+        """The process is alive."""
+        return State(status="alive")
+
+    @routes.get("/readyz", responses={503: {"model": State, "description": "Not ready."}})
+    async def readyz(response: Response) -> State:
+        """The network answers."""
+        ready = service.ready()
+        response.status_code = 200 if ready else 503
+        return State(status="ready" if ready else "not ready")
+
+    return routes
+
+
+def page() -> APIRouter:
+    """The web page's files, read once."""
+    routes = APIRouter(include_in_schema=False)
+    folder = files("skipway.deploy.serve") / "page"
+    contents = {path: (folder / name).read_bytes() for path, (name, _) in PAGE.items()}
+
+    async def send(request: Request) -> Response:
+        path = request.scope["route"].path
+        return Response(contents[path], media_type=PAGE[path][1], headers={"Cache-Control": "no-cache"})
+
+    for path in PAGE:
+        routes.add_api_route(path, send)
+    return routes
+
+
+async def refused(_: Request, fault: Exception) -> JSONResponse:
+    assert isinstance(fault, RefusedError)
+    return JSONResponse({"detail": fault.sentence}, fault.status, fault.headers)
+
+
+async def invalid(_: Request, fault: Exception) -> JSONResponse:
+    """What is wrong with the first parameter."""
+    assert isinstance(fault, RequestValidationError)
+    first = fault.errors()[0]
+    return JSONResponse({"detail": f"{first['loc'][-1]}: {first['msg']}"}, 422)
+
+
+async def late(_: Request, fault: Exception) -> JSONResponse:
+    return JSONResponse({"detail": "the answer took too long and was given up"}, 504)
+
+
+async def failed(_: Request, fault: Exception) -> JSONResponse:
+    """The sender learns no more than that; the log has the rest."""
+    return JSONResponse({"detail": "the network failed on this request; the server's log says why"}, 500)

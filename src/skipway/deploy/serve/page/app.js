@@ -1,0 +1,360 @@
+// Pictures go to this server and nowhere else; what is tried stays in this tab's memory.
+
+const AT_ONCE = 3; // requests under way at a time
+const KEPT = 60; // pictures in the history
+const PATIENCE = 8; // times that a busy server is asked again
+
+const $ = (id) => document.getElementById(id);
+const percent = (share) => (share < 0.0005 ? "< 0.1 %" : share >= 0.9995 ? "> 99.9 %" : `${(100 * share).toFixed(1)} %`);
+const milliseconds = (seconds) => (seconds < 1 ? `${Math.max(1, Math.round(1000 * seconds))} ms` : `${seconds.toFixed(1)} s`);
+const count = (n, one, many) => `${n.toLocaleString("en")} ${n === 1 ? one : many}`;
+const later = (seconds) => new Promise((done) => setTimeout(done, 1000 * seconds));
+const say = (text) => { $("status").textContent = text; };
+
+let model = null;
+let chosen = null; // the item on the stage
+let items = []; // the newest first
+let waiting = []; // items whose turn has not come
+let underWay = 0;
+
+class Refusal extends Error {
+  constructor(status, sentence, seconds) {
+    super(sentence);
+    this.status = status;
+    this.seconds = seconds;
+  }
+}
+
+// ---- The server -----------------------------------------------------------------------------------------------------
+
+function key() {
+  const kept = sessionStorage.getItem("key");
+  return kept ? { "X-API-Key": kept } : {};
+}
+
+async function ask(path, options = {}) {
+  let answer;
+  try {
+    answer = await fetch(path, { ...options, headers: { ...key(), ...options.headers } });
+  } catch {
+    throw new Refusal(0, "The server cannot be reached.");
+  }
+  if (answer.ok) return answer;
+  if (answer.status === 401) askForKey();
+  const said = await answer.json().catch(() => ({}));
+  throw new Refusal(answer.status, sentence(said.detail ?? `The server answered ${answer.status}.`), Number(answer.headers.get("Retry-After")) || 1);
+}
+
+// A file's name at the beginning keeps its letters.
+const sentence = (text) => text.replace(/^[a-z]+(?=[ ,:])/, (word) => word.charAt(0).toUpperCase() + word.slice(1)) + (/[.!?]$/.test(text) ? "" : ".");
+
+async function send(path, file) {
+  const body = new FormData();
+  body.append("images", file, file.name || "picture");
+  for (let turn = 0; ; turn += 1) {
+    try {
+      return await ask(path, { method: "POST", body });
+    } catch (refusal) {
+      if (refusal.status !== 429 || turn >= PATIENCE) throw refusal;
+      say("The server is busy. Asking again in a moment.");
+      await later(refusal.seconds);
+    }
+  }
+}
+
+function askForKey() {
+  const wrong = sessionStorage.getItem("key") !== null;
+  sessionStorage.removeItem("key");
+  $("key-fault").textContent = wrong ? "That key was not accepted." : "";
+  $("key-form").hidden = false;
+  $("intake").hidden = true;
+  $("network").textContent = "skipway";
+  $("summary").textContent = "A network that answers about pictures.";
+}
+
+// ---- The network's card ---------------------------------------------------------------------------------------------
+
+async function introduce() {
+  try {
+    model = await (await ask("v1/model")).json();
+  } catch (refusal) {
+    if (refusal.status !== 401) {
+      $("summary").textContent = `${refusal.message} Trying again.`;
+      setTimeout(introduce, 3000);
+    }
+    return;
+  }
+  $("key-form").hidden = true;
+  $("intake").hidden = false;
+  document.title = `${model.network} · skipway`;
+  $("network").textContent = model.network;
+  $("summary").textContent = `Knows ${count(model.classes.length, "class", "classes")}. Show it a picture.`;
+  const facts = [
+    ["Trained on", model.data],
+    ["Parameters", model.parameters.toLocaleString("en")],
+    ["Sees", `${model.size} × ${model.size} pixels, ${model.channels === 1 ? "grey" : "colour"}`],
+    ...Object.entries(model.metrics).flatMap(([split, found]) => quality(split, found)),
+    ["Probabilities", model.calibration ? `calibrated (temperature ${model.calibration.temperature.toFixed(2)})` : "not calibrated"],
+    ["Recipe", model.recipe],
+    ["Made", model.created.slice(0, 10)],
+  ];
+  $("card").replaceChildren(...facts.map(fact));
+  $("classes").replaceChildren(...model.classes.map((name) => make("li", name)));
+  $("classes-box").hidden = false;
+}
+
+function quality(split, found) {
+  const value = found.top1 ?? found.map;
+  if (value === undefined) return [];
+  const [low, high] = found.top1_interval ?? [];
+  const range = low === undefined ? "" : ` (${(100 * low).toFixed(1)} to ${(100 * high).toFixed(1)})`;
+  return [[`${found.top1 === undefined ? "Mean average precision" : "Accuracy"}, ${split}`, `${(100 * value).toFixed(1)} %${range}`]];
+}
+
+function fact([name, value]) {
+  const pair = document.createElement("div");
+  pair.append(make("dt", name), make("dd", value));
+  return pair;
+}
+
+function make(tag, text) {
+  const element = document.createElement(tag);
+  element.textContent = text;
+  return element;
+}
+
+// ---- Asking about pictures ------------------------------------------------------------------------------------------
+
+function take(files) {
+  const added = [...files].map((file) => ({
+    file,
+    name: file.name || "Pasted picture",
+    url: URL.createObjectURL(file),
+    state: "asking",
+    heats: new Map(),
+    heatOn: false,
+  }));
+  if (!added.length || !model) return;
+  for (const item of added) {
+    item.row = row(item);
+    items.unshift(item);
+    $("tried").prepend(item.row);
+  }
+  items.splice(KEPT).forEach(forget);
+  waiting.push(...added);
+  choose(added[0]);
+  document.body.classList.add("busy-with-some");
+  $("history").hidden = false;
+  say(added.length === 1 ? `Asking about ${added[0].name}.` : `Asking about ${added.length} pictures.`);
+  work();
+}
+
+function work() {
+  while (underWay < AT_ONCE && waiting.length) {
+    underWay += 1;
+    answer(waiting.shift()).finally(() => {
+      underWay -= 1;
+      work();
+    });
+  }
+}
+
+async function answer(item) {
+  const start = performance.now();
+  item.state = "asking";
+  show(item);
+  try {
+    if (item.file.size > model.limits.body_bytes - 1000) {
+      throw new Refusal(413, `It is larger than the ${Math.floor(model.limits.body_bytes / 1e6)} MB that are taken.`);
+    }
+    const { images: [found], seconds } = await (await send("v1/predict?top=5", item.file)).json();
+    Object.assign(item, { state: "answered", classes: found.classes, seconds, trip: (performance.now() - start) / 1000, target: found.classes[0].class });
+    say(`${item.name}: ${item.target}, ${percent(found.classes[0].probability)}.`);
+  } catch (refusal) {
+    Object.assign(item, { state: "failed", fault: refusal.message, again: refusal.status !== 422 && refusal.status !== 413 });
+    say(`${item.name}: ${refusal.message}`);
+  }
+  show(item);
+}
+
+function forget(item) {
+  URL.revokeObjectURL(item.url);
+  item.heats.forEach((heat) => URL.revokeObjectURL(heat));
+  item.row.remove();
+  waiting = waiting.filter((other) => other !== item);
+}
+
+// ---- What is seen ---------------------------------------------------------------------------------------------------
+
+function row(item) {
+  const element = $("tried-item").content.cloneNode(true).firstElementChild;
+  const image = element.querySelector("img");
+  image.addEventListener("error", () => image.classList.add("unshown"));
+  image.src = item.url;
+  element.querySelector("button").addEventListener("click", () => choose(item));
+  return element;
+}
+
+function choose(item) {
+  chosen = item;
+  items.forEach((other) => other.row.querySelector("button").setAttribute("aria-current", String(other === item)));
+  $("unshown").hidden = true;
+  $("picture").hidden = false;
+  $("picture").src = item.url;
+  $("picture").alt = item.name;
+  show(item);
+}
+
+function show(item) {
+  const best = item.classes?.[0];
+  item.row.className = item.state;
+  item.row.querySelector(".tried-name").textContent = { asking: "Asking", failed: "Not read" }[item.state] ?? best.class;
+  item.row.querySelector(".tried-share").textContent = item.state === "answered" ? percent(best.probability) : item.name;
+  if (item !== chosen) return;
+  $("stage").hidden = false;
+  $("frame").classList.toggle("waiting", item.state === "asking");
+  $("kicker").textContent = { asking: "One moment", failed: "No answer" }[item.state] ?? `Most likely, ${percent(best.probability)}`;
+  $("verdict").textContent = { asking: "Asking the network", failed: item.name }[item.state] ?? best.class;
+  $("sentence").textContent = item.state === "failed" ? item.fault : "";
+  $("sentence").className = item.state === "failed" ? "fault" : "";
+  $("again").hidden = !(item.state === "failed" && item.again);
+  $("caption").textContent = item.state === "answered" ? `${item.name} · ${milliseconds(item.trip)}, of which ${milliseconds(item.seconds)} on the server` : item.name;
+  $("heat-controls").hidden = item.state !== "answered";
+  showBars(item);
+  showHeat(item);
+}
+
+function showBars(item) {
+  const found = item.state === "answered" ? item.classes : [];
+  $("note").textContent = !found.length ? "" : model.calibration ? "Probabilities are calibrated: of pictures given 80 %, about eight in ten are right." : "Probabilities as the network gives them; it was not calibrated.";
+  if ($("bars").shown === found) {
+    found.forEach(({ class: name }, place) => $("bars").children[place].firstElementChild.setAttribute("aria-pressed", String(item.heatOn && name === item.target)));
+    return;
+  }
+  $("bars").shown = found;
+  $("bars").replaceChildren(...found.map(({ class: name, probability }) => {
+    const element = $("bar-item").content.cloneNode(true).firstElementChild;
+    const button = element.firstElementChild;
+    element.querySelector(".bar-name").textContent = name;
+    element.querySelector(".bar-value").textContent = percent(probability);
+    element.querySelector(".bar-fill").style.setProperty("--share", probability);
+    button.title = "Show what speaks for it";
+    button.setAttribute("aria-pressed", String(item.heatOn && name === item.target));
+    button.addEventListener("click", () => {
+      item.heatOn = !(item.heatOn && item.target === name);
+      item.target = name;
+      explain(item);
+    });
+    return element;
+  }));
+}
+
+function showHeat(item) {
+  const heat = item.heatOn ? item.heats.get(item.target) : undefined;
+  $("heat-on").checked = item.heatOn;
+  $("heat-class").textContent = item.target ?? "";
+  $("heat-fault").textContent = item.heatFault ?? "";
+  $("fade").disabled = !item.heatOn;
+  $("heat").hidden = !heat;
+  if (heat && $("heat").getAttribute("src") !== heat) {
+    $("heat").src = heat;
+    $("heat").alt = `Heat map: what speaks for ${item.target}`;
+  }
+}
+
+async function explain(item) {
+  const target = item.target;
+  item.heatFault = "";
+  show(item);
+  if (!item.heatOn || item.heats.has(target)) return;
+  $("frame").classList.add("waiting");
+  say(`Asking what speaks for ${target}.`);
+  try {
+    const picture = await (await send(`v1/explain?class=${encodeURIComponent(target)}`, item.file)).blob();
+    item.heats.set(target, URL.createObjectURL(picture));
+    say(`The heat map shows what speaks for ${target}.`);
+  } catch (refusal) {
+    item.heatFault = refusal.message;
+    item.heatOn = false;
+  }
+  show(item);
+}
+
+// ---- What people do -------------------------------------------------------------------------------------------------
+
+for (const id of ["choose", "photograph"]) {
+  $(id).addEventListener("change", (event) => {
+    take(event.target.files);
+    event.target.value = ""; // so that the same picture can be chosen again
+  });
+}
+
+const images = (list) => [...list].filter((file) => !file.type || file.type.startsWith("image/"));
+
+addEventListener("paste", (event) => {
+  const files = images(event.clipboardData?.files ?? []);
+  if (files.length) take(files);
+});
+
+addEventListener("dragover", (event) => {
+  event.preventDefault();
+  document.body.classList.add("over");
+});
+
+addEventListener("dragleave", (event) => {
+  if (!event.relatedTarget) document.body.classList.remove("over");
+});
+
+addEventListener("drop", (event) => {
+  event.preventDefault();
+  document.body.classList.remove("over");
+  const files = images(event.dataTransfer?.files ?? []);
+  if (files.length) take(files);
+  else say("What was dropped is no picture.");
+});
+
+$("picture").addEventListener("error", () => {
+  $("picture").hidden = true;
+  $("unshown").hidden = false;
+});
+
+$("picture").addEventListener("load", () => {
+  const { naturalWidth, naturalHeight } = $("picture");
+  $("frame").classList.toggle("tiny", Math.max(naturalWidth, naturalHeight) <= 96);
+});
+
+$("heat-on").addEventListener("change", (event) => {
+  chosen.heatOn = event.target.checked;
+  explain(chosen);
+});
+
+$("fade").addEventListener("input", () => {
+  $("heat").style.opacity = $("fade").value / 100;
+  $("fade-value").textContent = `${$("fade").value} %`;
+});
+
+$("again").addEventListener("click", () => {
+  waiting.push(chosen);
+  work();
+});
+
+$("clear").addEventListener("click", () => {
+  items.forEach(forget);
+  items = [];
+  chosen = null;
+  $("stage").hidden = true;
+  $("history").hidden = true;
+  document.body.classList.remove("busy-with-some");
+  $("choose").focus();
+  say("Cleared.");
+});
+
+$("key-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  sessionStorage.setItem("key", $("key").value.trim());
+  $("key").value = "";
+  introduce();
+});
+
+$("heat").style.opacity = $("fade").value / 100;
+introduce();

@@ -1,0 +1,104 @@
+"""What goes over the wire, as the OpenAPI document says it."""
+
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from skipway.deploy.serve.bodies import FIELD
+
+IMAGE_TYPES = ("image/jpeg", "image/png", "image/webp", "image/gif", "image/bmp", "image/tiff", "image/avif")
+
+
+class Fault(BaseModel):
+    """Why a request was refused, in one sentence."""
+
+    detail: str
+
+
+class ClassShare(BaseModel):
+    """A class and its probability, calibrated where the network's card is."""
+
+    name: str = Field(alias="class")
+    probability: float = Field(ge=0, le=1)
+
+
+class Answer(BaseModel):
+    """What the network says of an image, the most likely class first; or why it could not be read."""
+
+    name: str
+    classes: list[ClassShare]
+    error: str = Field(description="Empty for an image that was read.")
+
+
+class Answers(BaseModel):
+    """One answer for each image, in the order sent; seconds from the body's last byte on."""
+
+    images: list[Answer]
+    seconds: float = Field(ge=0)
+
+
+class Bounds(BaseModel):
+    """What a request may hold."""
+
+    body_bytes: int
+    images: int
+    pixels: int
+    frames: int
+
+
+class Model(BaseModel):
+    """The network's card."""
+
+    network: str
+    task: str
+    classes: list[str]
+    parameters: int
+    size: int = Field(description="Pixels a side that the network sees.")
+    channels: int
+    data: str
+    recipe: str
+    created: str
+    calibration: dict[str, Any] | None
+    metrics: dict[str, dict[str, Any]]
+    versions: dict[str, str]
+    limits: Bounds
+
+
+class State(BaseModel):
+    """Whether the server is well."""
+
+    status: str
+
+
+FAULTS = {
+    400: "The body cannot be read.",
+    401: "The API key is missing or wrong.",
+    408: "The body came too slowly.",
+    413: "The body is too large.",
+    415: "The body is of a type that is not taken.",
+    422: "An image or a parameter is not as it must be.",
+    429: "The server is busy; Retry-After says for how many seconds.",
+    500: "The network failed.",
+    504: "The answer took too long.",
+}
+
+
+def faults(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """FAULTS for a route's `responses`."""
+    return {status: {"model": Fault, "description": FAULTS[status]} for status in statuses}
+
+
+def body(many: bool) -> dict[str, Any]:
+    """`requestBody` of images: a form, or one image as it is."""
+    file = {"type": "string", "format": "binary", "minLength": 1}
+    files = (
+        {"type": "array", "items": file, "minItems": 1}
+        if many
+        else {"type": "array", "items": file, "minItems": 1, "maxItems": 1}
+    )
+    form = {"type": "object", "properties": {FIELD: files}, "required": [FIELD], "additionalProperties": False}
+    content: dict[str, Any] = {
+        "multipart/form-data": {"schema": form, "encoding": {FIELD: {"contentType": ", ".join(IMAGE_TYPES)}}}
+    }
+    content |= {kind: {"schema": file} for kind in (*IMAGE_TYPES, "application/octet-stream")}
+    return {"requestBody": {"required": True, "content": content}}

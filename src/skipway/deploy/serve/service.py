@@ -1,0 +1,148 @@
+"""From uploaded images to answers: decoding in a few threads, the network in one, and refusals where it is too much."""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from skipway.deploy.pipeline import compute_alone
+from skipway.deploy.serve.answering import Answerer
+from skipway.deploy.serve.batching import Batcher
+from skipway.deploy.serve.bodies import Upload
+from skipway.deploy.serve.explaining import photograph, picture
+from skipway.deploy.serve.limits import Held, Limits, RefusedError
+from skipway.deploy.serve.metrics import Metrics
+from skipway.deploy.serve.pictures import look, unreadable
+from skipway.errors import DataError
+
+T = TypeVar("T")
+
+
+class Service:
+    """One process's work; `decoders` threads decode. It is started, used and stopped within one event loop."""
+
+    def __init__(self, answerer: Answerer, limits: Limits, metrics: Metrics, decoders: int = 2) -> None:
+        self.answerer, self.limits, self.metrics = answerer, limits, metrics
+        self.held = Held(limits.held_bytes)
+        self.batcher = Batcher(answerer, limits, metrics)
+        self.decoders = ThreadPoolExecutor(decoders, "decode", compute_alone)
+        self.task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Compute two batches, the second of which tells how long one takes, and begin to answer."""
+        side = self.answerer.preprocessing
+        blank = torch.zeros(side.channels, side.size, side.size, dtype=torch.uint8)
+        loop = asyncio.get_running_loop()
+        for _ in range(2):
+            began = loop.time()
+            await loop.run_in_executor(self.batcher.threads, self.batcher.computed, [blank] * self.batcher.most)
+            self.batcher.pace = loop.time() - began
+        self.batcher.each = self.batcher.pace / (self.batcher.most * self.batcher.depth)
+        self.task = asyncio.create_task(self.batcher.run())
+
+    async def stop(self) -> None:
+        """End the threads; what was accepted has been answered by then."""
+        if self.task is not None:
+            self.task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self.task
+        self.batcher.threads.shutdown()
+        self.decoders.shutdown()
+
+    def ready(self) -> bool:
+        """Whether images would be answered now."""
+        return (
+            self.task is not None and not self.task.done() and not self.batcher.stuck(asyncio.get_running_loop().time())
+        )
+
+    async def decoded(self, task: Callable[[], T], name: str, since: float) -> T:
+        """What `task` gives, run in a decoding thread. Raises RefusedError: 422 for an image that it cannot read."""
+        loop = asyncio.get_running_loop()
+
+        def begin() -> T:
+            started = loop.time()
+            self.batcher.require_time(since, started)
+            try:
+                result = task()
+            except RefusedError:
+                raise
+            except DataError as fault:
+                raise RefusedError(422, str(fault)) from None
+            except Exception as fault:  # a broken file can raise anything in the reader of its kind
+                raise unreadable(name, fault) from None
+            self.metrics.stage.labels("decode").observe(loop.time() - started)
+            return result
+
+        return await loop.run_in_executor(self.decoders, begin)
+
+    def open(self, upload: Upload) -> Tensor:
+        """An upload as the network's input, uint8 (C, size, size)."""
+        look(upload.content, upload.name, self.limits)
+        return self.answerer.open(upload.content, upload.name)
+
+    async def answer(self, upload: Upload, top: int, since: float) -> dict[str, Any]:
+        """{name, classes, error}: the `top` classes with their probabilities, from the most likely on."""
+        image = await self.decoded(lambda: self.open(upload), upload.name, since)
+        scores = await self.batcher.scores(image, since)
+        best = self.answerer.probabilities(scores.unsqueeze(0))[0].topk(min(top, len(self.answerer.classes)))
+        classes = [
+            {"class": self.answerer.classes[place], "probability": value}
+            for place, value in zip(best.indices.tolist(), best.values.tolist(), strict=True)
+        ]
+        self.metrics.images.labels("answered").inc()
+        return {"name": upload.name, "classes": classes, "error": ""}
+
+    async def predict(self, uploads: list[Upload], top: int) -> dict[str, Any]:
+        """An answer for each upload, in order, and the seconds that all took.
+
+        One that cannot be read has an `error` in place of classes; when none can, 422 says why of the first.
+        """
+        loop = asyncio.get_running_loop()
+        since = loop.time()
+        with self.batcher.room(len(uploads)):
+            async with self.in_time():
+                tasks = (self.answer(upload, top, since) for upload in uploads)
+                found = await asyncio.gather(*tasks, return_exceptions=True)
+        answers: list[dict[str, Any]] = []
+        for upload, result in zip(uploads, found, strict=True):
+            if isinstance(result, RefusedError) and result.status == 422:
+                self.metrics.images.labels("unreadable").inc()
+                answers.append({"name": upload.name, "classes": [], "error": result.sentence})
+            elif isinstance(result, BaseException):
+                raise result
+            else:
+                answers.append(result)
+        if all(answer["error"] for answer in answers):
+            raise RefusedError(422, answers[0]["error"])
+        return {"images": answers, "seconds": round(loop.time() - since, 6)}
+
+    async def explain(self, upload: Upload, wanted: str | None) -> tuple[bytes, str]:
+        """WebP of the upload with what speaks for the class `wanted` (the most likely when None), and that class."""
+        classes = self.answerer.classes
+        if wanted is not None and wanted not in classes:
+            raise RefusedError(422, "there is no class of that name: GET /v1/model names all of them")
+        since = asyncio.get_running_loop().time()
+        with self.batcher.room(1):
+            async with self.in_time():
+                image = await self.decoded(lambda: self.open(upload), upload.name, since)
+                if wanted is None:
+                    target = int((await self.batcher.scores(image, since)).argmax())
+                else:
+                    target = classes.index(wanted)
+                heat = await self.batcher.alone(lambda: self.answerer.heat(image, target), since)
+
+                def draw() -> bytes:
+                    side = self.answerer.preprocessing
+                    photo = photograph(upload.content, upload.name, side.background)
+                    return picture(photo, heat, side)
+
+                drawn = await self.decoded(draw, upload.name, since)
+        self.metrics.images.labels("explained").inc()
+        return drawn, classes[target]
+
+    def in_time(self) -> asyncio.Timeout:
+        return asyncio.timeout(self.limits.answer_seconds)

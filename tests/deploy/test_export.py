@@ -1,0 +1,118 @@
+"""An export is the network: read back by other programs, at any batch, or not written at all."""
+
+import json
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import openvino
+import pytest
+import torch
+from torch import Tensor
+
+from skipway import bundle, models
+from skipway.deploy import formats
+from skipway.deploy.export import Wanted, export
+from skipway.deploy.folders import verify
+from skipway.errors import BundleError, SkipwayError
+
+from .conftest import CLASSES, SHOWN, random_images
+
+
+def expected(run: Path, images: Tensor) -> Tensor:
+    net, _ = bundle.load(run, models.build)
+    with torch.inference_mode():
+        return net(SHOWN.normalised(images))
+
+
+def read_onnx(folder: Path, images: np.ndarray) -> np.ndarray:
+    session = onnxruntime.InferenceSession(folder / "model.onnx")
+    return session.run(["scores"], {"images": images})[0]
+
+
+def read_openvino(folder: Path, images: np.ndarray) -> np.ndarray:
+    compiled = openvino.Core().compile_model(folder / "model.xml", "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    return compiled({"images": images})["scores"]
+
+
+def read_torch(folder: Path, images: np.ndarray) -> np.ndarray:
+    module = torch.export.load(folder / "model.pt2").module()
+    return module(torch.from_numpy(images)).detach().numpy()
+
+
+READERS = {"onnx": read_onnx, "openvino": read_openvino, "torch": read_torch}
+
+
+@pytest.mark.parametrize("form", READERS)
+def test_an_export_gives_the_networks_scores_for_uint8_images_at_any_batch(
+    run: Path, form: str, tmp_path: Path
+) -> None:
+    done = export(run, Wanted(form, tmp_path / "out"))
+    for count in (1, 2, 5, 7):
+        images = random_images(count, seed=count)
+        seen = READERS[form](done.folder, images.numpy())
+        np.testing.assert_allclose(seen, expected(run, images).numpy(), atol=1e-4)
+    evidence = json.loads((done.folder / "evidence.json").read_bytes())
+    assert list(evidence["batches"]) == ["1", "2", "7"]
+    assert all(row["agrees"] and row["images"] == 14 for row in evidence["batches"].values())
+    assert "generated" in evidence["images"]  # what the network was trained on is nowhere
+    assert json.loads((done.folder / "card.json").read_bytes())["classes"] == CLASSES
+    subprocess.run(["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=done.folder, check=True)
+    assert "scores / 2" in (done.folder / "README.md").read_text()  # the temperature
+    if form == "onnx":
+        notes = onnx.load(done.folder / "model.onnx").metadata_props
+        assert json.loads({note.key: note.value for note in notes}["skipway_classes"]) == CLASSES
+
+
+def test_an_export_is_proven_on_the_images_given(run: Path, tmp_path: Path, make_images) -> None:
+    done = export(run, Wanted("torch", tmp_path / "out", images=make_images(3)))
+    assert done.evidence["images"] == "3 of the images given"
+    with pytest.raises(SkipwayError, match="none of the 1 images given can be read"):
+        export(run, Wanted("torch", tmp_path / "other", images=[tmp_path / "none.png"]))
+
+
+def test_an_export_that_is_not_the_network_is_not_written(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its writer takes another network than the one it was given: one whose head's bias differs by 0.1."""
+    true = formats.FORMATS["torch"]
+
+    def write(trained, folder, notes):
+        with torch.no_grad():
+            other = bundle.load(run, models.build)[0]
+            other.fc.bias[0] += 0.1
+        true.write(replace(trained, net=other), folder, notes)
+
+    monkeypatch.setitem(formats.FORMATS, "torch", replace(true, write=write))
+    with pytest.raises(SkipwayError, match="not the network, and was not written: in batches of 1 "):
+        export(run, Wanted("torch", tmp_path / "out"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_there_is_not_written_over(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(SkipwayError, match="mine exists"):
+        export(run, Wanted("onnx", tmp_path / "mine"))
+    with pytest.raises(SkipwayError, match="did you mean 'onnx'"):
+        export(run, Wanted("onx", tmp_path / "other"))
+    with pytest.raises(SkipwayError, match="give --format openvino"):
+        export(run, Wanted("onnx", tmp_path / "other", max_drop=0.5))
+
+
+def test_an_export_that_was_changed_or_is_of_other_weights_is_refused(run: Path, tmp_path: Path) -> None:
+    weights = bundle.read_card(run).weights_sha256
+    folder = export(run, Wanted("torch", tmp_path / "out")).folder
+    verify(folder, weights)
+    with pytest.raises(BundleError, match="other weights"):
+        verify(folder, "0" * 64)
+    content = bytearray((folder / "model.pt2").read_bytes())
+    content[len(content) // 2] ^= 1
+    (folder / "model.pt2").write_bytes(content)
+    with pytest.raises(BundleError, match="pt2 was changed"):
+        verify(folder, weights)
+    (folder / "SHA256SUMS").unlink()
+    with pytest.raises(BundleError, match="no whole export"):
+        verify(folder, weights)
