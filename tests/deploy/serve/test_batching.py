@@ -208,24 +208,6 @@ def test_a_fault_of_the_network_is_its_requests_alone(
     assert "skipway_images_inside 0.0" in counted
 
 
-def test_an_answer_that_never_comes_is_given_up(client_of: Callable[..., TestClient], answerer: FromBundle) -> None:
-    hung = Slow(answerer)
-    with client_of(strict(answer_seconds=0.2), answerer=hung) as client:
-        hung.let = threading.Semaphore(0)
-        answer = client.post("/v1/predict", content=picture(), headers=JPEG)
-        assert answer.status_code == 504
-        assert answer.json() == {"detail": "the answer took too long and was given up"}
-        assert client.get("/readyz").status_code == 503
-        hung.let.release()
-        deadline = time.monotonic() + 30
-        while client.get("/readyz").status_code == 503 and time.monotonic() < deadline:
-            pass
-        assert client.get("/readyz").status_code == 200
-        for _ in range(10):
-            hung.let.release()
-        assert client.post("/v1/predict", content=picture(), headers=JPEG).status_code == 200
-
-
 def test_too_many_at_once_get_an_answer_or_429(client_of: Callable[..., TestClient], answerer: FromBundle) -> None:
     hung = Slow(answerer)
     with client_of(strict(queue=6), answerer=hung) as client, ThreadPoolExecutor(20) as threads:
