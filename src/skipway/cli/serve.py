@@ -35,6 +35,13 @@ def read_key(file: Path | None) -> str:
     return key
 
 
+def announce(run: Path, address: str, guarded: bool) -> None:
+    """Say where the bundle is served, and when it is served to anybody."""
+    console().print(f"{run} at {address} (Ctrl-C ends it)", soft_wrap=True)
+    if not guarded:
+        console().print("whoever reaches this address may use it: --api-key-file asks for a key", soft_wrap=True)
+
+
 def serve(
     run: Annotated[Path, typer.Argument(help="Folder of a trained network.")],
     host: Annotated[
@@ -84,13 +91,6 @@ def serve(
         batch=max_batch,
         patience=None if max_wait_ms is None else max_wait_ms / 1000,
     )
-    out = console()
-
-    def say(address: str) -> None:
-        out.print(f"{run} at {address} (Ctrl-C ends it)", soft_wrap=True)
-        if host not in LOOPBACK and not key:
-            out.print("whoever reaches this address may use it: --api-key-file asks for a key", soft_wrap=True)
-
     machine = decide(device)
     settings = Settings(run, device, engine, machine.threads, machine.workers, limits, key)
-    run_server(settings, host, port, workers, say)
+    run_server(settings, host, port, workers, lambda address: announce(run, address, host in LOOPBACK or bool(key)))

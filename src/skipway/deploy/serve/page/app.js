@@ -68,6 +68,7 @@ function askForKey() {
   $("key-fault").textContent = wrong ? "That key was not accepted." : "";
   $("key-form").hidden = false;
   $("intake").hidden = true;
+  $("about").hidden = true;
   $("network").textContent = "skipway";
   $("summary").textContent = "A network that answers about pictures.";
 }
@@ -100,7 +101,7 @@ async function introduce() {
   ];
   $("card").replaceChildren(...facts.map(fact));
   $("classes").replaceChildren(...model.classes.map((name) => make("li", name)));
-  $("classes-box").hidden = false;
+  $("about").hidden = false;
 }
 
 function quality(split, found) {
