@@ -9,6 +9,7 @@ import argparse
 import multiprocessing
 import os
 import tempfile
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,8 +38,8 @@ def main() -> None:
     cores = os.cpu_count() or 1
     at_once = min(given.seeds, cores)  # seeds side by side use a CPU better than threads of one run
     jobs = [(given.data, seed, cores // at_once) for seed in range(given.seeds)]
-    with multiprocessing.get_context("spawn").Pool(at_once) as pool:
-        accuracy = pool.starmap(accuracy_of, jobs)
+    with ProcessPoolExecutor(at_once, multiprocessing.get_context("spawn")) as pool:
+        accuracy = list(pool.map(accuracy_of, *zip(*jobs, strict=True)))
     save(
         "cifar10",
         {

@@ -10,6 +10,7 @@ from twins import shaken
 from skipway.deploy import engines
 from skipway.deploy.agreement import compare
 from skipway.deploy.contract import Trained, filled
+from skipway.deploy.engines import compiled
 from skipway.deploy.graph import aten, captured, fold_batch_norm
 from skipway.errors import UnknownNameError
 from skipway.hardware import decide
@@ -55,11 +56,20 @@ def small_net() -> nn.Sequential:
 def test_compile_gives_the_networks_probabilities() -> None:
     trained = as_trained(small_net(), goal="latency")
     try:
-        engine = engines.build("compile", trained, FLOAT32)
+        compiled.rehearse(trained, FLOAT32)
     except engines.EngineMissingError as fault:
         pytest.skip(str(fault))
+    engine = engines.build("compile", trained, FLOAT32)
     images = random_images(2)
     torch.testing.assert_close(engine.scores(images), reference(trained, images), atol=1e-4, rtol=1e-4)
+
+
+def test_compiled_code_that_crashes_takes_only_its_trial_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    trained = as_trained(small_net())
+    for code, said in (("import os; os.abort()", "ended with -6 "), ("raise OSError('no g++')", "1 .OSError: no g")):
+        monkeypatch.setattr(compiled, "REHEARSAL", code)
+        with pytest.raises(engines.EngineMissingError, match=said):
+            compiled.rehearse(trained, FLOAT32)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA graphs need a CUDA device")

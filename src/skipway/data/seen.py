@@ -116,7 +116,11 @@ def look_at_all(task: Task, console: Console) -> Seen:
     """
     parts = [(key, start) for key, split in task.splits.items() for start in range(0, len(split), part_of(split))]
     total = sum(map(len, task.splits.values()))
-    forks = sys.platform == "linux" and not any(map(holds_files, task.splits.values()))
+    forks = (
+        sys.platform == "linux"
+        and not multiprocessing.current_process().daemon  # which may have no children
+        and not any(map(holds_files, task.splits.values()))
+    )
     with warnings.catch_warnings():  # for the whole process, because threads share the filters
         warnings.simplefilter("ignore")  # Pillow's remarks on damaged tags, and Python's on forking beside threads
         pool: Executor

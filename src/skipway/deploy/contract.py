@@ -73,13 +73,15 @@ class Engine:
 
 @dataclass(frozen=True)
 class Kind:
-    """A way to make an engine: `build` makes one, `variants` are the options worth measuring here, the usual first.
+    """A way to make an engine: `build` makes one, `variants` are the options worth measuring here, the usual first;
+    `rehearse`, of one that might take its process down, tries it elsewhere before it is measured.
 
-    Both raise EngineMissingError where it cannot run.
+    All raise EngineMissingError where it cannot run.
     """
 
     build: Callable[[Trained, Options], Engine]
     variants: Callable[[Trained], list[Options]]
+    rehearse: Callable[[Trained, Options], None] | None = None
 
 
 def at_once(run: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Future[Tensor]]:

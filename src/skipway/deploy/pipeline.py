@@ -10,7 +10,7 @@ from itertools import islice
 from typing import TypeVar
 
 import torch
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
 from skipway.deploy.contract import Engine
@@ -18,6 +18,9 @@ from skipway.errors import DataError
 
 T = TypeVar("T")
 AHEAD = 2  # batches that are decoded while others wait for the engine
+# torch's. Found here, because the search holds the loader's lock and waits for Python's: beside another thread that
+# imports something, which takes them the other way round, it could wait for ever.
+OPENMP = ThreadpoolController().select(user_api="openmp")
 
 
 def decoders(threads: int) -> ThreadPoolExecutor:
@@ -54,7 +57,7 @@ def overlapped(
 def compute_alone() -> None:
     """Have torch use this thread alone for what it computes in it; the decoders are as many as the cores already."""
     torch.get_num_threads()  # torch sets its own number when first asked in a thread
-    threadpool_limits(1, user_api="openmp")  # OpenMP's number belongs to the thread that sets it
+    OPENMP.limit(limits=1)  # OpenMP's number belongs to the thread that sets it
 
 
 def submitted(group: list[tuple[T, Future[Tensor]]], engine: Engine) -> Iterator[tuple[T, Tensor | DataError]]:
