@@ -1,8 +1,10 @@
 """What every test may use. Nothing here knows skipway, so that a fault of ours cannot hide in a helper."""
 
 import os
-from collections.abc import Callable, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
 MakePhotos = Callable[..., Path]
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -74,3 +77,15 @@ def make_photos() -> MakePhotos:
 def photo_folder(make_photos: MakePhotos, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """3 classes of 8 photographs, shared by the session: read it, do not change it (make_photos gives one's own)."""
     return make_photos(tmp_path_factory.mktemp("photos") / "patterns")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Chromium, or a skip where there is none."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if CHROMIUM is None:
+        pytest.skip("there is no chromium")
+    with playwright.sync_playwright() as started:
+        launched = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield launched
+        launched.close()

@@ -1,7 +1,6 @@
 """The page of a network: what it says, that it needs nothing beside it, and that it works in a browser."""
 
 import re
-import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,6 @@ from skipway.models.contract import Network
 from skipway.models.layers import Outlines, layers
 from skipway.models.published import PUBLISHED
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 CLOSED_BY_ITSELF = {"meta", "link", "br", "input"}
 
 
@@ -126,17 +124,6 @@ def test_every_network_can_be_drawn() -> None:
 
 # ---------------------------------------------------------------------------------------------------------------------
 # In a browser
-
-
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    if CHROMIUM is None:
-        pytest.skip("there is no chromium")
-    with playwright.sync_playwright() as started:
-        launched = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield launched
-        launched.close()
 
 
 def opened(browser: Any, folder: Path, names: list[str], width: int) -> tuple[Any, list[str]]:

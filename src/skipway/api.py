@@ -1,7 +1,6 @@
 """The verbs, each joining rooms that do not know each other: what the command line and `import skipway` both call."""
 
 import re
-from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -12,10 +11,8 @@ from skipway.bundle import Card
 from skipway.checking import ready
 from skipway.data import open_source
 from skipway.data.bad import Policy
-from skipway.data.folder import images_below
 from skipway.data.loader import natural_size
 from skipway.data.source import Source, require_learnable
-from skipway.errors import DataError
 from skipway.evaluation.evaluate import Evaluation
 from skipway.evaluation.wording import AS_BUNDLED
 from skipway.hardware import Hardware, decide
@@ -89,20 +86,3 @@ def evaluate(
 def load(run: str | Path) -> tuple[nn.Module, Card]:
     """The network of a bundle, in evaluation mode on the CPU, and its card. Raises BundleError."""
     return bundle.load(Path(run), models.build)
-
-
-def expand(paths: Sequence[str]) -> list[Path]:
-    """Files, folders (every image below) and glob patterns as files. Raises DataError for one that matches nothing."""
-    found: list[Path] = []
-    for text in paths:
-        path = Path(text)
-        if path.is_dir():
-            matches = images_below(path)
-        elif any(c in text for c in "*?[") and not path.exists():
-            matches = sorted(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
-        else:
-            matches = [path]
-        if not matches:
-            raise DataError(f"{text} has no image: give files, folders or patterns")
-        found += matches
-    return found

@@ -15,7 +15,7 @@ from skipway.data.preprocess import for_photographs
 from skipway.data.preview import contact_sheet
 from skipway.data.source import Source, require_learnable
 from skipway.errors import DataError
-from skipway.training.prepare import PHOTOGRAPH
+from skipway.training.prepare import side_for
 
 QUIET = Console(quiet=True)
 MOST_NAMED = 3  # faults that a training names; `skipway check` names all
@@ -30,9 +30,8 @@ def channels_of(source: Source) -> int:
 
 
 def side_of(examination: Examination, size: int) -> int:
-    """Pixels a side that the network sees: `size` or, if 0, the images' own when small."""
-    natural = examination.natural_side()
-    return size or (natural if natural <= models.SMALL else PHOTOGRAPH)
+    """Pixels a side that the network sees: `size` or, if 0, what suits the images' own."""
+    return size or side_for(examination.natural_side())
 
 
 def check(
@@ -73,9 +72,9 @@ def ready(source: Source, bad: Policy, size: int = 0, channels: int = 0, console
     return kept
 
 
-def preview(source: Source, size: int, fit: str, side: int) -> Image.Image:
-    """The contact sheet of `source` for images of `side` pixels, or `size` where that is not 0, fitted as `fit`."""
-    record = for_photographs(size or side)
+def preview(source: Source, examination: Examination, size: int, fit: str) -> Image.Image:
+    """The contact sheet of `source` as a network of `size` pixels sees it (0: as many as suit), fitted as `fit`."""
+    record = for_photographs(side_of(examination, size))
     if record.size <= models.SMALL:
         record = replace(record, resize=record.size)
     even = (0.5,) * channels_of(source)

@@ -15,7 +15,7 @@ from skipway import bundle, models
 from skipway.bundle import Card
 from skipway.data import open_source
 from skipway.data.preprocess import Preprocessing
-from skipway.data.source import Source, Split, fingerprint
+from skipway.data.source import Source, fingerprint
 from skipway.errors import DataError, SkipwayError, UnknownNameError
 from skipway.evaluation.comparison import Comparison, compare, verdict, write_comparison
 from skipway.evaluation.evaluate import Evaluation, Scored, Scorer, calibrate, measure, score
@@ -88,16 +88,12 @@ def source_of(data: str | Source | None, card: Card) -> tuple[Source, str]:
 
 def without(source: Source, reasons: dict[str, str]) -> Source:
     """`source` less the images named in `reasons`, which say why."""
-    splits: dict[str, Any] = {}
+    fewer: dict[str, Any] = {}
     gone: list[tuple[str, str]] = []
-    for key in ("train", "val", "test"):
-        split: Split | None = getattr(source, key)
-        if split is not None:
-            splits[key] = split.take(
-                np.array([i for i, name in enumerate(split.names) if name not in reasons], dtype=int)
-            )
-            gone += [(name, reasons[name]) for name in split.names if name in reasons]
-    return replace(source, **splits, left_out=(*source.left_out, *gone))
+    for key, split in source.splits.items():
+        fewer[key] = split.take(np.array([i for i, name in enumerate(split.names) if name not in reasons], dtype=int))
+        gone += [(name, reasons[name]) for name in split.names if name in reasons]
+    return replace(source, **fewer, left_out=(*source.left_out, *gone))
 
 
 def read_records(folder: Path) -> list[dict[str, Any]]:

@@ -1,7 +1,6 @@
 """`skipway check` as people type it, and the check before every training."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,28 +8,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from typed import Skipway
 
-from skipway import api, cli
+from skipway import api
 from skipway.data import open_source
 from skipway.training.recipes import find_recipe
-
-Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def skipway(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
-    """Runs a command line in an empty folder; gives its exit code, standard output and standard error."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        capsys.readouterr()
-        monkeypatch.setattr("sys.argv", ["skipway", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        out, err = capsys.readouterr()
-        return int(ended.value.code or 0), out, err
-
-    return run
 
 
 def picture(seed: int, side: int = 20) -> Image.Image:
@@ -54,7 +36,7 @@ def cut(file: Path) -> None:
 TRAIN = ("train", "./set", "--epochs", "1", "--device", "cpu", "--out", "run")
 
 
-def test_sound_data_end_in_0_and_no_findings(skipway: Run, folder: Path) -> None:
+def test_sound_data_end_in_0_and_no_findings(skipway: Skipway, folder: Path) -> None:
     code, out, err = skipway("check", "./set")
     assert (code, err) == (0, "")
     assert out.startswith("checked 8 images (")
@@ -68,7 +50,7 @@ def test_sound_data_end_in_0_and_no_findings(skipway: Run, folder: Path) -> None
     assert "files unchanged" in skipway("check", "./set")[1]
 
 
-def test_faults_end_in_1_with_the_file_what_is_done_and_how_to_change_it(skipway: Run, folder: Path) -> None:
+def test_faults_end_in_1_with_the_file_what_is_done_and_how_to_change_it(skipway: Skipway, folder: Path) -> None:
     cut(folder / "a" / "2.png")
     (folder / "b" / "0.png").write_bytes((folder / "a" / "0.png").read_bytes())
     code, out, _ = skipway("check", "./set")
@@ -79,7 +61,7 @@ def test_faults_end_in_1_with_the_file_what_is_done_and_how_to_change_it(skipway
     assert "a/0.png (train, a) is the same file as b/0.png (train, b)" in out
 
 
-def test_json_has_every_finding_with_its_action(skipway: Run, folder: Path) -> None:
+def test_json_has_every_finding_with_its_action(skipway: Skipway, folder: Path) -> None:
     cut(folder / "a" / "2.png")
     (folder / "empty").mkdir()
     code, out, _ = skipway("check", "./set", "--json")
@@ -93,7 +75,7 @@ def test_json_has_every_finding_with_its_action(skipway: Run, folder: Path) -> N
     assert [one["name"] for one in found["bad"]] == ["a/2.png"]
 
 
-def test_wrong_usage_ends_in_2_and_one_line(skipway: Run, folder: Path) -> None:
+def test_wrong_usage_ends_in_2_and_one_line(skipway: Skipway, folder: Path) -> None:
     (folder.parent / "there.png").write_bytes(b"")
     for arguments, said in {
         ("no/such",): "does not exist",
@@ -110,7 +92,7 @@ def test_wrong_usage_ends_in_2_and_one_line(skipway: Run, folder: Path) -> None:
         assert said in err
 
 
-def test_the_preview_is_a_sheet_of_the_asked_size(skipway: Run, folder: Path) -> None:
+def test_the_preview_is_a_sheet_of_the_asked_size(skipway: Skipway, folder: Path) -> None:
     code, out, _ = skipway("check", "./set", "--preview", "sheet.png", "--size", "100", "--fit", "pad")
     assert code == 0
     assert out.endswith("the preview is sheet.png\n")
@@ -119,7 +101,7 @@ def test_the_preview_is_a_sheet_of_the_asked_size(skipway: Run, folder: Path) ->
     assert json.loads(skipway("check", "./set", "--preview", "other.png", "--json")[1])["images"] == 8
 
 
-def test_names_that_do_not_print_and_markup_do_no_harm(skipway: Run, folder: Path) -> None:
+def test_names_that_do_not_print_and_markup_do_no_harm(skipway: Skipway, folder: Path) -> None:
     (folder / "[red]").mkdir()
     picture(50).save(folder / "[red]" / "line\nbreak[bold].png")
     code, out, _ = skipway("check", "./set")
@@ -128,7 +110,7 @@ def test_names_that_do_not_print_and_markup_do_no_harm(skipway: Run, folder: Pat
     assert "[red]/line\\nbreak[bold].png" in out
 
 
-def test_training_stops_before_it_starts_with_one_line(skipway: Run, folder: Path) -> None:
+def test_training_stops_before_it_starts_with_one_line(skipway: Skipway, folder: Path) -> None:
     cut(folder / "a" / "2.png")
     code, out, err = skipway(*TRAIN)
     assert (code, out) == (2, "")
@@ -138,14 +120,14 @@ def test_training_stops_before_it_starts_with_one_line(skipway: Run, folder: Pat
     assert not Path("run").exists()
 
 
-def test_a_network_that_is_not_there_is_said_before_any_image_is_opened(skipway: Run, folder: Path) -> None:
+def test_a_network_that_is_not_there_is_said_before_any_image_is_opened(skipway: Skipway, folder: Path) -> None:
     cut(folder / "a" / "2.png")
     code, out, err = skipway(*TRAIN, "--model", "resnet21")
     assert (code, out) == (2, "")
     assert "unknown model 'resnet21'" in err
 
 
-def test_training_without_them_counts_and_names_them(skipway: Run, folder: Path) -> None:
+def test_training_without_them_counts_and_names_them(skipway: Skipway, folder: Path) -> None:
     cut(folder / "a" / "2.png")
     code, out, err = skipway(*TRAIN, "--bad", "skip", "--val", "0.25")
     assert (code, err) == (0, "")
@@ -155,7 +137,7 @@ def test_training_without_them_counts_and_names_them(skipway: Run, folder: Path)
     assert (folder / "a" / "2.png").exists()
 
 
-def test_quarantine_moves_files_and_leaves_a_set_that_trains(skipway: Run, folder: Path) -> None:
+def test_quarantine_moves_files_and_leaves_a_set_that_trains(skipway: Skipway, folder: Path) -> None:
     cut(folder / "a" / "2.png")
     code, _, err = skipway("check", "./set", "--bad", "quarantine")
     assert code == 1
@@ -164,7 +146,7 @@ def test_quarantine_moves_files_and_leaves_a_set_that_trains(skipway: Run, folde
     assert skipway("check", "./set")[0] == 0
 
 
-def test_quarantine_of_parquet_is_refused_in_one_line(skipway: Run, tmp_path: Path) -> None:
+def test_quarantine_of_parquet_is_refused_in_one_line(skipway: Skipway, tmp_path: Path) -> None:
     file = tmp_path / "set" / "a.png"
     file.parent.mkdir()
     picture(0).save(file)

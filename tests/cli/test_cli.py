@@ -3,15 +3,17 @@
 import csv
 import json
 import os
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+import typed
 from PIL import Image
 
 from skipway import cli
 
-Run = tuple[int, str, str]
+refused = partial(typed.refused, after_check=True)  # the data are checked before training says no
 
 
 @pytest.fixture(scope="module")
@@ -23,32 +25,6 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         cli.main()
     assert ended.value.code == 0
     return out
-
-
-@pytest.fixture
-def skipway(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path):
-    """Runs a command line in an empty folder; gives its exit code, standard output and standard error."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str) -> Run:
-        capsys.readouterr()
-        monkeypatch.setattr("sys.argv", ["skipway", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        out, err = capsys.readouterr()
-        return int(ended.value.code or 0), out, err
-
-    return run
-
-
-def refused(result: Run, said: str) -> None:
-    """Exit code 2, nothing but what the data check said on standard output, and one line of error that says `said`."""
-    code, out, err = result
-    assert code == 2, err
-    assert all(line.startswith(("checked ", "  ")) for line in out.splitlines())
-    assert err.startswith("skipway: ")
-    assert err.count("\n") == 1
-    assert said in err
 
 
 def image(file: Path, side: int = 8) -> Path:

@@ -10,16 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from typed import refused
 
-from skipway import api, bundle, cli, judging
+from skipway import api, bundle, judging
 from skipway.data import open_source
 from skipway.data.source import fingerprint
 from skipway.errors import SkipwayError
 from skipway.evaluation.mcnemar import paired
 from skipway.hardware import decide
 from skipway.training.recipes import QUICK
-
-Answer = tuple[int, str, str]
 
 
 @pytest.fixture(scope="module")
@@ -32,28 +31,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def skipway(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], runs: Path):
-    """Runs a command line in the folder of the runs; gives its exit code, standard output and standard error."""
-    monkeypatch.chdir(runs)
-
-    def run(*arguments: str) -> Answer:
-        capsys.readouterr()
-        monkeypatch.setattr("sys.argv", ["skipway", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        out, err = capsys.readouterr()
-        return int(ended.value.code or 0), out, err
-
-    return run
-
-
-def refused(answer: Answer, said: str) -> None:
-    code, out, err = answer
-    assert code == 2, err
-    assert out == ""
-    assert err.startswith("skipway: ")
-    assert err.count("\n") == 1
-    assert said in err
+def here(runs: Path) -> Path:
+    """Commands are run in the folder of the runs."""
+    return runs
 
 
 def right_in(report: Path) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 import io
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,13 +10,12 @@ import pytest
 import torch
 from PIL import Image
 from twins import shaken
+from typed import Skipway
 
 import skipway as package
-from skipway import bundle, cli, hardware, models
+from skipway import bundle, hardware, models
 from skipway.adopt import Feeding, adopt
 from skipway.evaluation.explain import Explainer, Explanation, heading, new_files, picture, seen
-
-Skipway = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(scope="module")
@@ -37,21 +35,6 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         replace(bundle.read_card(folder / "run"), calibration={"temperature": 2.5, "split": "val", "n": 9}),
     )
     return folder / "run"
-
-
-@pytest.fixture
-def skipway(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Skipway:
-    """Runs a command line in an empty folder; gives its exit code, standard output and standard error."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        capsys.readouterr()
-        monkeypatch.setattr("sys.argv", ["skipway", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        return int(ended.value.code or 0), *capsys.readouterr()
-
-    return run
 
 
 def test_every_image_gets_a_picture_and_the_probability_that_predict_gives(

@@ -10,32 +10,13 @@ import pytest
 from PIL import Image
 from served import write_bundle
 
-from skipway import cli
 from skipway.deploy import answers, choose
 from skipway.deploy.predictor import Prediction
-
-Run = tuple[int, str, str]
 
 
 @pytest.fixture(scope="module")
 def net(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_bundle(tmp_path_factory.mktemp("runs") / "net")
-
-
-@pytest.fixture
-def skipway(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path):
-    """Runs a command line in an empty folder; gives its exit code, standard output and standard error."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str) -> Run:
-        capsys.readouterr()
-        monkeypatch.setattr("sys.argv", ["skipway", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        out, err = capsys.readouterr()
-        return int(ended.value.code or 0), out, err
-
-    return run
 
 
 @pytest.fixture

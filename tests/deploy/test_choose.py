@@ -12,8 +12,9 @@ from skipway import bundle, models
 from skipway.deploy import choose as choosing
 from skipway.deploy.contract import Engine, EngineMissingError, Kind, Options, Trained, at_once
 from skipway.deploy.engines import eager
-from skipway.deploy.predictor import Predictor, task_of
+from skipway.deploy.predictor import Predictor
 from skipway.deploy.samples import Samples
+from skipway.tasks import task_named
 
 from .conftest import as_trained, random_images
 
@@ -65,8 +66,8 @@ def tried(monkeypatch: pytest.MonkeyPatch, run: Path, speeds: dict[str, float], 
     order = iter(speeds.values())
     monkeypatch.setattr(choosing, "rate", lambda engine, images, seconds: (next(order), 1.0))
     card = bundle.read_card(run)
-    trained = as_trained(bundle.load(run, models.build)[0])
-    return choosing.choose(trained, card, task_of(card), lambda: Samples(random_images(8), None, "8 images"), say)
+    trained, task = as_trained(bundle.load(run, models.build)[0]), task_named(card.task, card.classes)
+    return choosing.choose(trained, card, task, lambda: Samples(random_images(8), None, "8 images"), say)
 
 
 def test_the_fastest_that_agrees_is_chosen_and_the_others_are_named(

@@ -57,7 +57,7 @@ def check(
         import io
 
         stream = io.BytesIO()
-        checking.preview(source, size, fit, checking.side_of(examination, size)).save(stream, "PNG")
+        checking.preview(source, examination, size, fit).save(stream, "PNG")
         showing.write_new(preview, stream.getvalue())
         print(f"the preview is {preview}", file=sys.stderr if as_json else sys.stdout)
     if examination.of("fault"):

@@ -24,13 +24,13 @@ def explain(
     Grad-CAM weighs the last map by the gradients of the class's score, and takes one pass; occlusion covers parts of
     the image, shows how far the class's probability falls, and takes some 170.
     """
-    from skipway import api
+    from skipway.deploy.paths import images_of
     from skipway.evaluation import explain as why
 
     methods = {**{name: (name,) for name in why.METHODS}, "both": why.METHODS}
     if method not in methods:
         raise UnknownNameError("method", method, methods, f"one of {', '.join(methods)}")
-    paths = api.expand(images)
+    paths = list(images_of(images))
     explainer = why.Explainer(run, decide(device))
     if label is not None:
         explainer.place_of(label)

@@ -80,10 +80,11 @@ def compare(
 
 
 def doctor(as_json: JsonOption = False) -> None:
-    """Say what this machine has and what skipway will use, and why."""
+    """Say what this machine has and what skipway will use, and why; engines, once `predict` has measured them."""
     from skipway import showing
+    from skipway.deploy.choose import doctor_rows
 
-    rows = showing.machine_rows()
+    rows = showing.machine_rows() + doctor_rows()
     if as_json:
         print_json(rows)
     else:

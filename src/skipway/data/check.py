@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
+from pathlib import Path
 
 import numpy as np
 from rich.console import Console
@@ -26,8 +27,9 @@ def examine(source: Source, channels: int = 3, console: Console = QUIET, reuse: 
     The result is kept in the user's cache and, if `reuse`, taken from there as long as names, labels and files (by size
     and time; images in memory by content) are as they were. `console` shows the progress where it is a terminal.
     """
-    splits = {key: split for key in ("train", "val", "test") if (split := getattr(source, key)) is not None}
-    statuses = [kept.status_of(item) for split in splits.values() if holds_files(split) for item in split.items]
+    splits = source.splits
+    files = (item for split in splits.values() if holds_files(split) for item in split.items)
+    statuses = [kept.status_of(item) for item in files if isinstance(item, Path)]
     key = kept.key_of(source, statuses, channels)
     if reuse and (known := kept.recall(key)):
         return known

@@ -5,13 +5,15 @@ become 0 to 255. The set brings no split; a fifth of each class, chosen once and
 """
 
 import numpy as np
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
 
 from skipway.data.source import Source, Split
 
 
 def open_digits() -> Source:
+    # a second to import, which no other data set should cost
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
     images, labels = load_digits(return_X_y=True)
     pixels = np.round(images.reshape(-1, 8, 8, 1) * (255 / 16)).astype(np.uint8)
     everything = Split(pixels, labels.astype(np.int64), [f"digits[{i}]" for i in range(len(labels))])

@@ -59,10 +59,7 @@ def key_of(source: Source, statuses: Sequence[tuple[int, int]], channels: int) -
     held = [*statuses, *map(status_of, files)]
     programs = [(name, version(name)) for name in ("pillow", "simplejpeg", "skipway")]
     digest.update(repr((FORM, programs, source.name, source.classes, channels, held)).encode(errors="surrogateescape"))
-    for key in ("train", "val", "test"):
-        split: Split | None = getattr(source, key)
-        if split is None:
-            continue
+    for key, split in source.splits.items():
         digest.update(repr((key, split.labels.shape, split.labels.dtype.str)).encode())
         digest.update(np.ascontiguousarray(split.labels).tobytes())
         digest.update("\0".join(split.names).encode(errors="surrogateescape"))

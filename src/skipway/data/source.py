@@ -64,13 +64,17 @@ class Source:
         """Whether an image may have any number of classes, none too, instead of one."""
         return self.train.labels.ndim == 2
 
+    @property
+    def splits(self) -> dict[str, Split]:
+        """The splits that there are, by name."""
+        named = {"train": self.train, "val": self.val, "test": self.test}
+        return {name: split for name, split in named.items() if split is not None}
+
     def split(self, name: str) -> Split:
         """The split called `name`. Raises DataError when there is none."""
-        found = {"train": self.train, "val": self.val, "test": self.test}.get(name)
-        if found is None:
-            held = ", ".join(key for key in ("train", "val", "test") if getattr(self, key) is not None)
-            raise DataError(f"{self.name} has no split '{name}': it has {held}")
-        return found
+        if name not in self.splits:
+            raise DataError(f"{self.name} has no split '{name}': it has {', '.join(self.splits)}")
+        return self.splits[name]
 
     def judged_on(self) -> str:
         """The split that an honest figure comes from: test, or val where there is no test."""
@@ -113,10 +117,7 @@ def require_learnable(source: Source) -> Source:
 def fingerprint(source: Source) -> str:
     """A SHA-256 over every split's names, labels and contents (of files: their sizes), as hexadecimal digits."""
     digest = hashlib.sha256("\0".join(source.classes).encode())
-    for key in ("train", "val", "test"):
-        split: Split | None = getattr(source, key)
-        if split is None:
-            continue
+    for key, split in source.splits.items():
         digest.update(key.encode() + split.labels.astype("<i8").tobytes())
         if split.labels.ndim == 2:
             digest.update(b"labels in columns")  # the same numbers as one class an image are other data

@@ -102,9 +102,8 @@ def class_findings(source: Source) -> Iterator[Finding]:
     except DataError as fault:
         yield finding("one class", source.name, str(fault))
     count = len(source.classes)
-    for key in ("train", "val", "test"):
-        split: Split | None = getattr(source, key)
-        if split is not None and len(split):
+    for key, split in source.splits.items():
+        if len(split):
             absent = [name for name, n in zip(source.classes, split.counts(count), strict=True) if not n]
             if absent:
                 yield gathered("missing class", [f"{key}: {name}" for name in absent])

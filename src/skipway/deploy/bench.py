@@ -13,11 +13,10 @@ from skipway.data.preprocess import Preprocessing, for_photographs
 from skipway.deploy.choose import in_words, machine, told, try_all
 from skipway.deploy.contract import Goal, Say, Trained
 from skipway.deploy.folders import exported_int8
-from skipway.deploy.predictor import task_of
 from skipway.deploy.samples import Samples, at_hand, generated
 from skipway.hardware import Hardware
 from skipway.models.contract import classes_of
-from skipway.tasks import Classify, Task
+from skipway.tasks import Classify, Task, task_named
 
 IMAGES = 16
 GOALS: tuple[Goal, ...] = ("throughput", "latency")
@@ -41,9 +40,9 @@ def subject(what: str, hardware: Hardware) -> tuple[Trained, Task, str, Callable
     """
     if Path(what).is_dir():
         net, card = bundle.load(Path(what), models.build)
-        shown, task, name = Preprocessing(**card.preprocessing), task_of(card), card.network["name"]
+        shown, task = Preprocessing(**card.preprocessing), task_named(card.task, card.classes)
         trained = Trained(net, shown, hardware, int8=exported_int8(Path(what)), weights=card.weights_sha256)
-        return trained, task, name, lambda: at_hand(card, (), None, IMAGES)
+        return trained, task, card.network["name"], lambda: at_hand(card, (), None, IMAGES)
     net = models.build(what).eval()
     size = 224 if net.smallest > 8 else 32
     shown = for_photographs(size)

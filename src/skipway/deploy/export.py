@@ -22,11 +22,11 @@ from skipway.deploy.engines import openvino_cpu
 from skipway.deploy.folders import CARD, EVIDENCE, usual_folder, write_sums
 from skipway.deploy.formats import FORMATS, OPENVINO_FILE, noted, save_openvino
 from skipway.deploy.graph import INPUT, OUTPUT
-from skipway.deploy.predictor import task_of
 from skipway.deploy.quantise import Quantised, chosen_images, quantise
 from skipway.deploy.samples import Samples, at_hand
 from skipway.errors import SkipwayError, UnknownNameError
 from skipway.hardware import decide
+from skipway.tasks import task_named
 
 BATCHES = (1, 2, 7)  # images at a time that every export is proven with
 PROVEN_ON = 14  # images
@@ -107,7 +107,8 @@ def write_int8(
         return openvino_cpu.engine_of(graph, trained, options, "int8")
 
     images, reference = chosen_images(card, wanted.data), engines.build("eager", trained)
-    graph, found = quantise(trained, task_of(card), images, wanted.max_drop, reference, made, say)
+    task = task_named(card.task, card.classes)
+    graph, found = quantise(trained, task, images, wanted.max_drop, reference, made, say)
     save_openvino(noted(graph, notes(card)), folder / OPENVINO_FILE)
     runner = FORMATS["openvino"].runner(folder)
     rows = proof(runner, trained, card, samples, "float32", runner(samples.images))
@@ -131,7 +132,7 @@ def proof(
     rows = {}
     for batch in BATCHES:
         scores = torch.cat([runner(part) for part in samples.images.split(batch)])
-        rows[batch] = compare(expected, scores, task_of(card), precision)
+        rows[batch] = compare(expected, scores, task_named(card.task, card.classes), precision)
         if not rows[batch].agrees:
             raise SkipwayError(
                 f"the export is not the network, and was not written: in batches of {batch} {rows[batch].in_words()}; "

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from skipway import bundle, models
-from skipway.bundle import Card
 from skipway.data.preprocess import Preprocessing
 from skipway.data.source import Item
 from skipway.deploy import engines
@@ -18,7 +17,7 @@ from skipway.deploy.folders import exported_int8
 from skipway.deploy.pipeline import decoders, overlapped
 from skipway.errors import DataError, SkipwayError
 from skipway.hardware import Hardware, decide
-from skipway.tasks import TASKS, Task
+from skipway.tasks import task_named
 
 if TYPE_CHECKING:
     from skipway.deploy.samples import Samples
@@ -62,7 +61,7 @@ class Predictor:
         self.folder = Path(folder)
         net, self.card = bundle.load(self.folder, models.build)
         self.net = self.hardware.place(net)
-        self.task = task_of(self.card)
+        self.task = task_named(self.card.task, self.card.classes)
         self.preprocessing = Preprocessing(**self.card.preprocessing)
         self.decoders = decoders(self.hardware.workers)
         self.engine = self.engine_called(engine, goal, [Path(p) for p in sample], say)
@@ -116,13 +115,3 @@ class Predictor:
         found = self.task.probabilities(scores.unsqueeze(0), self.card.temperature)[0].topk(min(top, self.task.outputs))
         pairs = zip(found.indices.tolist(), found.values.tolist(), strict=True)
         return tuple((self.task.classes[place], value) for place, value in pairs)
-
-
-def name_of(image: str | Path | Item, place: int) -> str:
-    """What to call an image: its path, or its place."""
-    return str(image) if isinstance(image, str | Path) else f"image {place}"
-
-
-def task_of(card: Card) -> Task:
-    """The card's task for its classes."""
-    return TASKS[card.task](tuple(card.classes))

@@ -14,7 +14,7 @@ from skipway.data.source import Source, Split, match_classes, with_validation
 from skipway.errors import DataError
 from skipway.evaluation.calibration import Reliability, cross_fitted, fit_temperature, reliability
 from skipway.evaluation.measures import MEASURES
-from skipway.tasks import TASKS
+from skipway.tasks import task_named
 from skipway.tasks.tag import THRESHOLD
 
 Scorer = Callable[[Split], Tensor]  # images -> scores (n, outputs) float32 on the CPU, in the split's order
@@ -116,7 +116,7 @@ def score(card: Card, source: Source, mark: str, split: str | None, scorer: Scor
 
 def measure(card: Card, scored: Scored) -> Evaluation:
     """Every figure of `scored`, with the probabilities that the card's temperature gives."""
-    task, scores, labels = TASKS[card.task](scored.classes), scored.scores, scored.images.labels
+    task, scores, labels = task_named(card.task, scored.classes), scored.scores, scored.images.labels
     measured = MEASURES[card.task](scores, torch.from_numpy(labels), scored.classes)
     probabilities = task.probabilities(scores, card.temperature).numpy()
     uncalibrated = reliability(task.probabilities(scores).numpy(), labels)
@@ -142,7 +142,7 @@ def measure(card: Card, scored: Scored) -> Evaluation:
 
 def calibrate(card: Card, scored: Scored) -> dict[str, Any] | None:
     """What the card says of a temperature fitted on `scored`; None where none fits best (see `fit_temperature`)."""
-    task, labels = TASKS[card.task](scored.classes), torch.from_numpy(scored.images.labels)
+    task, labels = task_named(card.task, scored.classes), torch.from_numpy(scored.images.labels)
     temperature = fit_temperature(task, scored.scores, labels)
     if temperature is None:
         return None

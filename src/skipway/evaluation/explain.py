@@ -18,7 +18,7 @@ from skipway.errors import SkipwayError, UnknownNameError
 from skipway.evaluation.plots import STYLE, legible
 from skipway.hardware import Hardware, decide
 from skipway.models.contract import Network
-from skipway.tasks import TASKS
+from skipway.tasks import task_named
 from skipway.tasks.gradcam import grad_cam, occlusion
 from skipway.tasks.inference import scores_of
 from skipway.tasks.overlay import COLOURS, overlay
@@ -56,7 +56,7 @@ class Explainer:
         self.hardware = hardware or decide()
         net, self.card = loaded(Path(folder))
         self.net = self.hardware.place(net)
-        self.task = TASKS[self.card.task](tuple(self.card.classes))
+        self.task = task_named(self.card.task, self.card.classes)
         self.preprocessing = Preprocessing(**self.card.preprocessing)
 
     def place_of(self, label: str) -> int:

@@ -28,7 +28,7 @@ SHOWN = {  # figures of a record in an epoch's line, and what they are called th
 
 def counts_of(source: Source) -> dict[str, int]:
     """Images in each split that there is."""
-    return {key: len(split) for key in ("train", "val", "test") if (split := getattr(source, key)) is not None}
+    return {key: len(split) for key, split in source.splits.items()}
 
 
 def print_plan(prepared: Prepared, hardware: Hardware, total: int, console: Console) -> None:

@@ -81,9 +81,11 @@ def wants_recomputation(
 
 def size_of(source: Source, recipe: Recipe, channels: int) -> int:
     """Pixels a side: the recipe's or, where it leaves them open, the images' own when small."""
-    if recipe.size:
-        return recipe.size
-    natural = natural_size(source.train, channels)
+    return recipe.size or side_for(natural_size(source.train, channels))
+
+
+def side_for(natural: int) -> int:
+    """Pixels a side for images whose own are `natural`: these when small."""
     return natural if natural <= models.SMALL else PHOTOGRAPH
 
 

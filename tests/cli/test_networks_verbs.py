@@ -7,36 +7,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 from rich.console import Console
+from typed import refused
 
-from skipway import cli, comparing, models, showing
-
-Run = tuple[int, str, str]
-
-
-@pytest.fixture
-def skipway(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path):
-    """Runs a command line in an empty folder; gives its exit code, standard output and standard error."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str) -> Run:
-        capsys.readouterr()
-        monkeypatch.setattr("sys.argv", ["skipway", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        out, err = capsys.readouterr()
-        return int(ended.value.code or 0), out, err
-
-    return run
-
-
-def refused(result: Run, said: str) -> None:
-    """Exit code 2, nothing on standard output, and one line on standard error that says `said`."""
-    code, out, err = result
-    assert (code, out) == (2, ""), err
-    assert err.startswith("skipway: ")
-    assert err.count("\n") == 1
-    assert said in err
-
+from skipway import comparing, models, showing
 
 # ---------------------------------------------------------------------------------------------------------------------
 # list

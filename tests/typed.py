@@ -1,0 +1,16 @@
+"""What the tests of the command line share: the type of an answer, and what a refusal looks like."""
+
+from collections.abc import Callable
+
+Answer = tuple[int, str, str]  # exit code, standard output, standard error
+Skipway = Callable[..., Answer]
+
+
+def refused(answer: Answer, said: str, after_check: bool = False) -> None:
+    """Exit code 2 and one line on standard error that says `said`; on standard output nothing, or the data check's."""
+    code, out, err = answer
+    assert code == 2, err
+    assert all(after_check and line.startswith(("checked ", "  ")) for line in out.splitlines())
+    assert err.startswith("skipway: ")
+    assert err.count("\n") == 1
+    assert said in err
