@@ -208,6 +208,25 @@ def test_a_fault_of_the_network_is_its_requests_alone(
     assert "skipway_images_inside 0.0" in counted
 
 
+def test_an_answer_that_never_comes_is_given_up(client_of: Callable[..., TestClient], answerer: FromBundle) -> None:
+    hung = Slow(answerer)
+    with client_of(strict(answer_seconds=1.0), answerer=hung) as client:
+        free, hung.let = hung.let, threading.Semaphore(0)
+        try:
+            answer = client.post("/v1/predict", content=picture(), headers=JPEG)
+            assert answer.status_code == 504
+            assert answer.json() == {"detail": "the answer took too long and was given up"}
+            assert client.get("/readyz").status_code == 503
+        finally:  # whatever was found, the network's thread must end before the server can
+            waiting, hung.let = hung.let, free
+            waiting.release(1000)
+        deadline = time.monotonic() + 30
+        while client.get("/readyz").status_code == 503 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert client.get("/readyz").status_code == 200
+        assert client.post("/v1/predict", content=picture(), headers=JPEG).status_code == 200
+
+
 def test_too_many_at_once_get_an_answer_or_429(client_of: Callable[..., TestClient], answerer: FromBundle) -> None:
     hung = Slow(answerer)
     with client_of(strict(queue=6), answerer=hung) as client, ThreadPoolExecutor(20) as threads:
