@@ -199,7 +199,7 @@ FAST_CIFAR = Recipe(
     average=0.99,
     pad=2,
     small=24,
-    small_epochs=4,
+    small_epochs=2,
     val=0.0,
 )
 """CIFAR in minutes: Muon, the rate up and down in straight lines, averaged weights, smaller crops in the first epochs,
