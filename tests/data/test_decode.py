@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import simplejpeg
 from PIL import Image, ImageOps
 from torch import Tensor
 from torchvision.io import ImageReadMode, decode_image
@@ -225,6 +226,29 @@ def without_adobes_mark(jpeg: bytes) -> bytes:
     length = struct.unpack(">H", jpeg[at + 2 : at + 4])[0]
     assert jpeg[at + 4 : at + 9] == b"Adobe"
     return jpeg[:at] + jpeg[at + 2 + length :]
+
+
+@pytest.mark.parametrize("subsampling", [0, 1, 2], ids=["4:4:4", "4:2:2", "4:2:0"])
+def test_a_jpeg_has_the_very_pixels_that_pillow_gives(subsampling: int) -> None:
+    rng = np.random.default_rng(subsampling)
+    for width, height in ((1, 1), (17, 3), (33, 47), (90, 61)):
+        rough = Image.fromarray(rng.integers(0, 256, (9, 9, 3), dtype=np.uint8)).resize((width, height))
+        for mode, channels in (("RGB", 3), ("L", 1)):
+            for progressive in (False, True):
+                content = encoded(
+                    rough.convert(mode), "JPEG", quality=80, subsampling=subsampling, progressive=progressive
+                )
+                pillows = np.asarray(Image.open(io.BytesIO(content))).reshape(height, width, channels)
+                np.testing.assert_array_equal(hwc(decode(content, channels, "x")), pillows)
+
+
+def test_a_jpeg_with_a_flaw_that_pillow_passes_over_has_its_pixels_too() -> None:
+    content = bytearray(encoded(Image.fromarray(noise(64, 64, 3)), "JPEG", quality=90))
+    content[len(content) // 2 : len(content) // 2 + 2] = b"\xff\xd5"  # a restart that nobody announced
+    with pytest.raises(ValueError, match="orrupt"):
+        simplejpeg.decode_jpeg(bytes(content))
+    pillows = np.asarray(Image.open(io.BytesIO(content)))
+    np.testing.assert_array_equal(hwc(decode(bytes(content), 3, "x")), pillows)
 
 
 def test_cmyk_is_converted_to_colour() -> None:

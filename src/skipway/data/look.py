@@ -19,14 +19,12 @@ import numpy as np
 import simplejpeg
 from PIL import Image, ImageOps
 
-from skipway.data.decode import decode
+from skipway.data.decode import ORIENTATION, WHOLE, decode
 from skipway.data.refusals import JPEG, Why, classified, fault_of_file
 from skipway.data.source import Item
 from skipway.errors import DataError, first_line
 
-ORIENTATION = 0x0112  # EXIF's tag
 LARGE = 16_000_000  # pixels from which images are decoded one at a time, so that memory stays that of one
-WHOLE = 1 << 27  # bytes of a JPEG file that are read into memory at once; Pillow reads longer ones by and by
 THIN = 128  # pixels a side, at most, of the grey copy of an image that was decoded in full
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # BT.601, as JPEG's own grey
 SMALL_SIDE = 32  # pixels: a JPEG is decoded to the least eighths of its size whose sides are no shorter

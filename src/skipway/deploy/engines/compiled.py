@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -62,7 +63,9 @@ def rehearse(trained: Trained, options: Options) -> None:
     batch = usual_batch(trained.goal, trained.hardware.device)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "network.pt2")
-        torch.export.save(captured(trained), file)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # on tensors that share memory; of this file only the operations count
+            torch.export.save(captured(trained), file)
         settings = [str(file), str(trained.hardware.device), str(options["precision"]), str(batch)]
         settings += [str(side) for side in trained.example(1).shape[1:]]
         ended = subprocess.run([sys.executable, "-c", REHEARSAL, *settings], capture_output=True, text=True)
