@@ -110,6 +110,8 @@ class Connection:
 
     async def ask(self, request: bytes) -> int:
         """The status of the answer; 0 when there was no connection to be had; -1 when a request was sent in vain."""
+        if self.streams is not None and self.streams[0].at_eof():
+            self.close()  # the server ends connections that were idle for long
         if self.streams is None:
             try:
                 self.streams = await asyncio.open_connection(*self.address)

@@ -49,7 +49,7 @@ def rows() -> list[tuple[str, str, str]]:
                 f"{ratios['over torchvision channels-last bfloat16']:.2f}",
             )
         )
-    made += [*twins(), deepest()]
+    made += [*twins(), deepest(), *shipped()]
     for name, measured in startup["commands"].items():
         made.append((f"`{name}`", f"{measured['median_s']:.2f} s", "processor seconds, without torch"))
     return made
@@ -66,6 +66,34 @@ def twins() -> list[tuple[str, str, str]]:
             (f"Time of {name} over torchvision's", shown, f"forward and backward; {built['ratio']:.2f} to build")
         )
     return rows
+
+
+def shipped() -> list[tuple[str, str, str]]:
+    """Using a trained network: a folder labelled, one image, the server under load."""
+    predict, latency, serve = result("predict"), result("latency"), result("serve")
+    over, speed = predict["ratios"], {name: row["images_per_s"] for name, row in predict["candidates"].items()}
+    under = serve["overload"]
+    return [
+        (
+            "Photographs from files to labels, `--engine auto`, resnet50",
+            f"{speed['skipway auto']:.0f} images/s",
+            f"{over['over torchvision script']:.1f} times torchvision's usual script, "
+            f"{over['over timm, compiled, channels-last, bfloat16']:.2f} timm's compiled, "
+            f"{over['over openvino script, plain']:.2f} a plain OpenVINO script, "
+            f"{over['over openvino script']:.2f} one that overlaps; int8 {over['int8 over auto']:.2f} times this",
+        ),
+        (
+            "One photograph from file to label over OpenVINO's latency mode",
+            f"{latency['ratios']['p50_ms']:.2f}",
+            f"median {latency['ways']['skipway']['p50_ms']:.1f} ms; 99th percentile {latency['ratios']['p99_ms']:.2f}",
+        ),
+        (
+            f"Server with {serve['throughput']['clients']} clients over `Predictor`",
+            f"{serve['throughput']['server_over_predict']:.2f}",
+            f"twice its capacity offered for {under['seconds']:.0f} s: 99 % of accepted requests within "
+            f"{under['p99_s']:.1f} s (bound {under['bound_s']:.0f} s)",
+        ),
+    ]
 
 
 def deepest() -> tuple[str, str, str]:

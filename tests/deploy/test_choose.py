@@ -153,7 +153,7 @@ def test_calls_under_way_are_counted_once() -> None:
     assert alone >= 0
 
 
-def test_a_small_gain_does_not_pay_for_a_longer_start() -> None:
+def test_a_small_gain_pays_neither_for_a_longer_start_nor_for_unusual_options() -> None:
     def row(engine: str, speed: float, milliseconds: float, verdict: str = "agrees") -> choosing.Measured:
         return choosing.Measured(engine, {"batch": int(speed)}, "float32", speed, milliseconds, verdict, "")
 
@@ -164,6 +164,7 @@ def test_a_small_gain_does_not_pay_for_a_longer_start() -> None:
         row("late", 104, 1),
         row("wrong", 200, 0.1, "no"),
     ]
-    assert choosing.fastest(rows, "throughput") == rows[2]
+    assert choosing.fastest(rows, "throughput") == rows[1]
+    assert choosing.fastest([row("soon", 80, 4), *rows[2:]], "throughput") == rows[2]
     assert choosing.fastest(rows, "latency") == rows[3]
     assert choosing.fastest([*rows, row("later", 150, 3)], "throughput").engine == "later"

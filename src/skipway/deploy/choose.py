@@ -1,7 +1,7 @@
 """Which engine is fastest here and says what eager says: measured once for each network, and remembered.
 
-The measurement is sequential and short, so engines within a few percent of each other may change places; of those, the
-one that starts soonest is taken.
+The measurement is sequential and short, so what is within a few percent of the fastest may change places with it; of
+those, what starts soonest is taken, with its usual options.
 """
 
 import hashlib
@@ -110,7 +110,8 @@ def try_all(trained: Trained, task: Task, samples: "Samples", seconds: float = S
 def fastest(rows: Sequence[Measured], goal: str) -> Measured:
     """The fastest among those that agree with eager: the most images a second, or for "latency" the shortest call.
 
-    Of engines within NEARLY of the fastest, the one that comes first in ENGINES, whose start is the shortest.
+    Of those within NEARLY of it the first: engines are tried in the order of how soon they start, and of each the usual
+    options before others.
     """
 
     def slowness(row: Measured) -> float:
@@ -118,8 +119,7 @@ def fastest(rows: Sequence[Measured], goal: str) -> Measured:
 
     agreed = [row for row in rows if row.verdict == "agrees"]
     best = min(map(slowness, agreed))
-    first = next(row.engine for row in agreed if slowness(row) <= NEARLY * best)
-    return min((row for row in agreed if row.engine == first), key=slowness)
+    return next(row for row in agreed if slowness(row) <= NEARLY * best)
 
 
 def versions() -> dict[str, str]:
