@@ -42,7 +42,7 @@ def broken(trained: Trained, options: Options) -> Engine:
     raise RuntimeError("segments overlap\nand much more")
 
 
-def crashing(trained: Trained, options: Options) -> None:
+def crashing(trained: Trained, options: Options, images: Tensor) -> Tensor:
     raise EngineMissingError("its trial ended with -11")
 
 

@@ -96,7 +96,7 @@ def try_all(trained: Trained, task: Task, samples: "Samples", seconds: float = S
         for options in variants:
             try:
                 if kind.rehearse:
-                    kind.rehearse(trained, options)
+                    kind.rehearse(trained, options, samples.images)
                 engine = kind.build(trained, options)
                 found = compare(expected, engine.scores(samples.images), task, engine.precision)
                 speed, alone = rate(engine, samples.images, seconds)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.export import ExportedProgram
 
@@ -55,29 +56,31 @@ def build(trained: Trained, options: Options) -> Engine:
     return Engine("compile", precision, options, batch, 1, at_once(run))
 
 
-def rehearse(trained: Trained, options: Options) -> None:
-    """`build` in a process of its own, because code that is made on the spot may crash and Python cannot catch that.
+def rehearse(trained: Trained, options: Options, images: Tensor) -> Tensor:
+    """The scores of `images` by a build in a process of its own: code that is made on the spot may crash, and Python
+    cannot catch that.
 
     What the compiler makes is kept in its cache, so that the second time is short. Raises EngineMissingError.
     """
     batch = usual_batch(trained.goal, trained.hardware.device)
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder, "network.pt2")
+        network, fed, found = (Path(folder, name) for name in ("network.pt2", "images", "scores"))
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # on tensors that share memory; of this file only the operations count
-            torch.export.save(captured(trained), file)
-        settings = [str(file), str(trained.hardware.device), str(options["precision"]), str(batch)]
-        settings += [str(side) for side in trained.example(1).shape[1:]]
-        ended = subprocess.run([sys.executable, "-c", REHEARSAL, *settings], capture_output=True, text=True)
-    if ended.returncode:
-        last = (ended.stderr.strip().splitlines() or ["no message"])[-1]
-        raise EngineMissingError(f"compile: a trial in a process of its own ended with {ended.returncode} ({last})")
+            warnings.simplefilter("ignore")  # on tensors that share memory; the file is read by this version alone
+            torch.export.save(captured(trained), network)
+        save_file({"images": images[:batch].contiguous()}, fed)
+        settings = [network, trained.hardware.device, options["precision"], batch, fed, found]
+        ended = subprocess.run([sys.executable, "-c", REHEARSAL, *map(str, settings)], capture_output=True, text=True)
+        if ended.returncode:
+            last = (ended.stderr.strip().splitlines() or ["no message"])[-1]
+            raise EngineMissingError(f"compile: a trial in a process of its own ended with {ended.returncode} ({last})")
+        return load_file(found)["scores"]
 
 
-def rehearsal(file: str, device: str, precision: str, batch: str, *shape: str) -> None:
+def rehearsal(network: str, device: str, precision: str, batch: str, fed: str, found: str) -> None:
     """The trial that `rehearse` starts."""
-    run = compiled(torch.export.load(file), decide(device), precision, int(batch))
-    run(torch.zeros((int(batch), *map(int, shape)), dtype=torch.uint8))
+    run = compiled(torch.export.load(network), decide(device), precision, int(batch))
+    save_file({"scores": run(load_file(fed)["images"])}, found)
 
 
 KIND = Kind(build, variants, rehearse)
