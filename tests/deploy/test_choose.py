@@ -42,10 +42,6 @@ def broken(trained: Trained, options: Options) -> Engine:
     raise RuntimeError("segments overlap\nand much more")
 
 
-def crashing(trained: Trained, options: Options, images: Tensor) -> Tensor:
-    raise EngineMissingError("its trial ended with -11")
-
-
 @pytest.fixture
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("SKIPWAY_CACHE", str(tmp_path / "cache"))
@@ -60,7 +56,6 @@ def tried(monkeypatch: pytest.MonkeyPatch, run: Path, speeds: dict[str, float], 
         "wrong": changed(5.0),
         "broken": Kind(broken, lambda trained: [{}]),
         "absent": Kind(eager.build, missing),
-        "crashing": Kind(eager.build, lambda trained: [{}], crashing),
     }
     monkeypatch.setattr(choosing, "ENGINES", kinds)
     order = iter(speeds.values())
@@ -82,7 +77,6 @@ def test_the_fastest_that_agrees_is_chosen_and_the_others_are_named(
         "wrong": "disagrees",
         "broken": "missing",
         "absent": "missing",
-        "crashing": "missing",
     }
     text = "\n".join(said)
     assert "wrong: 30.0 images/s" in text

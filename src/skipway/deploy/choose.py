@@ -95,8 +95,6 @@ def try_all(trained: Trained, task: Task, samples: "Samples", seconds: float = S
             continue
         for options in variants:
             try:
-                if kind.rehearse:
-                    kind.rehearse(trained, options, samples.images)
                 engine = kind.build(trained, options)
                 found = compare(expected, engine.scores(samples.images), task, engine.precision)
                 speed, alone = rate(engine, samples.images, seconds)

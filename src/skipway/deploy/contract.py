@@ -73,15 +73,13 @@ class Engine:
 
 @dataclass(frozen=True)
 class Kind:
-    """A way to make an engine: `build` makes one, `variants` are the options worth measuring here, the usual first;
-    `rehearse`, of one that might take its process down, gives the scores of a batch of images from another.
+    """A way to make an engine: `build` makes one, `variants` are the options worth measuring here, the usual first.
 
-    All raise EngineMissingError where it cannot run.
+    Both raise EngineMissingError where it cannot run.
     """
 
     build: Callable[[Trained, Options], Engine]
     variants: Callable[[Trained], list[Options]]
-    rehearse: Callable[[Trained, Options, Tensor], Tensor] | None = None
 
 
 def at_once(run: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Future[Tensor]]:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from skipway.deploy.contract import EngineMissingError, Trained
 from skipway.deploy.graph import INPUT, OUTPUT, captured
+from skipway.deploy.openvino_core import core
 
 ONNX_FILE, OPENVINO_FILE, TORCH_FILE = "model.onnx", "model.xml", "model.pt2"
 OPSET = 20  # ONNX 1.15, which every runtime of the last years reads
@@ -116,10 +117,8 @@ def noted(graph: Any, notes: Mapping[str, str]) -> Any:
 
 
 def run_openvino(folder: Path) -> Callable[[Tensor], Tensor]:
-    import openvino
-
     # in float32, as eager is: by itself OpenVINO takes bfloat16 where the processor has it
-    compiled = openvino.Core().compile_model(folder / OPENVINO_FILE, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    compiled = core().compile_model(folder / OPENVINO_FILE, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     return lambda images: torch.from_numpy(compiled([images.contiguous().numpy()])[0].copy())
 
 

@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from skipway.deploy.openvino_core import core
+
 WEIGHTED = {"Convolution", "GroupConvolution", "MatMul"}
 LEVELS = 255
 
@@ -23,13 +25,11 @@ def layers_of(graph: Any) -> list[Any]:
 
 def ranked(graph: Any, images: Tensor) -> list[str]:
     """The layers of an ov.Model that is not quantised yet, by name, the most sensitive first, seen on `images`."""
-    import openvino
-
     tapped = graph.clone()
     layers = layers_of(tapped)
     sources = {source_of(layer): layer.input_value(0) for layer in layers}  # several layers may read one map
     tapped.add_outputs(list(sources.values()))
-    compiled = openvino.Core().compile_model(tapped, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    compiled = core().compile_model(tapped, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     found = compiled([images.contiguous().numpy()])
     maps = {source: found[compiled.output(i + 1)] for i, source in enumerate(sources)}  # behind the scores
     noise = {

@@ -7,6 +7,7 @@ from skipway.deploy.engines.openvino_cpu import engine_of, require_openvino
 from skipway.deploy.engines.openvino_cpu import variants as floating_variants
 from skipway.deploy.folders import verify
 from skipway.deploy.formats import OPENVINO_FILE
+from skipway.deploy.openvino_core import core
 
 
 def build(trained: Trained, options: Options) -> Engine:
@@ -15,8 +16,9 @@ def build(trained: Trained, options: Options) -> Engine:
     Raises BundleError for one that was changed, or made of other weights.
     """
     folder = require_export(trained)
+    require_openvino()
     verify(folder, trained.weights)
-    return engine_of(require_openvino().Core().read_model(folder / OPENVINO_FILE), trained, options, "int8")
+    return engine_of(core().read_model(folder / OPENVINO_FILE), trained, options, "int8")
 
 
 def variants(trained: Trained) -> list[Options]:

@@ -21,6 +21,7 @@ from skipway.deploy.contract import (
     require_processor,
 )
 from skipway.deploy.formats import openvino_graph, save_openvino
+from skipway.deploy.openvino_core import core
 from skipway.errors import first_line
 from skipway.hardware import multiplies_bfloat16
 
@@ -36,23 +37,23 @@ def build(trained: Trained, options: Options) -> Engine:
 
 def graph_of(trained: Trained) -> Any:
     """The network's ov.Model: kept in the store, since converting takes longer than labelling a few images."""
-    core = require_openvino().Core()
+    require_openvino()
     kept = trained.store / GRAPH if trained.store else None
     if kept and kept.is_file():
         try:
-            return core.read_model(kept)
+            return core().read_model(kept)
         except RuntimeError:  # not a whole graph: it is made and kept again
             kept.unlink()
     graph = openvino_graph(trained)
     if kept is None:
         return graph
     save_openvino(graph, kept)
-    return core.read_model(kept)  # so that the first time has the digits of every later one
+    return core().read_model(kept)  # so that the first time has the digits of every later one
 
 
 def engine_of(graph: Any, trained: Trained, options: Options, name: str = "openvino") -> Engine:
     """An engine of an ov.Model that takes uint8 (?, C, size, size); of a quantised one, precision is "int8"."""
-    from openvino import Core, Layout, Type
+    from openvino import Layout, Type
     from openvino.preprocess import PrePostProcessor
 
     precision, batch, streams = str(options["precision"]), int(options["batch"]), int(options["streams"])
@@ -71,7 +72,7 @@ def engine_of(graph: Any, trained: Trained, options: Options, name: str = "openv
     if trained.store:
         settings["CACHE_DIR"] = str(trained.store)
     try:
-        compiled = Core().compile_model(steps.build(), "CPU", settings)
+        compiled = core().compile_model(steps.build(), "CPU", settings)
     except RuntimeError as fault:
         raise EngineMissingError(f"{name} cannot run this network ({first_line(fault)})") from fault
     idle: SimpleQueue[Any] = SimpleQueue()
@@ -111,13 +112,12 @@ def variants(trained: Trained) -> list[Options]:
     return tried + [{"precision": p, "batch": 8, "streams": threads} for p in precisions[1:]]
 
 
-def require_openvino() -> Any:
-    """The module. Raises EngineMissingError, naming the extra."""
+def require_openvino() -> None:
+    """Raises EngineMissingError, naming the extra, where the library is missing."""
     try:
-        import openvino
+        import openvino  # noqa: F401
     except ImportError:
         raise EngineMissingError("openvino is not installed: pip install 'skipway[deploy]'") from None
-    return openvino
 
 
 KIND = Kind(build, variants)
