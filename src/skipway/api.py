@@ -1,7 +1,10 @@
 """The verbs, each joining rooms that do not know each other: what the command line and `import skipway` both call."""
 
 import re
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from torch import nn
@@ -9,17 +12,20 @@ from torch import nn
 from skipway import bundle, judging, models
 from skipway.bundle import Card
 from skipway.checking import ready
-from skipway.data import open_source
+from skipway.data import SOURCES, open_source
 from skipway.data.bad import Policy
 from skipway.data.loader import natural_size
 from skipway.data.source import Source, require_learnable
+from skipway.errors import SkipwayError
 from skipway.evaluation.evaluate import Evaluation
 from skipway.evaluation.wording import AS_BUNDLED
 from skipway.hardware import Hardware, decide
 from skipway.judging import Order, conclude
+from skipway.training.distributed import joined
 from skipway.training.loop import train as fit
 from skipway.training.prepare import channels_of
 from skipway.training.recipes import Recipe, find_recipe
+from skipway.training.upkeep import ORDINARY, Upkeep, is_begun, read_begun
 
 QUIET = Console(quiet=True)
 
@@ -48,22 +54,54 @@ def train(
     console: Console = QUIET,
     resume: bool = False,
     bad: Policy | None = "error",
+    upkeep: Upkeep = ORDINARY,
+    changes: Mapping[str, Any] | None = None,
 ) -> Path:
     """Train on `data` (a name or path as `open_source` takes it), judge the result, and return its folder.
 
     The data are checked first; `bad` says what becomes of images that cannot be read (see `data.bad`), None that the
-    caller has checked them. The folder holds the bundle, metrics.jsonl, report.html and report.json. The report is on
-    test where the data have one, otherwise on val. Raises SkipwayError for anything a user can mend.
+    caller has checked them. `changes` are fields of the recipe that have other values, also where it is the default
+    for the data. The folder holds the bundle, metrics.jsonl, report.html and report.json. The report is on test where
+    the data have one, otherwise on val. With `resume` the run in `out` goes on (see also `resume`).
+
+    Where torchrun started it, this process trains together with the others, and the first of them judges. Raises
+    SkipwayError for anything a user can mend, Interrupted when a signal asked for an end.
     """
-    source = open_source(data) if isinstance(data, str) else data
-    if bad is not None:
-        size, channels = (recipe.size, recipe.channels) if recipe else (0, 0)
-        source = ready(source, bad, size, channels, console)
-    recipe = recipe or default_recipe(source)
-    hardware = hardware or decide()
-    folder = fit(source, recipe, Path(out) if out else free_folder(source, recipe), hardware, console, resume)
-    conclude(folder, source, hardware, console)
+    changes = changes or {}
+    with joined(hardware or decide()) as (group, own):
+        if group.most and out is None:
+            raise SkipwayError("processes that are started again find the run by its folder: give --out")
+        console = console if group.rank == 0 else QUIET
+        with group.in_turn():
+            source = open_source(data) if isinstance(data, str) else data
+            if bad is not None:
+                size, channels = (changes.get(name, getattr(recipe, name, 0)) for name in ("size", "channels"))
+                source = ready(source, bad, size, channels, console)
+        recipe = replace(recipe or default_recipe(source), **changes)
+        folder = Path(group.told(str(out or free_folder(source, recipe))))
+        again = resume or (group.restarts > 0 and is_begun(folder))
+        fit(source, recipe, folder, own, console, again, upkeep, group)
+        if group.rank == 0:
+            conclude(folder, source, own, console)
     return folder
+
+
+def resume(
+    run: str | Path,
+    hardware: Hardware | None = None,
+    console: Console = QUIET,
+    upkeep: Upkeep | None = None,
+    changes: Mapping[str, Any] | None = None,
+) -> Path:
+    """Go on with the interrupted training in the folder `run`, which is all that it needs, and return it.
+
+    Data, recipe, machine and upkeep are those that it was begun with, unless given. Raises as `train` does, and when
+    the data or the recipe are not the same any more.
+    """
+    begun = read_begun(Path(run))
+    source = replace(open_source(begun.place(tuple(SOURCES))), name=begun.data)
+    own = hardware or decide(**begun.hardware)
+    return train(source, begun.recipe, run, own, console, True, begun.bad, upkeep or begun.upkeep, changes)
 
 
 def evaluate(

@@ -155,6 +155,21 @@ def write(folder: Path, weights: dict[str, Tensor], card: Card) -> None:
     seal(folder, card)
 
 
+def require_kinds(card: Card) -> None:
+    """Raises ValueError for a field of another kind than it is written with."""
+    words, numbers = (card.task, card.commit, card.created), (card.parameters, card.seconds)
+    fields = (card.network, card.preprocessing, card.recipe, card.data, card.hardware, card.versions, card.metrics)
+    right = (
+        all(isinstance(value, str) for value in [*words, *card.classes])
+        and isinstance(card.classes, list)
+        and all(isinstance(value, dict) for value in fields)
+        and all(type(value) in (int, float) for value in numbers)
+        and isinstance(card.calibration, dict | None)
+    )
+    if not right:
+        raise ValueError("a field is of another kind")
+
+
 def read_card(folder: Path) -> Card:
     """The card, after verifying every checksum. Raises BundleError for anything missing, changed or unknown."""
     if not folder.is_dir():
@@ -179,7 +194,8 @@ def read_card(folder: Path) -> Card:
         if values["schema"] != SCHEMA:
             raise BundleError(f"{folder} has schema {values['schema']}, this version reads {SCHEMA}: upgrade skipway")
         card = Card(**values)
-    except (ValueError, KeyError, TypeError) as fault:
+        require_kinds(card)
+    except (ValueError, KeyError, TypeError, RecursionError) as fault:
         raise BundleError(f"{folder / 'card.json'} is not a card ({fault}): restore it from a copy") from None
     if card.weights_sha256 != digests[FILES[0]]:
         raise BundleError(f"{folder / FILES[0]} holds other weights than those of the card: restore it from a copy")
@@ -197,7 +213,11 @@ def load(folder: Path, build: Callable[..., Net]) -> tuple[Net, Card]:
     On the CPU, in evaluation mode. Raises BundleError; verifies before it builds.
     """
     card = read_card(folder)
-    net = build(**card.network)
+    try:
+        net = build(**card.network)
+    except (TypeError, ValueError, OverflowError, AttributeError) as fault:
+        why = str(fault).splitlines()[0] if str(fault) else type(fault).__name__
+        raise BundleError(f"{folder / 'card.json'} describes no network that can be built ({why})") from None
     try:
         net.load_state_dict(read_weights(folder))
     except (RuntimeError, SafetensorError) as fault:

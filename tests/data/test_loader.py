@@ -141,6 +141,25 @@ def test_a_resident_epoch_begun_in_the_middle_is_the_same_epoch(
     assert equal(resident(small, augmentation).epoch(2, start), whole[start:]) == 7 - start
 
 
+@pytest.mark.parametrize("world", [2, 4])
+@pytest.mark.parametrize("augmentation", AUGMENTATIONS)
+def test_processes_together_see_the_images_that_one_would(
+    small: tuple[Tensor, Tensor], augmentation: Augmentation, world: int
+) -> None:
+    """Drawn crops, mirrors, squares and colours too; and what is drawn next is the same in all of them."""
+    images, labels = small
+    alone = resident(small, augmentation).epoch(1)
+    orders = [Order(30, 4, 3, rank=rank, world=world) for rank in range(world)]
+    shares = [Resident(images, labels, order, for_pixels(images), augmentation).epoch(1) for order in orders]
+    for whole, expected in alone:
+        after = torch.rand(1)
+        for rank, share in enumerate(shares):
+            ours, theirs = next(share)
+            assert torch.equal(ours, whole[rank::world])
+            assert torch.equal(theirs, expected[rank::world])
+            assert torch.equal(torch.rand(1), after)
+
+
 def test_resident_batches_do_not_depend_on_what_the_step_draws(small: tuple[Tensor, Tensor]) -> None:
     quiet = list(resident(small, AUGMENTATIONS[2]).epoch(0))
     noisy = []
@@ -210,6 +229,17 @@ def test_streamed_batches_are_the_same_from_any_number_of_workers(photos: Source
     alone = list(streamed(photos, 0).epoch(1))
     torch.manual_seed(99)
     assert equal(streamed(photos, 2).epoch(1), alone) == 4
+
+
+def test_streamed_processes_together_see_the_images_that_one_would(photos: Source) -> None:
+    def views(order: Order) -> list[Batch]:
+        return list(Streamed(photos.train, order, for_photographs(32), LARGE, CPU, 0).epoch(1))
+
+    alone, shares = views(Order(24, 6, 1)), [views(Order(24, 6, 1, rank=rank, world=2)) for rank in range(2)]
+    for step, (whole, expected) in enumerate(alone):
+        for rank, share in enumerate(shares):
+            assert torch.equal(share[step][0], whole[rank::2])
+            assert torch.equal(share[step][1], expected[rank::2])
 
 
 @pytest.mark.parametrize("start", [1, 3, 4])
@@ -282,6 +312,13 @@ def test_in_order_keeps_the_order_and_the_short_last_batch(photos: Source, worke
     assert labels.tolist() == photos.train.labels.tolist()
     expected = [record.open(item, "x") for item in photos.train.items]
     assert torch.equal(images, torch.stack(expected))
+
+
+def test_processes_share_the_batches_of_a_split_without_one_left_out_or_read_twice(photos: Source) -> None:
+    shares = [list(in_order(photos.train, for_photographs(32), 7, 0, slice(rank, None, 2))) for rank in range(2)]
+    alone = list(in_order(photos.train, for_photographs(32), 7, 0))
+    assert [len(share) for share in shares] == [2, 2]
+    equal([shares[0][0], shares[1][0], shares[0][1], shares[1][1]], alone)
 
 
 @pytest.mark.parametrize("workers", [0, 2])

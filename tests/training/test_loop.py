@@ -13,7 +13,7 @@ from skipway import api, bundle, hardware, models
 from skipway.data import open_source
 from skipway.data.source import Source, Split, match_classes
 from skipway.errors import SkipwayError
-from skipway.training import loop
+from skipway.training import closing, loop
 from skipway.training.recipes import QUICK, Recipe
 
 QUIET = Console(quiet=True)
@@ -84,7 +84,7 @@ def test_a_resumed_run_ends_like_the_run_that_was_not_interrupted(
     recipe = replace(SHORT, **changes)
     whole = loop.train(digits, recipe, tmp_path / "whole", settings, QUIET)
     calls = []
-    validate = loop.validate
+    validate = closing.validate
 
     def interrupted(*given: object) -> dict[str, float]:
         calls.append(1)
@@ -93,7 +93,7 @@ def test_a_resumed_run_ends_like_the_run_that_was_not_interrupted(
         return validate(*given)
 
     with monkeypatch.context() as patched:
-        patched.setattr(loop, "validate", interrupted)
+        patched.setattr(closing, "validate", interrupted)
         with pytest.raises(KeyboardInterrupt):
             loop.train(digits, recipe, tmp_path / "cut", settings, QUIET)
     assert not (tmp_path / "cut" / bundle.SUMS).exists()
@@ -113,16 +113,8 @@ def test_resuming_with_another_recipe_or_other_data_is_refused_and_named(
     with pytest.raises(SkipwayError, match=r"another recipe \(epochs\)"):
         loop.train(digits, replace(SHORT, epochs=2), run, settings, QUIET, resume=True)
     fewer = replace(digits, train=digits.train.take(np.arange(299)))
-    with pytest.raises(SkipwayError, match="another data"):
+    with pytest.raises(SkipwayError, match="begun with other data"):
         loop.train(fewer, replace(SHORT, epochs=1), run, settings, QUIET, resume=True)
-
-
-def test_a_damaged_checkpoint_is_refused(digits: Source, settings: hardware.Hardware, tmp_path: Path) -> None:
-    run = loop.train(digits, replace(SHORT, epochs=1), tmp_path / "run", settings, QUIET)
-    file = run / "checkpoints" / "last.safetensors"
-    file.write_bytes(file.read_bytes()[:1000])
-    with pytest.raises(SkipwayError, match="damaged"):
-        loop.train(digits, replace(SHORT, epochs=1), run, settings, QUIET, resume=True)
 
 
 def test_nothing_in_a_run_depends_on_test_images(digits: Source, settings: hardware.Hardware, tmp_path: Path) -> None:
@@ -140,12 +132,6 @@ def test_a_run_leaves_the_callers_random_state_alone(
     before = torch.get_rng_state()
     loop.train(digits, replace(SHORT, epochs=1), tmp_path / "run", settings, QUIET)
     assert torch.equal(before, torch.get_rng_state())
-
-
-def test_a_loss_that_is_no_number_stops_the_run_by_name(digits: Source, tmp_path: Path) -> None:
-    settings = hardware.decide(device="cpu", precision="float32")
-    with pytest.raises(SkipwayError, match="no longer a number in epoch 1: lower --lr"):
-        loop.train(digits, replace(SHORT, lr=1e30, average=0.0), tmp_path / "run", settings, QUIET)
 
 
 def test_the_mean_of_training_accuracy_counts_every_image_once(

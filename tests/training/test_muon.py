@@ -80,16 +80,16 @@ def test_an_interrupted_run_ends_where_the_whole_one_does(tmp_path: Path, last: 
     settings = hardware.decide(device="cpu", workers=0, channels_last=last)  # type: ignore[arg-type]
     recipe, quiet = replace(QUICK, optimiser="muon", epochs=2), Console(quiet=True)
     whole = read_weights(loop.train(source, recipe, tmp_path / "whole", settings, quiet))
-    run_epochs, calls = loop.one_epoch, []
+    close_epoch, calls = loop.close_epoch, []
 
-    def stop_at_the_second(*arguments: object) -> dict:
+    def stop_at_the_second(*arguments: object) -> None:
         calls.append(1)
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return run_epochs(*arguments)  # type: ignore[arg-type]
+        close_epoch(*arguments)  # type: ignore[arg-type]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "one_epoch", stop_at_the_second)
+        patch.setattr(loop, "close_epoch", stop_at_the_second)
         with pytest.raises(KeyboardInterrupt):
             loop.train(source, recipe, tmp_path / "cut", settings, quiet)
     resumed = read_weights(loop.train(source, recipe, tmp_path / "cut", settings, quiet, resume=True))

@@ -2,7 +2,8 @@
 
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
@@ -41,12 +42,21 @@ def takes_recipe_fields(verb: Callable[..., None]) -> Callable[..., None]:
 
 @takes_recipe_fields
 def train(
-    data: Annotated[str, typer.Argument(help="digits, cifar10, cifar100, a folder of class folders, or parquet.")],
+    data: Annotated[
+        str | None, typer.Argument(help="digits, cifar10, cifar100, a folder of class folders, parquet, tar shards.")
+    ] = None,
     *,
     recipe: Annotated[str | None, typer.Option(help="quick, modern, finetune, ...; default by image size.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the run; default runs/<data>-<model>.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue the interrupted run in --out.")] = False,
+    resume: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="Go on with the run in this folder; needs nothing else.")
+    ] = None,
     bad: Annotated[str, typer.Option(help="Images that cannot be read: error, skip, quarantine.")] = "error",
+    devices: Annotated[int, typer.Option(help="Processes, each on a GPU or on its share of the processor.")] = 1,
+    deterministic: Annotated[bool, typer.Option("--deterministic", help="Equal digits for equal seeds.")] = False,
+    checkpoint_steps: Annotated[int | None, typer.Option(help="A checkpoint every so many steps.")] = None,
+    checkpoint_seconds: Annotated[float | None, typer.Option(help="Or every so many seconds; default 120.")] = None,
+    track: Annotated[str | None, typer.Option(help="none, tensorboard, mlflow: figures there too.")] = None,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
     channels_last: SwitchOption = "auto",
@@ -57,31 +67,95 @@ def train(
     """Train a network on images; leaves a bundle and a report.
 
     Examples: skipway train digits | skipway train photos/ --model resnet50 --recipe finetune --out runs/flowers |
-    skipway train cifar10 --model resnet56 --recipe he2015-cifar --seed 3
+    skipway train cifar10 --model resnet56 --recipe he2015-cifar --seed 3 | skipway train --resume runs/flowers
 
     Every option from --model on is a field of the recipe, and is as the recipe has it unless given.
     """
-    chosen = find_recipe(recipe) if recipe else None
+    require_one_start(data, resume, {"--recipe": recipe, "--out": out, "--bad": bad if bad != "error" else None})
     values = {name: parse(name, text) for name, text in fields.items()}
-    if resume and out is None:
-        raise SkipwayError("--resume needs --out: the folder of the run to continue")
-    from skipway import api, checking, models
-    from skipway.data import open_source
-    from skipway.data.bad import policy_of
+    machine: dict[str, Any] = {"device": device, "precision": precision, "channels_last": channels_last}
+    machine |= {"compile_": compile_, "workers": workers}
+    kept: dict[str, Any] = {"checkpoint_steps": checkpoint_steps, "checkpoint_seconds": checkpoint_seconds}
+    kept |= {"track": track, "deterministic": deterministic or None}
+    if devices != 1:
+        together(devices, out or resume)
+        return
+    with ending():
+        if resume:
+            go_on(resume, machine, kept, values)
+        else:
+            begin(str(data), recipe, out, bad, machine, kept, values)
 
-    policy = policy_of(bad)
-    hardware = decide(device, precision, channels_last, compile_, workers)
-    checked(replace(chosen or find_recipe("quick"), **values))  # before any image is opened
+
+def require_one_start(data: str | None, resume: Path | None, others: dict[str, Any]) -> None:
+    """Raises SkipwayError unless there are either data to begin with or a run to resume, and nothing else for that."""
+    if (data is None) == (resume is None):
+        raise SkipwayError("give the data to train on, or --resume RUN to go on with a run, and not both")
+    strange = next((name for name, value in others.items() if resume and value is not None), None)
+    if strange:
+        raise SkipwayError(f"{strange} is as the run has it: leave it out with --resume")
+
+
+def together(devices: int, run: Path | None) -> None:
+    """The same command as so many processes. Raises SkipwayError for a number or a folder that will not do."""
+    if devices < 1:
+        raise SkipwayError(f"--devices must be above 0, not {devices}")
+    if run is None:
+        raise SkipwayError("--devices needs --out: processes that are started again find the run by its folder")
+    from skipway.training.distributed import launch
+
+    place = next(i for i, word in enumerate(sys.argv) if word == "--devices" or word.startswith("--devices="))
+    taken = 2 if sys.argv[place] == "--devices" else 1
+    raise typer.Exit(launch(devices, [*sys.argv[1:place], *sys.argv[place + taken :]]))
+
+
+@contextmanager
+def ending() -> Iterator[None]:
+    """A run that was asked to end says how to continue, and exits with the code that tells by what."""
+    from skipway.training.interrupt import Interrupted
+
+    try:
+        yield
+    except Interrupted as stopped:
+        print(stopped, file=sys.stderr)
+        raise typer.Exit(stopped.code) from None
+    except KeyboardInterrupt:
+        print("stopped; if its folder was made, the run continues with: skipway train --resume RUN", file=sys.stderr)
+        raise typer.Exit(130) from None
+
+
+def go_on(run: Path, machine: dict[str, Any], kept: dict[str, Any], values: dict[str, Any]) -> None:
+    """Resume the run in the folder `run`, with what was given besides."""
+    from skipway import api
+    from skipway.training.upkeep import read_begun
+
+    begun = read_begun(run)
+    chosen = {name: value for name, value in machine.items() if value not in ("auto", None)}
+    hardware = decide(**begun.hardware | chosen)
+    given = {name: value for name, value in kept.items() if value is not None}
+    api.resume(run, hardware, console(), replace(begun.upkeep, **given), values)
+
+
+def begin(
+    data: str,
+    recipe: str | None,
+    out: Path | None,
+    bad: str,
+    machine: dict[str, Any],
+    kept: dict[str, Any],
+    values: dict[str, Any],
+) -> None:
+    """Train from the first step. What can be refused is, before any image is opened."""
+    chosen = find_recipe(recipe) if recipe else None
+    from skipway import api, models
+    from skipway.data.bad import policy_of
+    from skipway.training.tracking import tracker
+    from skipway.training.upkeep import Upkeep
+
+    policy, hardware = policy_of(bad), decide(**machine)
+    upkeep = Upkeep(**{name: value for name, value in kept.items() if value is not None})
+    tracker(upkeep.track)
+    checked(replace(chosen or find_recipe("quick"), **values))
     if "model" in values:
         models.require_name(values["model"])
-    size, channels = (values.get(name, getattr(chosen, name, 0)) for name in ("size", "channels"))
-    source = checking.ready(open_source(data), policy, size, channels, console())
-    chosen = replace(chosen or api.default_recipe(source), **values)
-    folder = out or api.free_folder(source, chosen)
-    try:
-        api.train(source, chosen, folder, hardware, console(), resume, bad=None)
-    except KeyboardInterrupt:
-        print(
-            f"stopped; to continue: skipway train {data} --out {folder} --resume and the same options", file=sys.stderr
-        )
-        raise typer.Exit(130) from None
+    api.train(data, chosen, out, hardware, console(), bad=policy, upkeep=upkeep, changes=values)

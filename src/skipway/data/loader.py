@@ -5,6 +5,7 @@ that stops can go on as if it had not.
 """
 
 import os
+import signal
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,9 +19,11 @@ from skipway.data.augment import Augmentation, crop_and_flip, finished, one_larg
 from skipway.data.decode import decode
 from skipway.data.preprocess import Preprocessing
 from skipway.data.source import Split
-from skipway.errors import DataError
+from skipway.errors import DataError, first_line
 
 RESIDENT_LIMIT = 2 << 30  # bytes of uint8 pixels that are kept whole on the device
+PATIENCE = 300.0  # seconds that the next batch may take before the workers count as stuck
+LINGER = 30  # seconds that a worker lives on after SIGTERM, while the process that trains finishes its step
 
 
 def derive(*words: int) -> int:
@@ -75,15 +78,24 @@ class Order:
     def steps(self) -> int:
         return self.count // self.batch
 
+    @property
+    def share(self) -> slice:
+        """The places of a batch that are this process's."""
+        return slice(self.rank, None, self.world)
+
     def batches(self, epoch: int, start: int = 0) -> Iterator[Tensor]:
-        """Indices (batch / world,) for each step from `start`."""
+        """Indices (batch / world,) of this process's images for each step from `start`."""
+        return (picked[self.share] for picked in self.whole(epoch, start))
+
+    def whole(self, epoch: int, start: int = 0) -> Iterator[Tensor]:
+        """Indices (batch,) of all processes' images for each step from `start`."""
         rng = np.random.default_rng(derive(self.seed, epoch))
         if self.weights is None:
             order = rng.permutation(self.count)
         else:
             order = rng.choice(self.count, self.steps * self.batch, p=self.weights / self.weights.sum())
         for step in range(start, self.steps):
-            yield torch.from_numpy(order[step * self.batch : (step + 1) * self.batch][self.rank :: self.world].copy())
+            yield torch.from_numpy(order[step * self.batch : (step + 1) * self.batch].copy())
 
     def draws(self, epoch: int, step: int) -> list[int]:
         """A random seed for each image of this process's share of `step`, by the image's place in the batch.
@@ -91,6 +103,19 @@ class Order:
         By place, not by image: one that is drawn twice is seen in two views.
         """
         return [derive(self.seed, epoch, step, place) for place in range(self.rank, self.batch, self.world)]
+
+
+def finished_share(images: Tensor, order: Order, preprocessing: Preprocessing, augmentation: Augmentation) -> Tensor:
+    """`finished` for one process's share of a batch, (batch / world, C, H, W).
+
+    What is drawn at random is drawn for the whole batch by every process, so that together they make the images that
+    one process would make, and all are left with the same random state.
+    """
+    if order.world == 1 or not (augmentation.colour or augmentation.cutout):
+        return finished(images, preprocessing, augmentation)
+    whole = images.new_zeros(order.batch, *images.shape[1:])
+    whole[order.share] = images
+    return finished(whole, preprocessing, augmentation)[order.share]
 
 
 class Resident:
@@ -107,14 +132,15 @@ class Resident:
     def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """Normalised float32 images (B, C, side, side) in channels-last memory, and their labels, for each step.
 
-        Small crops are windows of the images as they are kept, not the images made smaller.
+        Small crops are windows of the images as they are kept, not the images made smaller. Of several processes each
+        crops the whole batch, which is one gather of bytes, and goes on with its share.
         """
-        side = self.augmentation.side(self.preprocessing.size, epoch)
-        for step, picked in enumerate(self.order.batches(epoch, start), start):
+        side, share = self.augmentation.side(self.preprocessing.size, epoch), self.order.share
+        for step, picked in enumerate(self.order.whole(epoch, start), start):
             torch.manual_seed(derive(self.order.seed, epoch, step))
             picked = picked.to(self.pixels.device)
-            images = crop_and_flip(self.pixels, picked, side, self.augmentation.flip)
-            yield finished(images, self.preprocessing, self.augmentation), self.labels[picked]
+            images = crop_and_flip(self.pixels, picked, side, self.augmentation.flip)[share]
+            yield finished_share(images, self.order, self.preprocessing, self.augmentation), self.labels[picked[share]]
 
 
 class Views(Dataset):
@@ -149,15 +175,45 @@ def collated(items: list[tuple[Tensor, Tensor] | DataError]) -> tuple[Tensor, Te
     return fault if fault is not None else default_collate(items)
 
 
+def leave_signals(_worker: int) -> None:
+    """In a worker: the process that trains decides when to end, also where a signal went to all processes at once."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "alarm"):
+        signal.signal(signal.SIGTERM, lambda *_: signal.alarm(LINGER))
+
+
 def batches_of(
-    views: Views, batches: Iterable[list[tuple[int, int]]], workers: int, pinned: bool
+    views: Views,
+    batches: Iterable[list[tuple[int, int]]],
+    workers: int,
+    pinned: bool,
+    patience: float = PATIENCE,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """uint8 images and labels for each batch of indices. Raises the DataError of an image that cannot be read."""
-    loader = DataLoader(views, batch_sampler=batches, num_workers=workers, pin_memory=pinned, collate_fn=collated)
-    for batch in loader:
-        if isinstance(batch, DataError):
-            raise batch
-        yield batch
+    """uint8 images and labels for each batch of indices.
+
+    Raises the DataError of an image that cannot be read, and one where workers give nothing for `patience` seconds or
+    have been killed.
+    """
+    loader = DataLoader(
+        views,
+        batch_sampler=batches,
+        num_workers=workers,
+        pin_memory=pinned,
+        collate_fn=collated,
+        timeout=patience if workers else 0,
+        worker_init_fn=leave_signals,
+    )
+    try:
+        for batch in loader:
+            if isinstance(batch, DataError):
+                raise batch
+            yield batch
+    except RuntimeError as fault:
+        if "DataLoader" not in str(fault):
+            raise
+        stuck = f"gave no images for {patience:g} s: is the disk or the network that holds them stuck?"
+        killed = f"have died ({first_line(fault)}): give the machine more memory, or fewer --workers"
+        raise DataError(f"the workers that decode {stuck if 'timed out' in str(fault) else killed}") from None
 
 
 class Streamed:
@@ -188,11 +244,16 @@ class Streamed:
         for step, (images, labels) in enumerate(loaded, start):
             torch.manual_seed(derive(self.order.seed, epoch, step))
             images, labels = images.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True)
-            yield finished(images, self.preprocessing, self.augmentation), labels
+            yield finished_share(images, self.order, self.preprocessing, self.augmentation), labels
 
 
-def in_order(split: Split, preprocessing: Preprocessing, batch: int, workers: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Every image once, in order, unaugmented: uint8 (B, C, size, size), labels; the last batch may be short."""
+def in_order(
+    split: Split, preprocessing: Preprocessing, batch: int, workers: int, share: slice = slice(None)
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Every image once, in order, unaugmented: uint8 (B, C, size, size), labels; the last batch may be short.
+
+    Of all batches only those of `share` (such as every second one), and only their images are read.
+    """
     places = [(i, 0) for i in range(len(split))]
-    batches = [places[i : i + batch] for i in range(0, len(places), batch)]
+    batches = [places[i : i + batch] for i in range(0, len(places), batch)][share]
     yield from batches_of(Views(split, preprocessing, None), batches, workers, pinned=False)

@@ -5,6 +5,7 @@ import json
 import platform
 import subprocess
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from skipway.data.source import Source
 from skipway.hardware import Hardware
 from skipway.training import balance
 from skipway.training.prepare import Prepared
+from skipway.training.recipes import Recipe
 
 SHOWN = {  # figures of a record in an epoch's line, and what they are called there
     "train_top1": "train",
@@ -31,7 +33,19 @@ def counts_of(source: Source) -> dict[str, int]:
     return {key: len(split) for key, split in source.splits.items()}
 
 
-def print_plan(prepared: Prepared, hardware: Hardware, total: int, console: Console) -> None:
+def describe_sharing(recipe: Recipe, world: int) -> str:
+    """How several processes, or several parts of a batch, share it; and what batch norm sees of it."""
+    share = recipe.batch // world
+    at_once = min(recipe.micro or share, share)
+    text = f"{world} processes, {share} images of each batch to each" if world > 1 else "one process"
+    if at_once < share:
+        text += f", {at_once} at once in {-(-share // at_once)} parts, gradients exchanged after the last"
+    if recipe.sync_norm and world > 1:
+        return f"{text}; batch norm over {at_once * world} images, of all processes"
+    return f"{text}; batch norm over {at_once} images"
+
+
+def print_plan(prepared: Prepared, hardware: Hardware, total: int, world: int, console: Console) -> None:
     """Every value of the run, before it starts."""
     source, recipe = prepared.source, prepared.recipe
     console.print(f"data {source.name}: " + ", ".join(f"{n:,} {key}" for key, n in counts_of(source).items()))
@@ -43,6 +57,8 @@ def print_plan(prepared: Prepared, hardware: Hardware, total: int, console: Cons
         f"learning rate {recipe.lr:g} for {recipe.lr_batch} images -> {recipe.peak_rate():g} for {recipe.batch}; "
         f"{total:,} steps, {total / prepared.batches.order.steps:.4g} epochs"
     )
+    if world > 1 or 0 < recipe.micro < recipe.batch:
+        console.print(describe_sharing(recipe, world), soft_wrap=True)
     console.print("hardware " + ", ".join(f"{k} {v}" for k, v in hardware.summary().items()), soft_wrap=True)
 
 
@@ -63,12 +79,17 @@ def describe(record: dict[str, Any]) -> str:
     return "  ".join([*parts, f"{record['seconds']:.1f} s"])
 
 
-def write_records(out: Path, records: list[dict[str, Any]]) -> None:
-    """metrics.jsonl: one JSON line an epoch."""
+def write_records(out: Path, records: list[dict[str, Any]], console: Console) -> None:
+    """metrics.jsonl: one JSON line an epoch. A full disk is said; the checkpoints hold the records too."""
     lines = "".join(json.dumps(record) + "\n" for record in records)
-    bundle.write_atomically(out / "metrics.jsonl", lines.encode())
+    try:
+        bundle.write_atomically(out / "metrics.jsonl", lines.encode())
+    except OSError as fault:
+        why = f"warning: metrics.jsonl could not be written ({fault.strerror}); it will be, after the next epoch"
+        console.print(why, soft_wrap=True)
 
 
+@cache
 def commit() -> str:
     """The revision of the source that runs, or "unknown" where it is not a checkout."""
     here = Path(__file__).parent
@@ -76,6 +97,11 @@ def commit() -> str:
         ["git", "-C", here, "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
     )
     return found.stdout.strip() or "unknown"
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of what decides the digits."""
+    return {"python": platform.python_version()} | {p: version(p) for p in ("skipway", "torch", "torchvision")}
 
 
 def make_card(prepared: Prepared, data: str, hardware: Hardware, records: list[dict[str, Any]]) -> bundle.Card:
@@ -89,7 +115,7 @@ def make_card(prepared: Prepared, data: str, hardware: Hardware, records: list[d
         recipe=dataclasses.asdict(prepared.recipe),
         data={"name": source.name, "fingerprint": data, "counts": counts_of(source)},
         hardware=hardware.summary(),
-        versions={"python": platform.python_version()} | {p: version(p) for p in ("skipway", "torch", "torchvision")},
+        versions=versions(),
         commit=commit(),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         parameters=sum(p.numel() for p in prepared.net.parameters()),

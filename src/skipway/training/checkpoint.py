@@ -1,31 +1,39 @@
-"""The state of a run after an epoch, on disk as tensors and JSON: nothing in it is ever unpickled."""
+"""The state of a run between two steps, as tensors and plain values: nothing in it is ever unpickled.
 
-import json
+No random state is among it: what a step draws follows from (seed, epoch, step), in the workers too, and from nothing
+that ran before. Neither is a loss scaler: bfloat16 has the range of float32 and needs none.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor, nn
 
-from skipway.bundle import write_atomically
 from skipway.errors import BundleError
+from skipway.training.muon import ConvolutionMuon
 
-NAME = "checkpoints/last.safetensors"
+NAME = "run.json"  # a run that can go on has it in its folder: see `upkeep.Begun`
+SLOTS: dict[type[torch.optim.Optimizer], set[str]] = {  # what an optimiser remembers of a parameter
+    torch.optim.SGD: {"momentum_buffer"},
+    torch.optim.AdamW: {"step", "exp_avg", "exp_avg_sq"},
+    ConvolutionMuon: {"momentum_buffer"},
+}
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """`tensors` by name; `state` holds the plain values: epoch done, recipe, records, fingerprint of the data."""
+    """`tensors` by name; `state` holds the plain values: see `account.plain_state`."""
 
     tensors: dict[str, Tensor]
     state: dict[str, Any]
 
 
-def gather(net: nn.Module, optimisers: list[torch.optim.Optimizer], averaged: nn.Module | None) -> dict[str, Tensor]:
-    """All tensors that the next epoch starts from, under prefixes "net.", "opt0." and so on, and "avg."."""
+def gather(
+    net: nn.Module, optimisers: Sequence[torch.optim.Optimizer], averaged: nn.Module | None
+) -> dict[str, Tensor]:
+    """All tensors that the next step starts from, under prefixes "net.", "opt0." and so on, and "avg."."""
     tensors = {f"net.{k}": v for k, v in net.state_dict().items()}
     for number, optimiser in enumerate(optimisers):
         for place, slots in optimiser.state_dict()["state"].items():
@@ -36,47 +44,61 @@ def gather(net: nn.Module, optimisers: list[torch.optim.Optimizer], averaged: nn
     return tensors
 
 
+def part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors whose names begin with `prefix`, without it."""
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+
+def put(module: nn.Module, values: dict[str, Tensor]) -> None:
+    """Load `values` into `module`. Raises BundleError unless names, shapes and kinds of numbers are the module's."""
+    own = module.state_dict()
+    strange = [k for k in own.keys() | values.keys() if k not in own or k not in values]
+    strange += [k for k in own.keys() & values.keys() if not alike(own[k], values[k])]
+    if strange:
+        raise BundleError(f"it is of another network ({min(strange)} differs, and {len(strange) - 1} more)")
+    module.load_state_dict(values)
+
+
+def alike(one: Tensor, other: Tensor) -> bool:
+    return one.shape == other.shape and one.dtype == other.dtype
+
+
+def slots_of(optimiser: torch.optim.Optimizer, values: dict[str, Tensor]) -> dict[int, dict[str, Tensor]]:
+    """What `optimiser` remembered, by parameter. Raises BundleError for what it could not have remembered."""
+    parameters = [p for group in optimiser.param_groups for p in group["params"]]
+    slots: dict[int, dict[str, Tensor]] = {}
+    for key, value in values.items():
+        place, _, slot = key.partition(".")
+        if not place.isdecimal() or not place.isascii() or int(place[:9]) >= len(parameters):
+            raise BundleError(f"it is of another optimiser (it remembers {key})")
+        parameter = parameters[int(place)]
+        if slot != "step" and not alike(value, parameter):
+            raise BundleError(f"it is of another optimiser ({key} has the shape {tuple(value.shape)})")
+        if slot != "step":  # fused optimisers need the parameter's own memory layout
+            value = torch.empty_like(parameter, requires_grad=False).copy_(value)
+        slots.setdefault(int(place), {})[slot] = value
+    expected = SLOTS[type(optimiser)]
+    if any(found.keys() != expected or found.get("step", torch.zeros(())).shape for found in slots.values()):
+        raise BundleError(f"it is of another optimiser (a parameter needs {', '.join(sorted(expected))})")
+    return slots
+
+
 def scatter(
     tensors: dict[str, Tensor],
     net: nn.Module,
-    optimisers: list[torch.optim.Optimizer],
+    optimisers: Sequence[torch.optim.Optimizer],
     averaged: nn.Module | None,
 ) -> None:
-    """Put what `gather` took back into the same places."""
-
-    def part(prefix: str) -> dict[str, Tensor]:
-        return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-
-    net.load_state_dict(part("net."))
+    """Put what `gather` took back into the same places. Raises BundleError for what was taken from others."""
+    put(net, part(tensors, "net."))
     if averaged is not None:
-        averaged.load_state_dict(part("avg."))
+        put(averaged, part(tensors, "avg."))
     for number, optimiser in enumerate(optimisers):
-        slots: dict[int, dict[str, Tensor]] = {}
-        parameters = [p for group in optimiser.param_groups for p in group["params"]]
-        for key, value in part(f"opt{number}.").items():
-            place, slot = key.split(".", 1)
-            if value.shape == parameters[int(place)].shape:  # fused optimisers need the parameter's own memory layout
-                value = torch.empty_like(parameters[int(place)], dtype=value.dtype).copy_(value)
-            slots.setdefault(int(place), {})[slot] = value
+        slots = slots_of(optimiser, part(tensors, f"opt{number}."))
         optimiser.load_state_dict({"state": slots, "param_groups": optimiser.state_dict()["param_groups"]})
 
 
-def write_checkpoint(run: Path, checkpoint: Checkpoint) -> None:
-    """Replace the run's checkpoint; a crash leaves the old one or the new one, whole."""
-    file = run / NAME
-    file.parent.mkdir(exist_ok=True)
-    tensors = {k: v.detach().cpu().contiguous().clone() for k, v in checkpoint.tensors.items()}
-    write_atomically(file, save(tensors, metadata={"state": json.dumps(checkpoint.state)}))
-
-
-def read_checkpoint(run: Path) -> Checkpoint:
-    """The run's checkpoint. Raises BundleError when there is none or it is damaged."""
-    file = run / NAME
-    if not file.is_file():
-        raise BundleError(f"{run} has no checkpoint to resume from ({NAME}): start anew without --resume")
-    try:
-        with safe_open(file, framework="pt") as opened:
-            state = json.loads((opened.metadata() or {})["state"])
-            return Checkpoint({key: opened.get_tensor(key) for key in opened.keys()}, state)  # noqa: SIM118
-    except (SafetensorError, KeyError, ValueError) as fault:
-        raise BundleError(f"{file} is damaged ({fault}): the run cannot continue; start anew") from None
+def all_finite(modules: Sequence[nn.Module]) -> bool:
+    """Whether every number in the modules' state is finite; one wait for the device."""
+    values = [v for module in modules for v in module.state_dict().values() if v.is_floating_point()]
+    return bool(torch.stack([v.isfinite().all() for v in values]).all())

@@ -15,7 +15,7 @@ POSITIVE = ("batch", "lr", "lr_batch", "rate_decay", "survival", "muon_rate")
 AT_MOST_ONE = ("survival",)
 NOT_NEGATIVE = (
     *("size", "val", "seed", "epochs", "iterations", "momentum", "weight_decay", "warmup", "label_smoothing"),
-    *("mixup", "cutmix", "pad", "cutout", "average", "freeze", "small", "small_epochs", "channels"),
+    *("mixup", "cutmix", "pad", "cutout", "average", "freeze", "small", "small_epochs", "channels", "micro"),
 )
 BELOW_ONE = ("val", "momentum", "warmup", "label_smoothing", "average")
 
@@ -38,6 +38,29 @@ def parse(field: str, text: str) -> Any:
         several = "white, black, or R,G,B" if field == "background" else "numbers joined by commas"
         wanted = words.get(kind, several)
         raise SkipwayError(f"--{field.replace('_', '-')} is {wanted}, not '{text}'") from None
+
+
+def is_kind(value: Any, kind: Any) -> bool:
+    """Whether a value from JSON is of the kind of a field."""
+    if get_origin(kind) is Literal:
+        return isinstance(value, str) and value in get_args(kind)
+    if get_origin(kind) is tuple:
+        return isinstance(value, list) and all(is_kind(one, get_args(kind)[0]) for one in value)
+    if kind is float:
+        return type(value) in (int, float)
+    return type(value) is kind
+
+
+def from_json(values: Any) -> Recipe:
+    """The recipe whose fields JSON holds. Raises SkipwayError naming one that is missing, unknown or ill."""
+    if not isinstance(values, dict):
+        raise SkipwayError("the recipe is no set of fields")
+    wrong = [name for name in FIELDS.keys() | values.keys() if name not in FIELDS or name not in values]
+    wrong = wrong or [name for name, kind in FIELDS.items() if not is_kind(values[name], kind)]
+    if wrong:
+        raise SkipwayError(f"the recipe's field {min(wrong)[:40]} is missing, unknown or of another kind")
+    fields: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+    return checked(Recipe(**fields))
 
 
 def checked(recipe: Recipe) -> Recipe:

@@ -20,9 +20,11 @@ from skipway.errors import SkipwayError
 from skipway.hardware import Hardware
 from skipway.models.weights import Pretrained
 from skipway.training.balance import drawing_chances
+from skipway.training.distributed import ALONE, Group
 from skipway.training.recipes import Recipe
 
-VALIDATION_BATCH = 500  # images
+VALIDATION_BATCH = 500  # images that are in memory
+STREAMED_BATCH = 64  # images that are decoded
 MEASURED = 256  # images, evenly over train, that tell the mean and deviation of large images that are not in colour
 
 
@@ -35,22 +37,27 @@ class Validation:
     images: Tensor | None
     workers: int
 
-    def batches(self) -> Iterator[Tensor]:
-        """uint8 (B, C, size, size), in order."""
+    @property
+    def batch(self) -> int:
+        """Images in each batch but the last."""
+        return STREAMED_BATCH if self.images is None else VALIDATION_BATCH
+
+    def batches(self, share: slice = slice(None)) -> Iterator[Tensor]:
+        """uint8 (B, C, size, size), in order; of all batches those of `share`."""
         if self.images is not None:
-            yield from self.images.split(VALIDATION_BATCH)
+            yield from self.images.split(self.batch)[share]
         else:
-            for images, _ in in_order(self.split, self.preprocessing, 64, self.workers):
+            for images, _ in in_order(self.split, self.preprocessing, self.batch, self.workers, share):
                 yield images
 
     def targets(self) -> Tensor:
         return torch.from_numpy(self.split.labels)
 
 
-def order_of(source: Source, recipe: Recipe) -> Order:
+def order_of(source: Source, recipe: Recipe, group: Group = ALONE) -> Order:
     """The order of training images: shuffled or, with balance "sampler", drawn so that classes come up alike."""
     chances = drawing_chances(source.train.labels, len(source.classes)) if recipe.balance == "sampler" else None
-    return Order(len(source.train), recipe.batch, recipe.seed, chances)
+    return Order(len(source.train), recipe.batch, recipe.seed, chances, group.rank, group.world)
 
 
 def open_images(
@@ -61,6 +68,7 @@ def open_images(
     fed: Preprocessing | None,
     hardware: Hardware,
     console: Console,
+    group: Group = ALONE,
 ) -> tuple[Preprocessing, Resident | Streamed, Validation | None]:
     """Preprocessing, training batches and validation for images of `size` pixels a side.
 
@@ -70,7 +78,7 @@ def open_images(
     augmentation = Augmentation(
         recipe.crop, recipe.pad, recipe.flip, recipe.cutout, recipe.colour, recipe.small, recipe.small_epochs
     )
-    order = order_of(source, recipe)
+    order = order_of(source, recipe, group)
     record = bare(recipe, channels, size)
     fits = len(source.train) * channels * size * size <= RESIDENT_LIMIT
     if size > models.SMALL or not fits or recipe.crop in ("resized", "scale"):

@@ -1,136 +1,136 @@
 """Training, from a source and a recipe to a bundle."""
 
-import dataclasses
-import json
+import copy
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from torchvision.transforms.v2 import CutMix, MixUp, RandomChoice
+from torch import Tensor
 
 from skipway import bundle
 from skipway.data.loader import derive
-from skipway.data.source import Source, fingerprint
-from skipway.errors import SkipwayError
+from skipway.data.source import Source
+from skipway.errors import BundleError, DataError, SkipwayError, first_line
 from skipway.hardware import Hardware, keep_freed_memory
-from skipway.models.contract import Judged, Network
-from skipway.tasks.auxiliary import undecided
-from skipway.training.account import check_first_loss, describe, make_card, print_plan, write_records
-from skipway.training.checkpoint import Checkpoint, gather, read_checkpoint, scatter, write_checkpoint
+from skipway.training.account import make_card, print_plan
+from skipway.training.attending import Attendants, attend, keep
+from skipway.training.closing import close_epoch
+from skipway.training.determinism import cost, determinism
+from skipway.training.distributed import ALONE, Group
+from skipway.training.faults import continuing, peer_lost
 from skipway.training.fields import checked
-from skipway.training.optimiser import optimisers, set_rate, set_training_mode
-from skipway.training.prepare import Prepared, prepare, require_steps
+from skipway.training.interrupt import noticing
+from skipway.training.keeping import Keeper
+from skipway.training.mixing import mixed, require_pairs
+from skipway.training.optimiser import set_training_mode
+from skipway.training.prepare import prepare, require_steps
 from skipway.training.recipes import Recipe
-from skipway.training.schedule import factor
-
-Mix = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-
-
-@dataclasses.dataclass
-class State:
-    """What changes during a run. `forward` is the network, compiled where that pays."""
-
-    net: Network
-    forward: Callable[[Tensor], Tensor | Judged]
-    optimisers: list[torch.optim.Optimizer]
-    averaged: AveragedModel | None
-    records: list[dict[str, Any]]
-    step: int = 0
-
-    def judged(self) -> nn.Module:
-        """The network whose accuracy counts: the averaged one where the recipe averages."""
-        return self.averaged.module if self.averaged is not None else self.net
+from skipway.training.state import Run, State, connect, fresh_state, marks_of, restore
+from skipway.training.step import loss_of, one_step
+from skipway.training.tracking import tracker
+from skipway.training.upkeep import ORDINARY, Upkeep, write_begun
+from skipway.training.watching import progress_line
 
 
 def train(
-    source: Source, recipe: Recipe, out: Path, hardware: Hardware, console: Console, resume: bool = False
+    source: Source,
+    recipe: Recipe,
+    out: Path,
+    hardware: Hardware,
+    console: Console,
+    resume: bool = False,
+    upkeep: Upkeep = ORDINARY,
+    group: Group = ALONE,
 ) -> Path:
     """Train `recipe.model` on `source` and leave a bundle in `out`, which is returned.
 
     The bundle holds the weights after the last step: val watches the run and chooses nothing, and test is not seen.
-    With `resume`, an interrupted run in `out` goes on after its last whole epoch. Raises SkipwayError for input that
-    cannot be trained on, a run that differs from the one resumed, or a loss that stops being a number.
+    With `resume`, an interrupted run in `out` goes on after the step of its newest whole checkpoint, with the same
+    weights in the end as if it had not been interrupted. Every process of `group` must call it; the first one writes.
+
+    Raises SkipwayError for input that cannot be trained on, a run that differs from the one resumed, or a loss that
+    stops being a number; Interrupted, the state saved, when SIGINT or SIGTERM asked for an end.
     """
     recipe = checked(recipe)
+    require_pairs(recipe, group.world)
     if hardware.device.type == "cpu":
         keep_freed_memory()
+    if group.rank:
+        console = Console(quiet=True)
     own = [torch.cuda.current_device()] if hardware.device.type == "cuda" else []
-    with nullcontext() if resume else bundle.new_folder(out), torch.random.fork_rng(own):
+    writes = group.rank == 0
+    folder = bundle.new_folder(out) if writes and not resume else nullcontext()
+    with folder, torch.random.fork_rng(own), determinism(upkeep.deterministic):
         torch.manual_seed(derive(recipe.seed))
-        prepared = prepare(source, recipe, hardware, console)
-        state = fresh_state(prepared, hardware)
-        values = json.loads(json.dumps(dataclasses.asdict(prepared.recipe)))
-        marks = {"recipe": values, "data": fingerprint(source)}
+        prepared = prepare(source, recipe, hardware, console, group)
+        marks = marks_of(source, prepared, group)
+        run = Run(prepared, hardware, group, upkeep, require_steps(prepared), marks, out, console)
+        if writes and not resume:
+            write_begun(out, source, prepared.recipe, hardware, upkeep)
+        state = fresh_state(run)
         if resume:
-            restore(state, read_checkpoint(out), marks, out)
-        total = require_steps(prepared)
-        print_plan(prepared, hardware, total, console)
-        run_epochs(prepared, state, hardware, total, marks, out, console)
-    card = make_card(prepared, marks["data"], hardware, state.records)
-    bundle.write(out, state.judged().state_dict(), card)
+            restore(run, state)
+        print_plan(prepared, hardware, run.total, group.world, console)
+        follow(run, state)
+    if writes:
+        write_bundle(run, state)
     return out
 
 
-def run_epochs(
-    prepared: Prepared,
-    state: State,
-    hardware: Hardware,
-    total: int,
-    marks: dict[str, Any],
-    out: Path,
-    console: Console,
-) -> None:
-    """Every epoch from where `state` stands: train, write the checkpoint and the record, say how it went."""
-    began = time.perf_counter()
-    spent = state.records[-1]["seconds"] if state.records else 0.0
-    for epoch in range(len(state.records), math.ceil(total / prepared.batches.order.steps)):
-        record = one_epoch(prepared, state, hardware, epoch, total, console)
-        record["seconds"] = round(spent + time.perf_counter() - began, 2)
-        state.records.append(record)
-        tensors = gather(state.net, state.optimisers, state.averaged)
-        write_checkpoint(out, Checkpoint(tensors, {**marks, "step": state.step, "records": state.records}))
-        write_records(out, state.records)
-        console.print(describe(record), soft_wrap=True)
+def write_bundle(run: Run, state: State) -> None:
+    """The trained network. Raises BundleError where the disk has no room; the last checkpoint is there."""
+    card = make_card(run.prepared, run.marks["data"], run.hardware, state.records)
+    try:
+        bundle.write(run.out, state.judged().state_dict(), card)
+    except OSError as fault:
+        why = f"{run.out} cannot be written ({fault.strerror})"
+        raise BundleError(f"{why}: free some room, then {continuing(run.out)}") from None
 
 
-def fresh_state(prepared: Prepared, hardware: Hardware) -> State:
-    """The state before the first step."""
-    net, recipe = prepared.net, prepared.recipe
-    averaged = None
-    if recipe.average:
-        averaged = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(recipe.average), use_buffers=True)
-    forward = torch.compile(net) if hardware.compile_ and not prepared.recomputed else net
-    return State(net, forward, optimisers(net, recipe), averaged, [])
+def follow(run: Run, state: State) -> None:
+    """`run_epochs`, and what is said of the faults of others: of data, other processes, and torch."""
+    try:
+        run_epochs(run, state)
+    except DataError as fault:
+        raise DataError(f"{fault}; to go on from step {state.step:,}: {continuing(run.out)}") from None
+    except RuntimeError as fault:
+        if run.group.world > 1 and peer_lost(fault):
+            raise SkipwayError(f"another process is gone, at step {state.step:,}: {continuing(run.out)}") from None
+        if "deterministic" in str(fault):
+            raise SkipwayError(f"{first_line(fault)}: leave out --deterministic") from None
+        raise
 
 
-def restore(state: State, saved: Checkpoint, marks: dict[str, Any], out: Path) -> None:
-    """Put a checkpoint into `state`. Raises SkipwayError when it belongs to another recipe or other data."""
-    for what in ("recipe", "data"):
-        if saved.state[what] != marks[what]:
-            old, new = saved.state[what], marks[what]
-            detail = ", ".join(k for k in new if old.get(k) != new[k]) if what == "recipe" else "another fingerprint"
-            raise SkipwayError(f"{out} was begun with another {what} ({detail}): resume with the same, or start anew")
-    scatter(saved.tensors, state.net, state.optimisers, state.averaged)
-    state.step, state.records = saved.state["step"], saved.state["records"]
-
-
-def mixing(recipe: Recipe, classes: int) -> Mix | None:
-    """Mixup, cutmix, or one of the two at random for each batch."""
-    choices: list[nn.Module] = []
-    if recipe.mixup:
-        choices.append(MixUp(alpha=recipe.mixup, num_classes=classes))
-    if recipe.cutmix:
-        choices.append(CutMix(alpha=recipe.cutmix, num_classes=classes))
-    return RandomChoice(choices) if len(choices) > 1 else choices[0] if choices else None
+def run_epochs(run: Run, state: State) -> None:
+    """Every epoch from where `state` stands to the end, its state kept on the way."""
+    writes = run.group.rank == 0
+    track = tracker(run.upkeep.track if writes else "none")
+    epochs = math.ceil(run.total / run.steps)
+    with (
+        noticing() as stopping,
+        Keeper(run.out, run.console, run.upkeep, writes) as keeper,
+        track(run.out, run.marks["recipe"], state.step) as log,
+        progress_line(run.console, run.hardware, state.step, run.total, epochs) as advance,
+    ):
+        around = Attendants(stopping, keeper, log, advance)
+        connect(run, state)
+        if run.upkeep.deterministic:
+            say_cost(run, state)
+        try:
+            while len(state.records) < epochs:
+                train_epoch(run, state, around)
+                close_epoch(run, state, around)
+        except DataError:  # between two steps
+            if run.group.world == 1:
+                keep(run, state, keeper)
+            raise
+        if keeper.last != (len(state.records), state.step):
+            keep(run, state, keeper)
 
 
 def timed(batches: Iterator[tuple[Tensor, Tensor]]) -> Iterator[tuple[tuple[Tensor, Tensor], float]]:
@@ -144,76 +144,41 @@ def timed(batches: Iterator[tuple[Tensor, Tensor]]) -> Iterator[tuple[tuple[Tens
         yield batch, time.perf_counter() - start
 
 
-def one_epoch(
-    prepared: Prepared, state: State, hardware: Hardware, epoch: int, total: int, console: Console
-) -> dict[str, Any]:
-    """Train for one epoch, or to the run's last step; returns its record. Raises SkipwayError on a non-finite loss."""
-    recipe, steps = prepared.recipe, min(prepared.batches.order.steps, total - state.step)
+def train_epoch(run: Run, state: State, around: Attendants) -> None:
+    """The steps of the present epoch that are still to be taken."""
+    prepared, recipe, sums, epoch = run.prepared, run.prepared.recipe, state.sums, len(state.records)
+    first, end = epoch * run.steps, min((epoch + 1) * run.steps, run.total)
     set_training_mode(state.net, recipe, only_classifier=epoch < recipe.freeze)
-    mix = mixing(recipe, prepared.task.outputs)
-    losses = torch.zeros((), device=hardware.device)  # sums are read once an epoch, so that no step waits for them
-    tally: Tensor | None = None
-    start, waited = time.perf_counter(), 0.0
-    bar_columns = (TextColumn("epoch {task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*bar_columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        bar = progress.add_task(str(epoch + 1), total=steps)
-        for (images, targets), wait in timed(islice(prepared.batches.epoch(epoch), steps)):
-            waited += wait
-            rate = recipe.peak_rate() * factor(recipe, state.step / total)
-            set_rate(state.optimisers, rate)
-            images = hardware.place_images(images)
-            if mix:
-                images, targets = mix(images, targets)
-            loss, scores = one_step(prepared, state, hardware, images, targets, console)
-            losses += loss
-            if not mix:
-                counts = prepared.task.tally(scores, targets)
-                tally = counts if tally is None else tally + counts
-            progress.advance(bar)
-    mean_loss = losses.item() / steps
-    seconds = time.perf_counter() - start
-    if not math.isfinite(mean_loss):
-        raise SkipwayError(f"the loss was no longer a number in epoch {epoch + 1}: lower --lr (now {recipe.lr:g})")
-    record = {"epoch": epoch + 1, "step": state.step, "rate": rate, "train_loss": mean_loss}
-    if tally is not None:
-        record |= {f"train_{k}": v for k, v in prepared.task.read(tally).items()}
-    record |= {"images_per_second": round(steps * recipe.batch / seconds, 1), "waiting": round(waited / seconds, 4)}
-    return record | {f"val_{k}": v for k, v in validate(prepared, state.judged(), hardware).items()}
+    if epoch == recipe.freeze and epoch:
+        connect(run, state)
+    mixes = bool(recipe.mixup or recipe.cutmix)
+    began = time.perf_counter() - sums.seconds
+    batches = islice(prepared.batches.epoch(epoch, state.step - first), end - state.step)
+    for (images, targets), wait in timed(batches):
+        images = run.hardware.place_images(images)
+        if mixes:
+            images, targets = mixed(images, targets, recipe, prepared.task.outputs)
+        scores = one_step(run, state, images, targets)
+        if not mixes:
+            counts = prepared.task.tally(scores, targets)
+            sums.tally = counts if sums.tally is None else sums.tally + counts
+        sums.waited, sums.seconds = sums.waited + wait, time.perf_counter() - began
+        attend(run, state, around)
 
 
-def one_step(
-    prepared: Prepared, state: State, hardware: Hardware, images: Tensor, targets: Tensor, console: Console
-) -> tuple[Tensor, Tensor]:
-    """One update from one batch. Returns the loss and the main classifier's scores, both still on the device."""
-    with hardware.autocast():
-        outputs = state.forward(images)
-    loss = loss_of(prepared, outputs, targets)
-    state.net.zero_grad(set_to_none=True)
-    loss.backward()
-    for optimiser in state.optimisers:
-        optimiser.step()
-    if state.averaged is not None:
-        state.averaged.update_parameters(state.net)
-    if state.step == 0:
-        check_first_loss(loss.item(), loss_of(prepared, undecided(outputs), targets).item(), console)
-    state.step += 1
-    return loss.detach(), (outputs.scores if isinstance(outputs, Judged) else outputs).detach()
+def say_cost(run: Run, state: State) -> None:
+    """What determinism costs a step here, measured on a copy of the network."""
+    prepared, twin = run.prepared, copy.deepcopy(state.net)
+    record, share = prepared.preprocessing, prepared.recipe.batch // run.group.world
+    images = torch.zeros(share, record.channels, record.size, record.size)
+    images = run.hardware.place_images(images)
+    targets = torch.from_numpy(prepared.source.train.labels[:share]).to(run.hardware.device)
 
+    def step() -> None:
+        with run.hardware.autocast():
+            outputs = twin(images)
+        loss_of(prepared, outputs, targets).backward()
 
-def loss_of(prepared: Prepared, outputs: Tensor | Judged, targets: Tensor) -> Tensor:
-    """The task's loss as the recipe has it."""
-    return prepared.task.loss(outputs, targets, prepared.recipe.label_smoothing, prepared.weights)
-
-
-@torch.inference_mode()
-def validate(prepared: Prepared, net: nn.Module, hardware: Hardware) -> dict[str, float]:
-    """The task's figures on val in the run's own precision; nothing where there is no val."""
-    if prepared.validation is None:
-        return {}
-    net.eval()
-    scores = []
-    for images in prepared.validation.batches():
-        images = prepared.preprocessing.normalised(images.to(hardware.device))
-        with hardware.autocast():
-            scores.append(net(hardware.place_images(images)).float().cpu())
-    return prepared.task.meter(torch.cat(scores), prepared.validation.targets())
+    ratio = cost(step, run.hardware.device)
+    said = f"deterministic: forward and backward take {ratio:.2f} of their time without, measured just now"
+    run.console.print(said, soft_wrap=True)

@@ -34,15 +34,19 @@ def groups(net: nn.Module, recipe: Recipe, leave_out: Collection[nn.Parameter] =
             parameters = [p for p in layer.parameters() if (p.ndim < 2) == vectors and p not in elsewhere]
             decay = 0.0 if vectors and not recipe.decay_all else recipe.weight_decay
             if parameters:
-                found.append({"params": parameters, "scale": scale, "weight_decay": decay})
-    return merged(found)
+                found.append({"params": parameters, "scale": scale, "weight_decay": decay, "head": not below})
+    return merged(found, apart=recipe.freeze > 0)
 
 
-def merged(found: list[dict]) -> list[dict]:
-    """Groups of equal scale and decay joined, because an optimiser's cost grows with their number."""
-    joined: dict[tuple[float, float], dict] = {}
+def merged(found: list[dict], apart: bool = False) -> list[dict]:
+    """Groups of equal scale and decay joined, because an optimiser's cost grows with their number.
+
+    `apart`: the classifier's by themselves. Where it learns first, fused SGD remembers momentum of it alone, and takes
+    no group of which it remembers a part.
+    """
+    joined: dict[tuple[float, float, bool], dict] = {}
     for group in found:
-        key = (group["scale"], group["weight_decay"])
+        key = (group["scale"], group["weight_decay"], group.pop("head", False) and apart)
         if key in joined:
             joined[key]["params"] += group["params"]
         else:

@@ -21,6 +21,7 @@ from skipway.models.stochastic_depth import add_stochastic_depth
 from skipway.models.weights import Pretrained, find, load
 from skipway.tasks import Classify, Tag, Task
 from skipway.training.balance import loss_weights
+from skipway.training.distributed import ALONE, Group
 from skipway.training.images import Validation, feeding, open_images
 from skipway.training.recipes import Recipe
 
@@ -63,7 +64,12 @@ def task_of(source: Source) -> Task:
 
 
 def wants_recomputation(
-    network: dict[str, Any], recipe: Recipe, size: int, hardware: Hardware, console: Console
+    network: dict[str, Any],
+    recipe: Recipe,
+    size: int,
+    hardware: Hardware,
+    console: Console,
+    group: Group = ALONE,
 ) -> bool:
     """Whether the recipe says so or, left to itself, a step would keep more than half of the device's memory; said."""
     if recipe.recompute != "auto":
@@ -71,7 +77,7 @@ def wants_recomputation(
     with torch.device("meta"):
         twin = models.build(**network)
     kept = kept_for_backward(twin, (network["channels"], size, size))
-    need = kept * hardware.dtype.itemsize // FLOAT32 * recipe.batch
+    need = kept * hardware.dtype.itemsize // FLOAT32 * (recipe.micro or recipe.batch // group.world)
     have = hardware.memory()
     if have is not None and need > have / 2:
         console.print(f"a step would keep {need / 2**30:.1f} GiB of activations, more than half of the memory")
@@ -137,19 +143,23 @@ def built(
     return network, net
 
 
-def prepare(source: Source, recipe: Recipe, hardware: Hardware, console: Console) -> Prepared:
-    """Everything for a run of `recipe` on `source`. Raises SkipwayError for what cannot be trained."""
+def prepare(source: Source, recipe: Recipe, hardware: Hardware, console: Console, group: Group = ALONE) -> Prepared:
+    """Everything for a run of `recipe` on `source`, as a process of `group` needs it.
+
+    Raises SkipwayError for what cannot be trained.
+    """
     models.require_name(recipe.model)
     source = with_validation(require_learnable(source), recipe.val, recipe.seed)
     recipe = fitted_recipe(recipe, source, console)
     channels = recipe.channels or channels_of(source)
     size = size_of(source, recipe, channels)
     task = task_of(source)
-    pretrained = find(recipe.model, recipe.pretrained) if recipe.pretrained else None
+    with group.in_turn():  # downloaded once a machine
+        pretrained = find(recipe.model, recipe.pretrained) if recipe.pretrained else None
     network, net = built(task, recipe, channels, size, pretrained, console)
-    again = with_variants(net, recipe, wants_recomputation(network, recipe, size, hardware, console), console)
+    again = with_variants(net, recipe, wants_recomputation(network, recipe, size, hardware, console, group), console)
     fed = feeding(recipe, pretrained)
-    preprocessing, batches, validation = open_images(source, recipe, channels, size, fed, hardware, console)
+    preprocessing, batches, validation = open_images(source, recipe, channels, size, fed, hardware, console, group)
     if pretrained:
         said = load(net, pretrained, recipe.model)
         console.print("; ".join([f"pretrained weights: {recipe.pretrained}", *said]))

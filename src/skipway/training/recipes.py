@@ -28,7 +28,9 @@ class Recipe:
 
     epochs: Annotated[int, "passes over train"] = 30
     iterations: Annotated[int, "steps; above 0 they count instead of epochs"] = 0
-    batch: Annotated[int, "images a step"] = 128
+    batch: Annotated[int, "images a step, of all processes together"] = 128
+    micro: Annotated[int, "most images of a step that a process computes at once, the rest after them; 0: all"] = 0
+    sync_norm: Annotated[bool, "several processes: batch norm over all their images, not over each one's"] = False
 
     optimiser: Annotated[Literal["sgd", "adamw", "muon"], "muon: for the convolutions, SGD for the rest"] = "sgd"
     muon_rate: Annotated[float, "rate of what Muon trains, as a multiple of the rate"] = 0.125

@@ -1,0 +1,55 @@
+"""What the tests of runs share: a small set, a short recipe, and how to stop a run anywhere."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from skipway import bundle, hardware
+from skipway.data import open_source
+from skipway.data.source import Source
+from skipway.training import loop
+from skipway.training.recipes import QUICK
+from skipway.training.upkeep import Upkeep
+
+QUIET = Console(quiet=True)
+CPU = hardware.decide(device="cpu", workers=0)
+SHORT = replace(QUICK, epochs=3, batch=64)  # 4 steps an epoch
+EVERY_2 = Upkeep(checkpoint_steps=2)
+
+
+def few_digits() -> Source:
+    """300 digits, of which 30 become val."""
+    source = open_source("digits")
+    return replace(source, train=source.train.take(np.arange(300)), test=None)
+
+
+def weights(run: Path) -> dict[str, Tensor]:
+    return bundle.read_weights(run)
+
+
+def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[k], other[k]) for k in one)
+
+
+def losses(run: Path) -> list[float]:
+    return [json.loads(line)["train_loss"] for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def before_step(patch: pytest.MonkeyPatch, number: int, happens: Callable[[], None]) -> None:
+    """Have something happen when the step with this number (from 1, since now) begins."""
+    one_step, taken = loop.one_step, [0]
+
+    def counted(*given: object) -> Tensor:
+        taken[0] += 1
+        if taken[0] == number:
+            happens()
+        return one_step(*given)  # type: ignore[arg-type]
+
+    patch.setattr(loop, "one_step", counted)

@@ -1,0 +1,104 @@
+"""What each of two processes does for training/test_distributed.py; as `python together.py FOLDER`."""
+
+import contextlib
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from torch import nn
+from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
+
+from skipway import hardware
+from skipway.data import open_source
+from skipway.data.source import Source, Split
+from skipway.training import attending, loop, tracking
+from skipway.training.distributed import ALONE, Group, joined
+from skipway.training.norms import AcrossProcesses
+from skipway.training.recipes import QUICK, Recipe
+
+FLOAT32 = hardware.decide("cpu", precision="float32", workers=0)
+GENTLE = replace(QUICK, model="resnet20", batch=24, lr=0.02, sync_norm=True)
+RECIPES = {  # by name; each must give the losses that one process has
+    "plain": replace(GENTLE, epochs=5),
+    "mixed": replace(GENTLE, epochs=1, mixup=0.2, cutmix=1.0, flip=True, cutout=2, average=0.0),
+    "drawn": replace(GENTLE, epochs=1, balance="sampler", optimiser="muon"),
+}
+PARTS = replace(GENTLE, epochs=1, micro=4, sync_norm=False)
+
+
+def digits() -> Source:
+    source = open_source("digits")
+    train = source.train
+    few = Split(train.items[:270], train.labels[:270], train.names[:270])
+    return replace(source, train=few, test=None)
+
+
+def losses(recipe: Recipe, out: Path, group: Group) -> list[float]:
+    """The loss of each step of a run."""
+    found: list[float] = []
+
+    @contextlib.contextmanager
+    def listing(*_given: object) -> Iterator[Any]:
+        yield lambda _step, figures: found.append(figures["loss"]) if "loss" in figures else None
+
+    logged, tracking.TRACKERS["none"], attending.LOGGED = attending.LOGGED, listing, 1
+    loop.train(digits(), recipe, out, FLOAT32, Console(quiet=True), group=group)
+    tracking.TRACKERS["none"], attending.LOGGED = tracking.nowhere, logged
+    return found
+
+
+def norm_differences(group: Group) -> list[float]:
+    """How far a batch norm over two processes is from one over all: outputs, gradients, statistics."""
+    torch.manual_seed(0)
+    whole = torch.randn(8, 3, 4, 4) * 3 + 100
+    asked, share = torch.randn(8, 3, 4, 4), slice(group.rank, None, group.world)
+    one, ours = nn.BatchNorm2d(3), AcrossProcesses(3)
+    x, y = whole.clone().requires_grad_(), whole[share].clone().requires_grad_()
+    theirs, mine = one(x), ours(y)
+    (theirs * asked).sum().backward()
+    (mine * asked[share]).sum().backward()
+    assert x.grad is not None and y.grad is not None and one.weight.grad is not None and ours.weight.grad is not None
+    pairs = [(theirs[share], mine), (x.grad[share], y.grad), (one.running_mean, ours.running_mean)]
+    pairs += [(one.running_var, ours.running_var), (one.weight.grad, group.summed(ours.weight.grad))]
+    return [float((a - b).abs().max() / a.abs().max()) for a, b in pairs]
+
+
+def exchanges(out: Path, group: Group) -> int:
+    """How many gradients' buckets were exchanged in a run of parts."""
+    counted, connect = [0], loop.connect
+
+    def counting(run: Any, state: Any) -> None:
+        connect(run, state)
+
+        def hook(process_group, bucket):  # torch looks at annotations, and takes none or its own
+            counted[0] += bucket.is_last()
+            return allreduce_hook(process_group, bucket)
+
+        state.shared.register_comm_hook(None, hook)
+
+    loop.connect = counting
+    loop.train(digits(), PARTS, out, FLOAT32, Console(quiet=True), group=group)
+    loop.connect = connect
+    return counted[0]
+
+
+def main() -> None:
+    folder = Path(sys.argv[1])
+    with joined(FLOAT32) as (group, _):
+        assert group.world == 2
+        assert group.told("one" if group.rank == 0 else "other") == "one"
+        assert group.agree(group.rank == 1, False) == [True, False]
+        found: dict[str, Any] = {name: losses(recipe, folder / name, group) for name, recipe in RECIPES.items()}
+        found |= {"norm": norm_differences(group), "exchanges": exchanges(folder / "parts", group)}
+    if group.rank == 0:
+        (folder / "found.json").write_text(json.dumps(found))
+
+
+if __name__ == "__main__":
+    assert ALONE.agree(True, False) == [True, False]
+    main()

@@ -1,0 +1,73 @@
+"""Two processes (gloo, between processors) against one."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small import losses as epoch_losses
+from together import RECIPES, losses
+
+from skipway import bundle, hardware
+from skipway.training.distributed import ALONE, free_port, own_device
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What two processes left: see together.py."""
+    folder, script = tmp_path_factory.mktemp("together"), Path(__file__).parent.parent / "together.py"
+    both = os.environ | {"OMP_NUM_THREADS": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
+    both |= {"MASTER_PORT": str(free_port())}
+    command = [sys.executable, "-W", "error::FutureWarning", str(script), str(folder)]
+    started = [
+        subprocess.Popen(command, env=both | {"RANK": rank, "LOCAL_RANK": rank}, stderr=subprocess.PIPE, text=True)
+        for rank in ("0", "1")
+    ]
+    said = [process.communicate(timeout=200)[1] for process in started]
+    assert [process.returncode for process in started] == [0, 0], said[0][-3000:]
+    return folder
+
+
+@pytest.fixture(scope="module")
+def found(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "found.json").read_text())
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_two_processes_have_the_loss_of_one_at_every_step(
+    name: str, found: dict[str, Any], folder: Path, tmp_path: Path
+) -> None:
+    """Rounding differs, because sums are taken in another order, and training amplifies it; by no more than this."""
+    alone = losses(RECIPES[name], tmp_path / "run", ALONE)
+    off = [abs(a - b) / abs(a) for a, b in zip(alone, found[name], strict=True)]
+    assert len(off) >= 10
+    assert max(off[:10]) < 1e-5
+    assert max(off[:50]) < 1e-3
+    assert epoch_losses(folder / name) == pytest.approx(epoch_losses(tmp_path / "run"), rel=1e-3)
+    counts = [bundle.read_card(run).data["counts"] for run in (folder / name, tmp_path / "run")]
+    assert counts[0] == counts[1]
+    for run in (folder / name, tmp_path / "run"):
+        right = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])["val_top1"] * counts[0]["val"]
+        assert right == pytest.approx(round(right), abs=1e-4), "each image of val is counted once"
+
+
+def test_batch_norm_over_two_processes_is_batch_norm_over_all_images(found: dict[str, Any]) -> None:
+    assert max(found["norm"]) < 2e-5
+
+
+def test_gradients_are_exchanged_once_a_step_however_many_parts_it_has(found: dict[str, Any]) -> None:
+    assert found["exchanges"] == 10
+
+
+def test_one_process_agrees_with_itself() -> None:
+    assert ALONE.agree(True, False) == [True, False]
+    assert ALONE.mean([1.0, 2.0]) == [1.0, 2.0]
+    assert ALONE.told("x") == "x"
+
+
+def test_processors_need_no_device_of_their_own() -> None:
+    settings = hardware.decide("cpu")
+    assert own_device(settings, 3) is settings

@@ -1,0 +1,52 @@
+"""Signals: the first is noticed, the second ends the process."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from skipway.training.interrupt import noticing
+
+TWICE = """
+import os, signal, time
+from skipway.training.interrupt import noticing
+with noticing() as came:
+    os.kill(os.getpid(), signal.{0})
+    print(came(), flush=True)
+    os.kill(os.getpid(), signal.{0})
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize(("name", "number"), [("SIGTERM", 15), ("SIGINT", 2)])
+def test_the_first_signal_is_noticed_and_the_second_ends_at_once(name: str, number: int) -> None:
+    done = subprocess.run([sys.executable, "-c", TWICE.format(name)], capture_output=True, text=True, check=False)
+    assert done.returncode == 128 + number
+    assert done.stdout == f"{number}\n"
+    assert "finishing the step; once more stops at once" in done.stderr
+
+
+def test_handlers_are_as_before_afterwards_whatever_happened() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(ZeroDivisionError), noticing() as came:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert came() == signal.SIGTERM
+        raise ZeroDivisionError
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_outside_of_the_main_thread_signals_are_left_alone() -> None:
+    seen = []
+
+    def inside() -> None:
+        before = signal.getsignal(signal.SIGTERM)
+        with noticing() as came:
+            seen.append((came(), signal.getsignal(signal.SIGTERM) is before))
+
+    thread = threading.Thread(target=inside)
+    thread.start()
+    thread.join()
+    assert seen == [(0, True)]

@@ -1,0 +1,102 @@
+"""What a run was begun with, on disk and back; determinism; the line that moves."""
+
+import io
+import json
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from mutated import mutations
+from rich.console import Console
+from small import CPU, QUIET, SHORT, few_digits
+
+from skipway import hardware
+from skipway.errors import BundleError, SkipwayError
+from skipway.training import loop
+from skipway.training.checkpoint import NAME
+from skipway.training.determinism import cost, determinism
+from skipway.training.upkeep import Upkeep, decided, read_begun, write_begun
+from skipway.training.watching import memory_held, progress_line
+
+
+def test_what_a_run_was_begun_with_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe, upkeep = replace(SHORT, milestones=(0.2, 0.4), background=(1, 2, 3)), Upkeep(7, 5.5, "none", True)
+    monkeypatch.chdir(tmp_path)
+    write_begun(tmp_path, replace(few_digits(), left_out=(("a", "b"),)), recipe, CPU, upkeep)
+    begun = read_begun(tmp_path)
+    assert (begun.recipe, begun.upkeep, begun.bad, begun.data) == (recipe, upkeep, "skip", "digits")
+    back = hardware.decide(**begun.hardware)
+    assert (back.device, back.dtype, back.memory_format, back.workers) == (
+        CPU.device,
+        CPU.dtype,
+        CPU.memory_format,
+        CPU.workers,
+    )
+    assert begun.place(("digits",)) == "digits"
+    moved = replace(begun, data="photos")
+    assert moved.place(("digits",)) == "photos"
+    monkeypatch.chdir("/")
+    assert moved.place(("digits",)) == f"{tmp_path}/photos"
+    assert replace(begun, data="hf:a/b").place(("digits",)) == "hf:a/b"
+    assert decided(back) == begun.hardware
+
+
+def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match=r"holds no run to resume \(run\.json is missing\)"):
+        read_begun(tmp_path)
+
+
+def test_300_mutated_beginnings_are_read_or_refused_in_a_line(tmp_path: Path) -> None:
+    write_begun(tmp_path, few_digits(), SHORT, CPU, Upkeep())
+    whole, refused = (tmp_path / NAME).read_bytes(), 0
+    for content in mutations(whole, 300, random.Random(5)):
+        (tmp_path / NAME).write_bytes(content)
+        try:
+            read_begun(tmp_path)
+        except BundleError as fault:
+            refused += 1
+            assert "\n" not in str(fault)
+            assert len(str(fault)) < 600
+    assert refused > 150
+
+
+def test_upkeep_that_cannot_be_is_refused() -> None:
+    for wrong in ({"checkpoint_steps": -1}, {"checkpoint_seconds": -1.0}, {"checkpoint_seconds": float("nan")}):
+        with pytest.raises(SkipwayError, match="must not be negative"):
+            Upkeep(**wrong)
+
+
+def test_determinism_is_for_the_run_alone_and_its_cost_is_said(tmp_path: Path) -> None:
+    text = io.StringIO()
+    recipe = replace(SHORT, epochs=1)
+    loop.train(
+        few_digits(), recipe, tmp_path / "a", CPU, Console(file=text, width=300), upkeep=Upkeep(deterministic=True)
+    )
+    assert "deterministic: forward and backward take " in text.getvalue()
+    assert not torch.are_deterministic_algorithms_enabled()
+    with determinism(True):
+        assert torch.are_deterministic_algorithms_enabled()
+        assert cost(lambda: None, torch.device("cpu")) > 0
+        assert torch.are_deterministic_algorithms_enabled()
+
+
+def test_the_line_tells_speed_waiting_and_memory_and_is_not_there_without_a_terminal() -> None:
+    shown, piped = io.StringIO(), io.StringIO()
+    for file, terminal in ((shown, True), (piped, False)):
+        console = Console(file=file, force_terminal=terminal, width=200)
+        with progress_line(console, CPU, 10, 40, 4) as advance:
+            advance(1, 20, 1234.5, 0.031)
+    assert piped.getvalue() == ""
+    assert "epoch 2/4" in shown.getvalue()
+    assert "20/40" in shown.getvalue()
+    assert "1,234 images/s  waiting 3.1 %" in shown.getvalue()
+    assert memory_held(CPU) > 2**24
+
+
+def test_metrics_are_a_json_line_an_epoch_whatever_is_tracked(tmp_path: Path) -> None:
+    run = loop.train(few_digits(), replace(SHORT, epochs=2), tmp_path / "run", CPU, QUIET)
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == [1, 2]
+    assert all({"images_per_second", "waiting", "memory_gib", "seconds"} <= line.keys() for line in lines)
