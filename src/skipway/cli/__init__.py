@@ -11,6 +11,7 @@ from skipway.cli.explain import explain
 from skipway.cli.judge import evaluate
 from skipway.cli.networks import compare, doctor, list_, show
 from skipway.cli.serve import serve
+from skipway.cli.study import study_app
 from skipway.cli.train import train
 from skipway.cli.use import bench, export, predict
 from skipway.cli.weights import weights_app
@@ -38,6 +39,7 @@ app.command()(show)
 app.command()(compare)
 app.command()(doctor)
 app.add_typer(weights_app, name="weights")
+app.add_typer(study_app, name="study")
 
 # typer re-exports only one leaf of the usage errors of the click that it carries; its parent is all of them.
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]

@@ -1,0 +1,78 @@
+"""The code that decides what a training gives, as a mark: it changes with what the code does, not with its comments."""
+
+import ast
+import hashlib
+import importlib
+import pkgutil
+from functools import cache
+from pathlib import Path
+
+import skipway
+from skipway import models
+from skipway.study import networks
+
+SOURCE = Path(skipway.__file__).parent
+TELLING = (  # of training: what is said, kept, read and watched, not computed
+    *("account", "checkpoint", "faults", "fields", "interrupt", "keeping", "recipes", "tracking", "upkeep", "watching"),
+)
+FEEDING = ("data.augment", "data.loader", "data.preprocess", "data.decode", "tasks.classify", "tasks.auxiliary")
+
+
+@cache
+def meaning(file: Path) -> str:
+    """The syntax of `file` without comments, docstrings and layout."""
+    tree = ast.parse(file.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:]
+    return ast.dump(tree)
+
+
+def home_of(model: str) -> str:
+    """The module whose table has the network called `model`."""
+    if model in networks.NETWORKS:
+        return networks.__name__
+    names = [f"{models.__name__}.{module.name}" for module in pkgutil.iter_modules(models.__path__)]
+    return next(n for n in names if model in getattr(importlib.import_module(n), "NETWORKS", {}))
+
+
+def imports_of(module: str) -> set[str]:
+    """The modules of ours that a module imports, by name, wherever in it the import stands."""
+    found = set()
+    for node in ast.walk(ast.parse(file_of(module).read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("skipway"):
+            found |= {str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return {name for name in found if file_of(name).is_file()}
+
+
+def with_imports(module: str, rooms: tuple[str, ...], seen: frozenset[str] = frozenset()) -> frozenset[str]:
+    """`module` and all of `rooms` that it imports, by name, and what these import."""
+    seen |= {module}
+    for imported in sorted(imports_of(module)):
+        if imported.startswith(tuple(f"skipway.{room}." for room in rooms)) and imported not in seen:
+            seen = with_imports(imported, rooms, seen)
+    return seen
+
+
+def file_of(module: str) -> Path:
+    return SOURCE.joinpath(*module.split(".")[1:]).with_suffix(".py")
+
+
+def modules_of(model: str) -> list[str]:
+    """Everything that decides a training of `model`: its own modules, the loop's, and what feeds and judges it."""
+    loop = with_imports("skipway.training.loop", ("training",))
+    loop -= {f"skipway.training.{name}" for name in TELLING}
+    return sorted(loop | with_imports(home_of(model), ("models", "study")) | {f"skipway.{name}" for name in FEEDING})
+
+
+@cache
+def code_of(model: str) -> str:
+    """Hexadecimal digits that change with whatever code decides what a training of `model` gives."""
+    return hashlib.sha256("\0".join(meaning(file_of(module)) for module in modules_of(model)).encode()).hexdigest()
+
+
+@cache
+def code_of_study(name: str) -> str:
+    """Likewise for what study/NAME.py measures, with all of studies that it imports."""
+    files = [file_of(module) for module in sorted(with_imports(f"skipway.study.{name}", ("study",)))]
+    return hashlib.sha256("\0".join(map(meaning, files)).encode()).hexdigest()

@@ -1,0 +1,87 @@
+"""Nets against each other: what a training's outcome says in figures, and the verdict on which of two is better."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from skipway.evaluation.plots import quieten
+from skipway.study.bench import Bench
+from skipway.study.contract import Claim, Scale, Verdict
+from skipway.study.degradation import of_run
+from skipway.study.verdicts import all_of, apart, mean, settle, spread
+from skipway.training.recipes import Recipe
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Runs = Sequence[Mapping[str, Any]]  # what `of_run` gives, a seed each
+LEAST = 0.5  # points of per cent; a smaller difference counts as none
+APART = f"every seed of one net is on the same side of every seed of the other, the means {LEAST} points apart"
+WORDS = {"running": "running training error", "train": "training error at the end", "test": "test error"}
+COLUMNS = tuple(f"{WORDS[key]}, %" for key in ("running", "train", "test"))
+TRAIN_COLOUR, TEST_COLOUR = "#0072B2", "#D55E00"
+
+
+def outcomes(bench: Bench, recipes: Mapping[str, Recipe]) -> dict[str, Runs]:
+    """What became of each recipe, by its label."""
+    return {label: [of_run(trained) for trained in bench.of(recipe)] for label, recipe in recipes.items()}
+
+
+def values(runs: Runs, key: str) -> list[float]:
+    """A figure of every seed."""
+    return [run[key] for run in runs]
+
+
+def below(better: Runs, worse: Runs, keys: Sequence[str], least: float = LEAST) -> bool | None:
+    """Whether `better` has the lower errors in all of `keys`; None where the seeds do not tell."""
+    return all_of(*(apart(values(better, key), values(worse, key), least) for key in keys))
+
+
+def described(nets: Mapping[str, Runs], keys: Sequence[str]) -> str:
+    """The errors of `nets`, by label, in words."""
+    return "; ".join(
+        f"{WORDS[key]}: " + ", ".join(f"{label} {spread(values(runs, key), unit=' %')}" for label, runs in nets.items())
+        for key in keys
+    )
+
+
+def contest(
+    claim: Claim, scale: Scale, nets: Mapping[str, Runs], better: str, worse: Sequence[str], keys: Sequence[str]
+) -> Verdict:
+    """The verdict on a claim that `better` has lower errors in `keys` than each of `worse`, all labels of `nets`."""
+    if not {better, *worse} <= set(nets):
+        return untrained(claim, scale)
+    shown = {label: nets[label] for label in (better, *worse)}
+    seen = all_of(*(below(nets[better], nets[label], keys) for label in worse))
+    return settle(claim, scale, seen, described(shown, keys))
+
+
+def in_every_seed(holds: Sequence[bool]) -> bool | None:
+    """Whether something holds of all seeds, or (False) of none; None of a single seed, and where they differ."""
+    return holds[0] if len(holds) > 1 and len(set(holds)) == 1 else None
+
+
+def untrained(claim: Claim, scale: Scale) -> Verdict:
+    """The verdict where a scale does not train what the claim is about."""
+    return settle(claim, scale, None, f"Not trained at scale {scale.name}.")
+
+
+def cells(runs: Runs) -> tuple[str, str, str]:
+    """A table's errors, as COLUMNS names them."""
+    running, train, test = (spread(values(runs, key)) for key in ("running", "train", "test"))
+    return running, train, test
+
+
+def marks(axes: "Axes", nets: Mapping[str, Runs]) -> None:
+    """A line a net, the first on top: a circle a seed at its training error, a square at its test error."""
+    for row, runs in enumerate(nets.values()):
+        train, test = values(runs, "train"), values(runs, "test")
+        if runs:
+            axes.plot([mean(train), mean(test)], [row, row], color="#c9cdd2", linewidth=1.2, zorder=1)
+        for found, colour, mark, label in ((train, TRAIN_COLOUR, "o", "training"), (test, TEST_COLOUR, "s", "test")):
+            axes.scatter(found, [row] * len(found), s=24, c=colour, marker=mark, label=None if row else label, zorder=2)
+    quieten(axes)
+    axes.grid(axis="x", color="#e3e5e8", linewidth=0.7)
+    axes.set_yticks(range(len(nets)), list(nets))
+    axes.invert_yaxis()
+    axes.set_xlabel("error at the end (%)")
+    axes.legend(frameon=False, fontsize=8)

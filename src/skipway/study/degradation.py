@@ -1,0 +1,243 @@
+"""Deeper plain nets train worse, deeper residual nets better (He 2015, secs. 1, 4.1, 4.2; Figs. 1, 4, 6)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from skipway.evaluation.plots import quieten
+from skipway.study.bench import Bench, Trained
+from skipway.study.contract import Claim, Findings, Scale, Study, Table, Verdict, training
+from skipway.study.verdicts import all_of, apart, mean, settle, spread
+from skipway.training.recipes import Recipe
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+LEAST = 0.5  # points of per cent; a smaller difference counts as none
+NEAR = 0.5  # points from a published error that count as the same
+SHALLOW, DEEP = "#0072B2", "#D55E00"
+
+
+@dataclass(frozen=True)
+class Depths:
+    """The nets compared: layers of the shallow and the deep one, pixels a side (0: the data's own), and the test
+    errors in per cent that the paper gives, by net."""
+
+    shallow: int
+    deep: int
+    size: int
+    published: Mapping[str, float]
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The costly ones first."""
+        return tuple(f"{kind}{depth}" for depth in (self.deep, self.shallow) for kind in ("plain", "resnet"))
+
+
+CIFAR = Depths(20, 56, 0, {"resnet20": 8.75, "resnet56": 6.97})
+AT_64_PIXELS = Depths(18, 34, 64, {})
+
+
+def plan(depths: Depths, scale: Scale) -> list[Recipe]:
+    """One training of each net; digits stay as small as they are."""
+    size = 0 if scale.name == "tiny" else depths.size
+    return [replace(training(scale, model), size=size) for model in depths.models]
+
+
+def analyse(depths: Depths, bench: Bench) -> Findings:
+    """By net and seed: running training error by step, and errors at the end, in per cent."""
+    recipes = plan(depths, bench.scale)
+    return {recipe.model: [of_run(trained) for trained in bench.of(recipe)] for recipe in recipes}
+
+
+def of_run(trained: Trained) -> dict[str, object]:
+    curve = [[r["step"], round(100 * (1 - r["train_top1"]), 3)] for r in trained.records()]
+    outcome = trained.outcome
+    return {
+        "seed": trained.run.recipe.seed,
+        "curve": curve,
+        "running": curve[-1][1] if curve else outcome.train_error,
+        "train": round(outcome.train_error, 3),
+        "test": round(outcome.test_error, 3),
+        "diverged": outcome.diverged,
+    }
+
+
+def values(findings: Findings, model: str, key: str) -> list[float]:
+    """A figure of every seed."""
+    return [run[key] for run in findings[model]]
+
+
+def judge(depths: Depths, claims: Mapping[str, Claim], scale: Scale, findings: Findings) -> list[Verdict]:
+    plain, residual = ([f"{kind}{depth}" for depth in (depths.shallow, depths.deep)] for kind in ("plain", "resnet"))
+
+    def compare(claim: str, lower: str, higher: str, keys: Sequence[str]) -> Verdict:
+        pairs = [(values(findings, lower, key), values(findings, higher, key)) for key in keys]
+        seen = all_of(*(apart(low, high, LEAST) for low, high in pairs))
+        words = {"running": "running training error", "train": "training error at the end", "test": "test error"}
+        measured = "; ".join(
+            f"{words[key]}: {lower} {spread(low, unit=' %')}, {higher} {spread(high, unit=' %')}"
+            for key, (low, high) in zip(keys, pairs, strict=True)
+        )
+        return settle(claims[claim], scale, seen, measured)
+
+    found = [
+        compare("plain-training", plain[0], plain[1], ("running", "train")),
+        compare("plain-test", plain[0], plain[1], ("test",)),
+        compare("residual-training", residual[1], residual[0], ("running", "train")),
+        compare("residual-test", residual[1], residual[0], ("test",)),
+    ]
+    return [*found, *near_published(depths, claims, scale, findings)]
+
+
+def near_published(depths: Depths, claims: Mapping[str, Claim], scale: Scale, findings: Findings) -> list[Verdict]:
+    """The verdict on the paper's own figures, where it gives any."""
+    if not depths.published:
+        return []
+    measured = {model: values(findings, model, "test") for model in depths.published}
+    near = all(abs(mean(measured[model]) - error) <= NEAR for model, error in depths.published.items())
+    words = ", ".join(f"{model} {spread(measured[model], unit=' %')}" for model in depths.published)
+    return [settle(claims["published"], scale, near, words)]
+
+
+def table(depths: Depths, findings: Findings) -> Table:
+    rows = [
+        (
+            model,
+            *(spread(values(findings, model, key)) for key in ("running", "train", "test")),
+            f"{depths.published[model]:.2f}" if model in depths.published else "–",
+        )
+        for model in sorted(findings, key=lambda name: (name.rstrip("0123456789"), len(name), name))
+    ]
+    columns = (
+        "net",
+        "running training error, %",
+        "training error at the end, %",
+        "test error, %",
+        "the paper's test error, %",
+    )
+    return Table(columns, rows)
+
+
+def draw(depths: Depths, findings: Findings, figure: "Figure") -> None:
+    left, right = figure.subplots(1, 2, sharey=True)
+    panel(left, findings, (f"plain{depths.shallow}", f"plain{depths.deep}"), "Plain")
+    panel(right, findings, (f"resnet{depths.shallow}", f"resnet{depths.deep}"), "Residual")
+    left.set_ylabel("error (%)")
+    left.set_ylim(bottom=0)
+
+
+def panel(axes: "Axes", findings: Findings, models: tuple[str, str], title: str) -> None:
+    """Two nets: running training error as lines, errors at the end as marks beyond the last step."""
+    for model, colour in zip(models, (SHALLOW, DEEP), strict=True):
+        for i, run in enumerate(findings[model]):
+            if run["curve"]:
+                steps, errors = zip(*run["curve"], strict=True)
+                axes.plot(steps, errors, color=colour, linewidth=1.3, label=f"{model}, training" if i == 0 else None)
+        last = max((run["curve"][-1][0] for run in findings[model] if run["curve"]), default=1)
+        ends = values(findings, model, "test")
+        axes.plot([1.03 * last] * len(ends), ends, "s", color=colour, markersize=5, label=f"{model}, test at the end")
+    quieten(axes)
+    axes.set_title(title, fontsize=9)
+    axes.set_xlabel("step")
+    axes.legend(frameon=False, fontsize=8)
+
+
+def claims_of(depths: Depths) -> tuple[Claim, ...]:
+    shallow, deep = depths.shallow, depths.deep
+    where = "He 2015, secs. 1 and 4.2, Figs. 1 and 6" if depths is CIFAR else "He 2015, sec. 4.1, Fig. 4, Table 2"
+    apart_by = f"every seed of one net is on the same side of every seed of the other, the means {LEAST} points apart"
+    plain = "Fig. 6: plain-56 above plain-20 throughout; plain-110 above 60 %"
+    residual = "Fig. 6 and Table 6: test error 8.75 % with 20 layers, 6.97 % with 56"
+    if depths is not CIFAR:
+        plain = "ImageNet, top-1 error, ten crops: plain-18 27.94 %, plain-34 28.54 %; training likewise"
+        residual = "ImageNet, top-1 error, ten crops: 27.88 % with 18 layers, 25.03 % with 34"
+    found = (
+        Claim(
+            "plain-training",
+            f"A plain net of {deep} layers has a higher training error than one of {shallow}: it is not overfitting.",
+            where,
+            plain,
+            apart_by,
+            "The deeper plain net's training error is the lower one in every seed.",
+        ),
+        Claim(
+            "plain-test",
+            "Its test error is higher too.",
+            where,
+            plain,
+            apart_by,
+            "The deeper plain net's test error is the lower one in every seed.",
+        ),
+        Claim(
+            "residual-training",
+            f"With shortcuts it is the other way round: {deep} layers have the lower training error.",
+            where,
+            residual,
+            apart_by,
+            "The deeper residual net's training error is the higher one in every seed.",
+        ),
+        Claim(
+            "residual-test",
+            "And the lower test error.",
+            where,
+            residual,
+            apart_by,
+            "The deeper residual net's test error is the higher one in every seed.",
+        ),
+    )
+    if not depths.published:
+        return found
+    figures = Claim(
+        "published",
+        "Trained for 64,000 iterations, the residual nets reach the test errors of Table 6.",
+        "He 2015, Table 6",
+        "8.75 % with 20 layers, 6.97 % with 56",
+        f"each mean is within {NEAR} points of the paper's",
+        f"A mean is more than {NEAR} points from the paper's.",
+        shown_from="paper",
+    )
+    return (*found, figures)
+
+
+def study(name: str, title: str, depths: Depths, departures: tuple[str, ...]) -> Study:
+    return Study(
+        name=name,
+        title=title,
+        question="Does a deeper net train better?",
+        claims=claims_of(depths),
+        plan=partial(plan, depths),
+        analyse=partial(analyse, depths),
+        judge=partial(judge, depths),
+        table=partial(table, depths),
+        draw=partial(draw, depths),
+        size=(8.0, 3.4),
+        reading=(
+            "Each line is the running training error of one training, each square its test error at the end. "
+            "Blue is the shallow net, orange the deep one. On the left orange lies above blue, on the right below."
+        ),
+        departures=departures,
+    )
+
+
+STUDY = study(
+    "degradation",
+    "Deeper plain nets train worse",
+    CIFAR,
+    (
+        "Pixels lose the mean of their channel and are divided by its deviation; in the paper, of the pixel.",
+        "The paper plots test error during training; here the test images are seen once, at the end.",
+        "Below scale paper the 64,000 iterations are cut, and the rate falls at the same shares of them.",
+    ),
+)
+AT_64 = study(
+    "degradation64",
+    "Deeper plain nets train worse, at 64 pixels",
+    AT_64_PIXELS,
+    (
+        "The paper's 18 and 34 layers see ImageNet at 224 pixels; here any data at 64, without the stem's halving.",
+        "The recipe is the paper's for CIFAR.",
+    ),
+)

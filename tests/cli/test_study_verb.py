@@ -1,0 +1,38 @@
+"""`skipway study`."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typed import Skipway, refused
+
+from skipway.study import STUDIES
+
+
+def test_list_names_every_study_with_its_question(skipway: Skipway) -> None:
+    code, out, _ = skipway("study", "list")
+    assert code == 0
+    assert [line.split()[0] for line in out.splitlines()] == list(STUDIES)
+    code, out, _ = skipway("study", "list", "--json")
+    assert [study["name"] for study in json.loads(out)] == list(STUDIES)
+    assert all(study["claims"] for study in json.loads(out))
+
+
+def test_faults_are_one_line(skipway: Skipway, here: Path) -> None:
+    (here / "one" / "only").mkdir(parents=True)
+    refused(skipway("study", "degredation"), "did you mean 'degradation'")
+    refused(skipway("study", "degradation", "--scale", "big"), "unknown --scale 'big'")
+    refused(skipway("study", "degradation", "--budget", "soon"), "is no time")
+    refused(skipway("study", "degradation", "--data", "nowhere"), "unknown data set 'nowhere'")
+    refused(skipway("study", "degradation", "--data", "one"), "one")
+    refused(skipway("study", "report"), "holds no result")
+
+
+def test_stopping_a_study_says_how_to_go_on(skipway: Skipway, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("skipway.study.frame.conduct", stopped)
+    code, _, err = skipway("study", "degradation", "--scale", "tiny")
+    assert code == 130
+    assert "the same command goes on" in err

@@ -1,0 +1,71 @@
+"""Plain and residual nets of two depths."""
+
+from typing import Any
+
+from studied import Tiny
+
+from skipway.study.contract import SCALES
+from skipway.study.degradation import AT_64, STUDY
+from skipway.training.recipes import HE2015_CIFAR
+
+
+def findings(plain: tuple[float, float], residual: tuple[float, float], spread: float = 0.1) -> dict[str, Any]:
+    """Two seeds of each net, with these errors of 20 and 56 layers, whichever error it is."""
+
+    def runs(error: float) -> list[dict[str, Any]]:
+        return [
+            {"seed": i, "running": e, "train": e, "test": e} for i, e in enumerate((error - spread, error + spread))
+        ]
+
+    return {
+        "plain20": runs(plain[0]),
+        "plain56": runs(plain[1]),
+        "resnet20": runs(residual[0]),
+        "resnet56": runs(residual[1]),
+    }
+
+
+def states(found: dict[str, Any], scale: str) -> list[str]:
+    return [verdict.state for verdict in STUDY.judge(STUDY.named(), SCALES[scale], found)]
+
+
+def test_the_papers_own_errors_confirm_every_claim() -> None:
+    assert states(findings((9.5, 13.0), (8.75, 6.97)), "paper") == ["holds"] * 5
+
+
+def test_deeper_plain_nets_that_train_better_refute_at_paper_scale_alone() -> None:
+    other_way = findings((13.0, 9.5), (6.97, 8.75))
+    assert states(other_way, "paper") == ["does not hold"] * 5
+    assert states(other_way, "small") == ["not decided"] * 5
+
+
+def test_overlapping_seeds_decide_nothing() -> None:
+    assert states(findings((9.0, 9.6), (9.0, 8.4), spread=1.0), "paper")[:4] == ["not decided"] * 4
+
+
+def test_the_effect_in_test_error_alone_is_no_degradation() -> None:
+    overfitted = findings((9.5, 13.0), (8.75, 6.97))
+    for model in ("plain20", "plain56"):
+        for run in overfitted[model]:
+            run["train"] = run["running"] = 5.0
+    assert states(overfitted, "paper")[:2] == ["not decided", "holds"]
+
+
+def test_at_paper_scale_the_recipe_is_the_papers() -> None:
+    for recipe in STUDY.plan(SCALES["paper"]):
+        assert recipe == type(recipe)(**{**vars(HE2015_CIFAR), "model": recipe.model})
+
+
+def test_18_and_34_layers_see_64_pixels() -> None:
+    recipes = AT_64.plan(SCALES["paper"])
+    assert {recipe.size for recipe in recipes} == {64}
+    assert {recipe.model for recipe in recipes} == {"plain18", "plain34", "resnet18", "resnet34"}
+
+
+def test_the_study_runs_and_decides_nothing_from_seconds(tiny: Tiny) -> None:
+    result = tiny("degradation")
+    assert {verdict.state for verdict in result.verdicts} == {"not decided"}
+    for model, runs in result.findings.items():
+        assert [run["seed"] for run in runs] == [0], model
+        assert [step for step, _ in runs[0]["curve"]] == [2, 4]
+        assert 0 <= runs[0]["test"] <= 100

@@ -1,0 +1,136 @@
+"""Six families of networks."""
+
+from typing import Any
+
+import pytest
+import torch
+from studied import Tiny
+from torch import nn
+
+from skipway import models
+from skipway.models.contract import Network
+from skipway.models.layers import layers
+from skipway.study.contract import SCALES
+from skipway.study.family import COUNTERPARTS, EQUAL, LOOKS, REFERENCE, STUDY
+from skipway.study.family_nets import UNITS
+from skipway.study.networks import with_study_networks
+from skipway.study.turns import ratios
+
+
+def build(name: str, channels: int = 3) -> Network:
+    with with_study_networks():
+        return models.build(name, 10, channels).eval()
+
+
+def cost(net: Network) -> tuple[int, int]:
+    """Parameters, and multiply-adds of an image of 32 pixels."""
+    return sum(p.numel() for p in net.parameters()), sum(step.multiply_adds for step in layers(net, (3, 32, 32)))
+
+
+@pytest.mark.parametrize("name", COUNTERPARTS)
+@pytest.mark.parametrize(("channels", "side"), [(3, 32), (1, 8)])
+def test_every_family_takes_small_images_and_keeps_the_contract(name: str, channels: int, side: int) -> None:
+    net, images = build(name, channels), torch.randn(2, channels, side, side)
+    with torch.no_grad():
+        maps = net.features(images)
+        assert torch.equal(net.classify(maps[-1]), net(images))
+    shapes = [(c, side // stride, side // stride) for c, stride in zip(net.channels, net.strides, strict=True)]
+    assert [tuple(m.shape[1:]) for m in maps] == shapes
+    assert net(images).shape == (2, 10)
+    assert net.smallest == net.strides[-1]
+
+
+def test_the_costs_are_in_the_order_that_the_page_tells() -> None:
+    parameters, multiply_adds = ({n: cost(build(n))[i] for n in COUNTERPARTS} for i in (0, 1))
+    assert max(multiply_adds, key=multiply_adds.__getitem__) == "vgg_small"
+    assert max(multiply_adds[n] for n in EQUAL) < 1.1 * min(multiply_adds[n] for n in EQUAL)
+    assert parameters["densenet_small"] / parameters["resnet20"] == pytest.approx(0.38, abs=0.01)
+    assert parameters["alexnet_small"] / parameters["googlenet_small"] == pytest.approx(9.8, abs=0.5)
+    linear = sum(
+        p.numel() for m in build("alexnet_small").modules() if isinstance(m, nn.Linear) for p in m.parameters()
+    )
+    assert linear > 0.9 * parameters["alexnet_small"]
+
+
+def test_the_small_vgg_costs_what_a_sheet_of_paper_says() -> None:
+    convolutions = [(3, 40, 32), (40, 40, 32), (40, 80, 16), (80, 80, 16), (80, 160, 8), (160, 160, 8)]
+    linears = [(16 * 160, 512), (512, 512), (512, 10)]
+    by_hand = sum(9 * a * b * side**2 for a, b, side in convolutions) + sum(a * b for a, b in linears)
+    weights = sum(9 * a * b + 3 * b for a, b, _ in convolutions) + sum(a * b + b for a, b in linears)
+    assert cost(build("vgg_small")) == (weights, by_hand)
+
+
+def test_the_units_of_googlenet_have_the_papers_channels() -> None:
+    sums = [one + two[1] + three[1] + four for stage in UNITS for one, two, three, four in stage]
+    assert sums == [256, 480, 512, 512, 512, 528, 832, 832, 1024]  # Szegedy 2014, Table 1, output sizes
+
+
+def test_fresh_networks_begin_at_even_odds() -> None:
+    torch.manual_seed(0)
+    for name in COUNTERPARTS:
+        scores = build(name).train()(torch.randn(8, 3, 32, 32))  # by the statistics of the batch
+        loss = nn.functional.cross_entropy(scores, torch.arange(8))
+        assert loss.item() == pytest.approx(2.303, abs=0.4), name
+
+
+def test_times_are_multiples_of_the_reference_in_the_same_round() -> None:
+    rounds = [{REFERENCE: 2.0, "vgg_small": 3.0}, {REFERENCE: 4.0, "vgg_small": 8.0}]
+    assert ratios(rounds, REFERENCE) == {REFERENCE: [1.0, 1.0], "vgg_small": [1.5, 2.0]}
+
+
+def findings(test: dict[str, tuple[float, ...]], slow: tuple[float, float] = (2.0, 2.4)) -> dict[str, Any]:
+    """Errors of the seeds by net, and two rounds of densenet's time."""
+    nets = {
+        name: {"test": list(errors), "parameters": 1_000_000, "multiply_adds": 40_000_000, "times": [1.0, 1.0]}
+        for name, errors in test.items()
+    }
+    nets["densenet_small"]["times"] = list(slow)
+    return {"machine": "a machine", "nets": nets}
+
+
+def states(found: dict[str, Any], scale: str) -> list[str]:
+    return [verdict.state for verdict in STUDY.judge(STUDY.named(), SCALES[scale], found)]
+
+
+NAMES = ("alexnet_small", "vgg_small", "googlenet_small", "resnet20", "resnext_small", "densenet_small")
+
+
+def seeds(*means: float, spread: float = 0.1) -> dict[str, tuple[float, ...]]:
+    return {name: (mean - spread, mean + spread) for name, mean in zip(NAMES, means, strict=True)}
+
+
+def test_errors_in_the_papers_order_confirm_every_claim() -> None:
+    assert states(findings(seeds(43, 28, 30, 24.5, 22, 24.4)), "small") == ["holds"] * 5
+
+
+def test_the_other_order_refutes_at_paper_scale_alone_and_time_at_any_but_tiny() -> None:
+    turned = findings(seeds(20, 20, 30, 24.5, 26, 28), slow=(1.0, 1.1))
+    assert states(turned, "paper") == ["does not hold"] * 5
+    assert states(turned, "small") == ["not decided"] * 4 + ["does not hold"]
+    assert states(turned, "tiny") == ["not decided"] * 5
+
+
+def test_overlap_and_a_single_seed_decide_nothing() -> None:
+    assert states(findings(seeds(25, 25, 25, 25, 25, 25.6, spread=1), (1.2, 1.8)), "paper") == ["not decided"] * 5
+    alone = {name: errors[:1] for name, errors in seeds(43, 28, 30, 24.5, 22, 24.4).items()}
+    assert states(findings(alone), "paper") == ["not decided"] * 4 + ["holds"]
+
+
+def test_every_family_has_its_own_look_and_training_is_equal() -> None:
+    assert list(LOOKS) == list(COUNTERPARTS)
+    assert len(set(LOOKS.values())) == len(LOOKS)
+    for scale in SCALES.values():
+        plan = STUDY.plan(scale)
+        assert {recipe.model for recipe in plan} == set(COUNTERPARTS)
+        assert len({tuple({**vars(recipe), "model": ""}.items()) for recipe in plan}) == 1
+
+
+def test_the_study_runs_and_decides_nothing_from_seconds(tiny: Tiny) -> None:
+    result = tiny("family")
+    assert {verdict.state for verdict in result.verdicts} == {"not decided"}
+    assert result.findings["nets"][REFERENCE]["times"] == [1.0]
+    for model, net in result.findings["nets"].items():
+        assert net["parameters"] == sum(p.numel() for p in build(model, 1).parameters())
+        assert len(net["test"]) == 1
+        assert net["diverged"] == []
+        assert net["times"][0] > 0

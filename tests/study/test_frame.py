@@ -1,0 +1,133 @@
+"""From a request to a result."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from studied import Tiny
+
+from skipway.errors import SkipwayError, UnknownNameError
+from skipway.study import STUDIES, budget, frame
+from skipway.study.contract import SCALES, no_training
+from skipway.study.frame import Request, conduct, find_study, seeded
+from skipway.study.results import SCHEMA, read_result, read_results, write_result
+from skipway.study.runs import Machine, open_cut
+
+QUIET = Console(quiet=True)
+
+
+@pytest.mark.parametrize("name", STUDIES)
+@pytest.mark.parametrize("scale", SCALES)
+def test_a_plan_is_trainings_of_one_seed_without_repetition(name: str, scale: str) -> None:
+    recipes = list(STUDIES[name].plan(SCALES[scale]))
+    assert len(set(recipes)) == len(recipes)
+    assert {recipe.seed for recipe in recipes} <= {0}
+    assert all(recipe.iterations >= 1 for recipe in recipes)
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_claim_says_where_it_is_from_and_what_would_refute_it(name: str) -> None:
+    study = STUDIES[name]
+    assert len(study.named()) == len(study.claims) > 0
+    for claim in study.claims:
+        for words in (claim.sentence, claim.source, claim.published, claim.tolerance, claim.refuted_by):
+            assert len(words) > 3
+        assert claim.sentence.endswith(".")
+        assert claim.refuted_by.endswith(".")
+
+
+def test_a_whole_seed_follows_the_other() -> None:
+    recipes = STUDIES["degradation"].plan(SCALES["tiny"])
+    assert [recipe.seed for recipe in seeded(recipes, 2)] == [0] * 4 + [1] * 4
+
+
+def test_a_result_says_what_it_was_found_under(tiny: Tiny, studies: Path) -> None:
+    result = tiny("degradation")
+    file = studies / "results" / "degradation-tiny.json"
+    assert read_result(file) == result
+    values = json.loads(file.read_text())
+    assert values["schema"] == SCHEMA
+    assert values["scale"]["iterations"] == 4
+    assert values["seeds"] == [0]
+    assert {"device", "precision"} <= set(values["hardware"])
+    assert {"python", "torch", "skipway"} <= set(values["versions"])
+    assert values["commit"]
+    assert values["data"]["name"] == "digits"
+    assert len(values["data"]["fingerprint"]) == 64
+    assert len(values["runs"]) == 4
+    assert [v["claim"] for v in values["verdicts"]] == [c.name for c in STUDIES["degradation"].claims]
+
+
+def test_what_is_no_result_is_refused(tiny: Tiny, tmp_path: Path) -> None:
+    file = write_result(tmp_path, tiny("degradation"))
+    whole = json.loads(file.read_text())
+    lacking = {key: value for key, value in whole.items() if key != "seeds"}
+    strange = {**whole, "verdicts": [{**whole["verdicts"][0], "state": "perhaps"}]}
+    for text in ("{", "[]", json.dumps(lacking), json.dumps({**whole, "schema": 99}), json.dumps(strange)):
+        file.write_text(text)
+        with pytest.raises(SkipwayError, match=r"degradation-tiny\.json .*run the study again"):
+            read_result(file)
+    with pytest.raises(SkipwayError, match="holds no result"):
+        read_results(tmp_path / "none")
+
+
+def test_a_budget_holds_what_it_plans_and_not_a_step_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(budget, "seconds_per_step", lambda *_: 0.5)
+    study, scale = STUDIES["degradation"], SCALES["paper"]
+    source, decided = open_cut("digits", 64), Machine().decide()
+    limit = budget.parse("2h")
+
+    def spent(scale: frame.Scale) -> float:
+        whole = budget.cost(study.plan(scale), source, scale, decided)
+        return 3 * (whole.steps + whole.judging) / 2  # three seeds, two at a time
+
+    planned = budget.fitted(study, scale, 3, limit, source, decided, 2)
+    assert 1 <= planned.iterations < scale.iterations
+    assert spent(planned) <= limit < spent(replace(planned, iterations=planned.iterations + 2))
+    assert budget.fitted(study, scale, 1, 1e9, source, decided, 1) == scale
+
+
+def test_a_budget_is_planned_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    times = iter([0.5] * 4 + [0.1] * 4)
+    monkeypatch.setattr(budget, "seconds_per_step", lambda *_: next(times))
+    study, scale, source = STUDIES["degradation"], SCALES["small"], open_cut("digits", 64)
+    plans = [frame.plan(study, scale, 1, 600.0, source, Machine(), tmp_path) for _ in range(2)]
+    assert plans[0] == plans[1] != scale
+
+
+def test_a_budget_too_small_for_one_step_is_refused_before_anything_is_trained(tmp_path: Path) -> None:
+    with pytest.raises(SkipwayError, match=r"0\.01 s is too small for one step of each training of degradation.*about"):
+        conduct(Request("degradation", "tiny", budget="0.01s", out=tmp_path), Machine(), QUIET)
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("text", ["30", "m", "-3m", "0s", "1d", "half an hour"])
+def test_a_budget_that_is_no_time_is_refused(text: str) -> None:
+    with pytest.raises(SkipwayError, match="is no time"):
+        budget.parse(text)
+
+
+def test_a_timed_step_takes_some_time() -> None:
+    recipe = STUDIES["degradation"].plan(SCALES["tiny"])[-1]
+    assert 0 < budget.seconds_per_step(recipe, open_cut("digits", 64), Machine().decide()) < 60
+
+
+def test_a_study_without_training_needs_no_budget() -> None:
+    study = replace(STUDIES["degradation"], plan=no_training)
+    source = open_cut("digits", 64)
+    assert budget.fitted(study, SCALES["tiny"], 1, 1.0, source, Machine().decide(), 1) == SCALES["tiny"]
+
+
+def test_requests_that_cannot_be_met_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UnknownNameError, match="did you mean 'degradation'"):
+        find_study("degredation")
+    for request, said in (
+        (Request("degradation", "huge", out=tmp_path), "unknown --scale 'huge'"),
+        (Request("degradation", "tiny", weights="net.th", out=tmp_path), "examines no weights"),
+        (Request("degradation", "tiny", seeds=-1, out=tmp_path), "--seeds must be above 0"),
+        (Request("degradation", "tiny", data="nowhere/at/all", out=tmp_path), "does not exist"),
+    ):
+        with pytest.raises(SkipwayError, match=said):
+            conduct(request, Machine(), QUIET)

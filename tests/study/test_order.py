@@ -1,0 +1,70 @@
+"""The order of activations."""
+
+from typing import Any
+
+from studied import Tiny
+
+from skipway.study.contract import SCALES
+from skipway.study.order import DEEPEST, FULL, ORDERS, ORIGINAL, STUDY
+from skipway.study.report import png
+
+
+def seeds(error: float, spread: float = 0.01) -> list[dict[str, Any]]:
+    """Two seeds of a net whose every error is about `error`."""
+    return [{"seed": i, "running": e, "train": e, "test": e} for i, e in enumerate((error - spread, error + spread))]
+
+
+def findings(original: float, full: float, layers: int = DEEPEST) -> dict[str, Any]:
+    """Nets of 110 layers with five times the paper's errors, and first steps that end at these losses."""
+    nets = {label: seeds(5 * float(errors[110])) for label, (_, errors) in ORDERS.items()}
+    deepest = {label: seeds(float(ORDERS[label][1][DEEPEST])) for label in (ORIGINAL, FULL)}
+    losses = {ORIGINAL: [[original] * 20, [original] * 20], FULL: [[full] * 20, [full] * 20]}
+    return {
+        "nets": {"110": nets, str(DEEPEST): deepest},
+        "starts": {"layers": layers, "steps": 20, "words": "", "guessing": 2.3, "losses": losses},
+    }
+
+
+def states(found: dict[str, Any], scale: str) -> dict[str, str]:
+    return {verdict.claim: verdict.state for verdict in STUDY.judge(STUDY.named(), SCALES[scale], found)}
+
+
+def test_the_papers_order_confirms_every_claim() -> None:
+    assert set(states(findings(2.2, 1.8), "paper").values()) == {"holds"}
+
+
+def test_at_small_only_what_was_trained_is_decided() -> None:
+    found = findings(2.2, 1.8)
+    del found["nets"][str(DEEPEST)]
+    undecided = {claim for claim, state in states(found, "small").items() if state == "not decided"}
+    assert undecided == {"relu-only", "very-deep"}
+
+
+def test_the_first_steps_of_shallow_nets_say_nothing_of_a_thousand_layers() -> None:
+    assert states(findings(2.2, 1.8, layers=56), "small")["beginning"] == "not decided"
+
+
+def test_the_lower_of_two_losses_that_are_no_better_than_guessing_shows_nothing() -> None:
+    assert states(findings(3.0, 2.3), "small")["beginning"] == "not decided"
+
+
+def test_a_net_whose_loss_is_no_number_is_the_slower_one() -> None:
+    found = findings(2.2, 1.8)
+    found["starts"]["losses"][ORIGINAL] = [[2.3], []]
+    verdict = STUDY.judge(STUDY.named(), SCALES["small"], found)[4]
+    assert verdict.state == "holds"
+    assert "original no number" in verdict.measured
+
+
+def test_at_paper_scale_every_row_of_tables_2_and_3_is_trained() -> None:
+    names = {recipe.model for recipe in STUDY.plan(SCALES["paper"])}
+    assert len(names) == 5 + 5 + 2
+    assert {"resnet1001", "preresnet1001", "resnet164_relu_only", "preresnet110"} <= names
+
+
+def test_the_study_runs_and_decides_nothing_from_seconds(tiny: Tiny) -> None:
+    result = tiny("order")
+    assert {verdict.state for verdict in result.verdicts} == {"not decided"}
+    assert [len(losses) for losses in result.findings["starts"]["losses"][FULL]] == [2]
+    assert [row[:2] for row in STUDY.table(result.findings).rows] == [(ORIGINAL, "20"), (FULL, "20")]
+    assert png(result).startswith(b"\x89PNG")

@@ -1,0 +1,75 @@
+"""The page and the tables."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from studied import Tiny
+
+from skipway.study import STUDIES
+from skipway.study.report import BEGIN, END, fill_pages, png, write_report
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+def test_the_page_holds_everything_and_asks_for_nothing(tiny: Tiny, tmp_path: Path) -> None:
+    result = tiny("degradation")
+    page = write_report(tmp_path, [result]).read_text()
+    assert "default-src 'none'" in page
+    assert not re.search(r"""(src|href)=["'](?!#)""", page)
+    assert page.count("<svg") == 1
+    assert page.count("Not decided.") == len(result.verdicts)
+    for claim in STUDIES["degradation"].claims:
+        assert claim.sentence in page
+        assert claim.published in page
+    assert result.commit in page
+
+
+def test_the_same_results_give_the_same_bytes(tiny: Tiny, tmp_path: Path) -> None:
+    pages = [write_report(tmp_path / name, [tiny("degradation")]).read_bytes() for name in ("a", "b")]
+    assert pages[0] == pages[1]
+
+
+def test_markdown_has_a_row_a_claim_and_a_row_a_net(tiny: Tiny, tmp_path: Path) -> None:
+    result = tiny("degradation")
+    write_report(tmp_path, [result])
+    lines = (tmp_path / "report.md").read_text().splitlines()
+    assert len([line for line in lines if "**not decided**" in line]) == len(result.verdicts)
+    rows = [line for line in lines if line.startswith(("| plain", "| resnet"))]
+    assert [row.split(" | ")[0] for row in rows] == ["| plain20", "| plain56", "| resnet20", "| resnet56"]
+    assert all(line.count("|") == rows[0].count("|") for line in rows)
+
+
+def test_text_from_outside_is_escaped(tiny: Tiny, tmp_path: Path) -> None:
+    result = tiny("degradation")
+    hostile = replace(result, data={**result.data, "note": "<script>alert(1)</script>"})
+    assert "<script>" not in write_report(tmp_path, [hostile]).read_text()
+
+
+def test_pages_get_results_and_keep_their_words(tiny: Tiny, tmp_path: Path) -> None:
+    page = tmp_path / "degradation.md"
+    page.write_text(f"# Words\n\n{BEGIN}\nold\n{END}\n\nMore words.\n")
+    (tmp_path / "lesion.md").write_text("no part for results\n")
+    larger = replace(tiny("degradation"), scale=replace(tiny("degradation").scale, name="small"))
+    assert fill_pages(tmp_path, [tiny("degradation"), larger]) == [page]
+    text = page.read_text()
+    assert text.startswith("# Words")
+    assert text.endswith("More words.\n")
+    assert "Scale small" in text
+    assert "old" not in text
+    assert fill_pages(tmp_path, [larger]) == [page]
+    assert page.read_text() == text
+    assert (tmp_path / "degradation.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "lesion.md").read_text() == "no part for results\n"
+
+
+def test_a_figure_drawn_again_is_the_same(tiny: Tiny) -> None:
+    assert png(tiny("degradation")) == png(tiny("degradation"))
+
+
+@pytest.mark.parametrize("name", [name for name in STUDIES if name != "degradation64"])
+def test_every_study_has_a_page_with_a_place_for_results(name: str) -> None:
+    text = (ROOT / "docs" / "studies" / f"{name}.md").read_text()
+    assert text.count(BEGIN) == text.count(END) == 1
+    assert f"skipway study {name}" in text

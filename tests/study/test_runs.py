@@ -1,0 +1,152 @@
+"""Trainings that are kept: what names them, what resumes them, what came of them."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import MakePhotos
+from rich.console import Console
+from studied import Tiny
+
+from skipway import bundle, models
+from skipway.data import open_source
+from skipway.errors import DataError, SkipwayError
+from skipway.study import code, runs
+from skipway.study.contract import SCALES, training
+from skipway.study.frame import Request, conduct
+from skipway.study.networks import with_study_networks
+from skipway.study.runs import Machine, Run, open_cut, perform, records_of, runs_of
+from skipway.training.loop import train
+
+TINY = SCALES["tiny"]
+
+
+@pytest.fixture
+def run() -> Run:
+    return runs_of([training(TINY, "resnet20")], open_cut("digits", TINY.images), TINY)[0]
+
+
+def test_a_run_is_known_by_recipe_data_and_code(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    same = replace(run, recipe=training(TINY, "resnet20"))
+    others = [replace(run, recipe=replace(run.recipe, seed=1)), replace(run, mark="other images")]
+    monkeypatch.setattr(runs, "code_of", lambda model: f"code of {model}")
+    assert run.key == same.key
+    before = run.key
+    monkeypatch.setattr(runs, "code_of", lambda model: f"other code of {model}")
+    assert len({before, run.key, *(other.key for other in others)}) == 4
+
+
+def test_comments_do_not_change_the_mark_of_code_and_statements_do(tmp_path: Path) -> None:
+    texts = (
+        "def f(x):\n    return 2 * x\n",
+        '"""D."""\ndef f(x):\n    """D."""\n    return 2*x  # c\n',
+        "def f(x):\n    return x\n",
+    )
+    files = [tmp_path / f"{i}.py" for i in range(3)]
+    for file, text in zip(files, texts, strict=True):
+        file.write_text(text)
+    first, commented, changed = map(code.meaning, files)
+    assert first == commented
+    assert first != changed
+
+
+def test_the_code_of_a_network_is_its_own_modules_and_what_they_import() -> None:
+    assert code.home_of("preresnet110") == "skipway.models.preresnet"
+    assert code.with_imports("skipway.models.preresnet", ("models",)) == {
+        f"skipway.models.{name}" for name in ("preresnet", "resnet", "contract")
+    }
+    assert code.home_of("plain20_bare") == "skipway.study.networks"
+    assert {"skipway.training.loop", "skipway.training.optimiser"} <= set(code.modules_of("plain20_bare"))
+    for name in code.TELLING:
+        assert code.file_of(f"skipway.training.{name}").is_file()
+
+
+def test_equal_trainings_of_several_studies_are_one_run() -> None:
+    recipes = [training(TINY, "resnet20"), training(TINY, "resnet56"), training(TINY, "resnet20")]
+    assert len(runs_of(recipes, open_cut("digits", 50), TINY)) == 2
+
+
+def test_a_killed_study_redoes_only_what_was_unfinished(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = tiny("degradation")
+    command = [sys.executable, "-m", "skipway", "study", "degradation", "--scale", "tiny", "--out", tmp_path]
+    threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+    with subprocess.Popen(command, env={**os.environ, **threads}, stdout=subprocess.DEVNULL) as study:
+        deadline = time.monotonic() + 120
+        while not list(tmp_path.glob("runs/*/outcome.json")) and time.monotonic() < deadline and study.poll() is None:
+            time.sleep(0.01)
+        study.send_signal(signal.SIGKILL)
+    finished = {file.parent.name: file.stat().st_mtime_ns for file in tmp_path.glob("runs/*/outcome.json")}
+    assert 0 < len(finished) < len(whole.runs)
+    trained = []
+
+    def counted(*arguments: Any) -> Path:
+        trained.append(arguments[1].model)
+        return train(*arguments)
+
+    monkeypatch.setattr(runs, "train", counted)
+    again = conduct(Request("degradation", "tiny", out=tmp_path), Machine(), Console(quiet=True))
+    assert len(trained) == len(whole.runs) - len(finished)
+    for name, when in finished.items():
+        assert (tmp_path / "runs" / name / "outcome.json").stat().st_mtime_ns == when
+    assert again.findings == whole.findings
+
+
+def test_errors_at_the_end_are_those_of_a_plain_loop(tiny: Tiny, studies: Path) -> None:
+    found = next(run for run in tiny("degradation").runs if run["recipe"]["model"] == "resnet20")
+    net, card = bundle.load(studies / "runs" / found["key"] / "run", models.build)
+    test = open_source("digits").test
+    assert test is not None
+    chosen = test.take(torch.linspace(0, len(test) - 1, TINY.images).long().numpy())
+    chosen = chosen.take(torch.linspace(0, len(chosen) - 1, TINY.judged).long().numpy())
+    mean, std = (card.preprocessing[key][0] for key in ("mean", "std"))
+    with torch.no_grad():
+        scores = net((torch.from_numpy(chosen.items).permute(0, 3, 1, 2) / 255 - mean) / std)
+    labels = torch.from_numpy(chosen.labels)
+    assert found["test_error"] == pytest.approx(100 * (scores.argmax(1) != labels).double().mean().item())
+    assert found["test_loss"] == pytest.approx(torch.nn.functional.cross_entropy(scores, labels).item(), rel=1e-4)
+
+
+def test_a_training_that_diverges_counts_as_guessing(run: Run, tmp_path: Path) -> None:
+    wild = replace(run, recipe=replace(run.recipe, model="plain20_bare", lr=1e30))
+    outcome = perform(wild, tmp_path / wild.key, Machine())
+    assert outcome.diverged
+    assert outcome.test_error == pytest.approx(90)
+    assert records_of(tmp_path / wild.key) == []
+    assert perform(wild, tmp_path / wild.key, Machine()) == outcome
+
+
+def test_a_folder_of_other_code_is_refused(run: Run, tmp_path: Path) -> None:
+    with pytest.raises(SkipwayError, match="the code changed"):
+        perform(run, tmp_path / "resnet20-0-of-other-code", Machine())
+
+
+def test_networks_of_studies_are_known_only_while_a_study_works() -> None:
+    before = models.list_models()
+    with with_study_networks():
+        net = models.build("plain20_bare", channels=1)
+        assert not [m for m in net.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+        assert len([m for m in net.modules() if isinstance(m, torch.nn.Conv2d)]) == 19
+    assert models.list_models() == before
+
+
+def test_data_that_no_study_can_use_are_refused(tmp_path: Path, make_photos: MakePhotos) -> None:
+    with pytest.raises(DataError, match="one class only"):
+        open_cut(str(make_photos(tmp_path / "one", ("down",))), 0)
+    with pytest.raises(DataError, match="no test images"):
+        open_cut(str(make_photos(tmp_path / "two", ("down", "across"))), 0)
+
+
+def test_what_is_cut_keeps_images_from_all_over() -> None:
+    source = open_cut("digits", 100)
+    assert (len(source.train), source.test and len(source.test)) == (100, 100)
+    assert (source.train.counts(10) > 0).all()
+    assert source.train.names[0] == open_source("digits").train.names[0]

@@ -1,0 +1,66 @@
+"""What may be said of a claim."""
+
+from dataclasses import replace
+
+import pytest
+
+from skipway.study.contract import SCALES, Claim
+from skipway.study.verdicts import all_of, apart, settle, spread
+
+CLAIM = Claim("c", "Deeper is worse.", "a paper", "1 %", "by a point", "Deeper is better.", "small", "paper")
+
+
+@pytest.mark.parametrize(
+    ("seen", "scale", "state"),
+    [
+        (True, "tiny", "not decided"),
+        (True, "small", "holds"),
+        (True, "paper", "holds"),
+        (False, "tiny", "not decided"),
+        (False, "small", "not decided"),
+        (False, "paper", "does not hold"),
+        (None, "paper", "not decided"),
+    ],
+)
+def test_a_verdict_says_no_more_than_the_scale_can(seen: bool | None, scale: str, state: str) -> None:
+    assert settle(CLAIM, SCALES[scale], seen, "2 %").state == state
+
+
+def test_a_claim_that_needs_no_long_training_is_decided_at_any_scale() -> None:
+    sure = replace(CLAIM, shown_from="tiny", refuted_from="tiny")
+    assert settle(sure, SCALES["tiny"], True, "").state == "holds"
+    assert settle(sure, SCALES["tiny"], False, "").state == "does not hold"
+
+
+def test_a_scale_cut_by_a_budget_refutes_nothing_of_its_own_and_is_never_the_papers() -> None:
+    paper, small = (replace(SCALES[name], iterations=1000) for name in ("paper", "small"))
+    assert settle(CLAIM, paper, True, "").state == "holds"
+    assert "cut to 1,000 iterations" in settle(CLAIM, paper, True, "").reason
+    assert settle(CLAIM, paper, False, "").state == "not decided"
+    assert settle(replace(CLAIM, shown_from="paper"), paper, True, "").state == "not decided"
+    assert settle(replace(CLAIM, refuted_from="small"), paper, False, "").state == "does not hold"
+    assert settle(replace(CLAIM, refuted_from="small"), small, False, "").state == "not decided"
+
+
+def test_an_undecided_verdict_names_the_scale_that_could_tell() -> None:
+    assert "paper could" in settle(CLAIM, SCALES["small"], False, "").reason
+    assert "small could" in settle(CLAIM, SCALES["tiny"], True, "").reason
+
+
+def test_seeds_that_overlap_or_are_alone_tell_nothing() -> None:
+    assert apart([1.0, 2.0], [3.0, 4.0]) is True
+    assert apart([3.0, 4.0], [1.0, 2.0]) is False
+    assert apart([1.0, 3.0], [2.0, 4.0]) is None
+    assert apart([1.0], [9.0]) is None
+    assert apart([1.0, 1.1], [1.2, 1.3], least=0.5) is None
+
+
+def test_all_of_is_false_before_it_is_unknown() -> None:
+    assert all_of(True, True) is True
+    assert all_of(True, None) is None
+    assert all_of(None, False) is False
+
+
+def test_spread_is_the_sample_deviation() -> None:
+    assert spread([1.0, 3.0]) == "2.00 ± 1.41 (2 seeds)"
+    assert spread([8.75], unit=" %") == "8.75 % (1 seed)"
