@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
@@ -214,15 +215,16 @@ def load(folder: Path, build: Callable[..., Net]) -> tuple[Net, Card]:
     """
     card = read_card(folder)
     try:
-        net = build(**card.network)
+        with torch.device("meta"):  # the weights are read below: none need be drawn
+            net = build(**card.network)
     except (TypeError, ValueError, OverflowError, AttributeError) as fault:
         why = str(fault).splitlines()[0] if str(fault) else type(fault).__name__
         raise BundleError(f"{folder / 'card.json'} describes no network that can be built ({why})") from None
     try:
-        net.load_state_dict(read_weights(folder))
+        net.load_state_dict(read_weights(folder), assign=True)
     except (RuntimeError, SafetensorError) as fault:
         raise BundleError(f"{folder}: the weights do not fit the card ({str(fault).splitlines()[0]})") from None
-    return net.eval(), card
+    return net.float().eval(), card
 
 
 def add_metrics(folder: Path, split: str, metrics: dict[str, Any]) -> None:

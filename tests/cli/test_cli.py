@@ -50,7 +50,7 @@ def test_values_that_cannot_be_are_refused(skipway) -> None:
     refused(skipway("train", "digits", "--pad", "8"), "--pad 8 is too much for images of 8 pixels")
     refused(skipway("train", "digits", "--device", "abacus"), "device 'abacus' is not here")
     refused(skipway("train", "digits", "--precision", "float8"), "none of auto, float32, bfloat16")
-    refused(skipway("train", "digits", "--resume"), "--resume needs --out")
+    refused(skipway("train", "digits", "--resume"), "'--resume' requires an argument")
 
 
 def test_folders_that_are_no_data_set_are_refused_by_name(skipway, tmp_path: Path) -> None:

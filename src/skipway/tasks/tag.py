@@ -6,7 +6,6 @@ from typing import ClassVar
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchmetrics.functional.classification import multilabel_stat_scores
 
 from skipway.models.contract import Judged
 from skipway.tasks.auxiliary import over_classifiers
@@ -48,6 +47,8 @@ class Tag:
 
     def tally(self, scores: Tensor, targets: Tensor) -> Tensor:
         """(classes, 3): true positives, false positives, false negatives at THRESHOLD. Tallies of batches add up."""
+        from torchmetrics.functional.classification import multilabel_stat_scores
+
         said = (self.probabilities(scores) > THRESHOLD).long()
         counts = multilabel_stat_scores(said, targets.long(), self.outputs, average="none", validate_args=False)
         return counts.view(self.outputs, -1)[:, [0, 1, 3]]
