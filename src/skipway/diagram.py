@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from skipway.evaluation.pages import environment
 from skipway.models.layers import Layer
 from skipway.models.published import PUBLISHED
 from skipway.showing import MISSING, seen, short, size_of, totals, traced
@@ -62,15 +62,9 @@ def brief(name: str) -> str:
 def page(names: Sequence[str], given: str, classes: int | None) -> str:
     """The page of one or two networks by name. Raises SkipwayError."""
     nets = [network(name, given, classes, stacked=len(names) > 1) for name in names]
-    environment = Environment(
-        loader=PackageLoader("skipway", ""),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     keys = sorted({key for net in nets for key in net["sections"]})
-    return environment.get_template("diagram.html").render(nets=nets, keys=keys, head=HEAD, hues=hues(keys))
+    pages = environment("skipway")
+    return pages.get_template("diagram.html").render(nets=nets, keys=keys, head=HEAD, hues=hues(keys))
 
 
 def hues(keys: Sequence[int]) -> dict[int, int]:

@@ -51,7 +51,6 @@ def small_net() -> nn.Sequential:
     return shaken(nn.Sequential(*layers))
 
 
-@pytest.mark.filterwarnings("ignore")  # the compiler's own, which differ from machine to machine
 def test_compile_gives_the_networks_probabilities() -> None:
     trained = as_trained(small_net(), goal="latency")
     try:

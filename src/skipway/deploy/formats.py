@@ -23,7 +23,7 @@ OPSET = 20  # ONNX 1.15, which every runtime of the last years reads
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """No notices from the exporters: they warn of what they are changing in themselves, and print their progress."""
+    """No notices from exporters and compilers: they warn of what they change in themselves and print progress."""
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
@@ -94,11 +94,17 @@ def write_onnx(trained: Trained, folder: Path, notes: Mapping[str, str]) -> None
     (folder / ONNX_FILE).write_bytes(onnx_bytes(trained, notes))
 
 
-def run_onnx(folder: Path) -> Callable[[Tensor], Tensor]:
+def require_onnxruntime() -> Any:
+    """The module. Raises EngineMissingError, naming the extra."""
     try:
         import onnxruntime
     except ImportError:
         raise EngineMissingError("onnxruntime is not installed: pip install 'skipway[deploy]'") from None
+    return onnxruntime
+
+
+def run_onnx(folder: Path) -> Callable[[Tensor], Tensor]:
+    onnxruntime = require_onnxruntime()
     settings = onnxruntime.SessionOptions()
     settings.log_severity_level = 3  # errors
     session = onnxruntime.InferenceSession(folder / ONNX_FILE, settings, providers=["CPUExecutionProvider"])

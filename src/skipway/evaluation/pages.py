@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from skipway.evaluation.plots import legible
@@ -45,14 +45,19 @@ def plain(values: dict[str, Any]) -> dict[str, Any]:
     return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
 
 
-def render(template: str, **context: Any) -> str:
-    """A page as HTML. The same context gives the same bytes."""
-    pages = Environment(
-        loader=PackageLoader("skipway.evaluation", ""),
+def environment(*packages: str) -> Environment:
+    """Where templates are looked for in `packages`, in their order; all text is escaped, and nothing may be missing."""
+    return Environment(
+        loader=ChoiceLoader([PackageLoader(package, "") for package in packages]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+
+
+def render(template: str, **context: Any) -> str:
+    """A page as HTML. The same context gives the same bytes."""
+    pages = environment("skipway.evaluation")
     pages.filters |= {"percent": percent, "interval": interval, "legible": legible, "value": value}
     return pages.get_template(template).render(context)

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
-from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from skipway.bundle import write_atomically
+from skipway.evaluation.pages import environment
 from skipway.evaluation.plots import STYLE, legible, svg
 from skipway.study import STUDIES
 from skipway.study.contract import Study, Table
@@ -71,14 +71,7 @@ def markdown(part: Part) -> str:
 
 def render(parts: Sequence[Part]) -> str:
     """The page as HTML; the same results give the same bytes."""
-    own, shared = PackageLoader("skipway.study", ""), PackageLoader("skipway.evaluation", "")
-    pages = Environment(
-        loader=ChoiceLoader([own, shared]),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    pages = environment("skipway.study", "skipway.evaluation")
     pages.filters["legible"] = legible
     return pages.get_template("report.html").render(parts=parts)
 

@@ -14,6 +14,7 @@ from skipway.deploy.contract import (
     usual_batch,
 )
 from skipway.deploy.engines.folded import variants
+from skipway.deploy.formats import quiet
 from skipway.deploy.graph import captured, fold_batch_norm
 from skipway.errors import first_line
 
@@ -32,7 +33,8 @@ def build(trained: Trained, options: Options) -> Engine:
             return compiled(placed)[: len(images)].float().cpu()
 
     try:
-        run(trained.example(batch))
+        with quiet():
+            run(trained.example(batch))
     except Exception as fault:  # of any library between here and the compiler
         raise EngineMissingError(f"compile: torch.compile failed ({first_line(fault)})") from fault
     return Engine("compile", str(options["precision"]), options, batch, 1, at_once(run))

@@ -1,13 +1,10 @@
 """ONNX Runtime on the processor, float32."""
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from skipway.deploy.contract import (
     Engine,
-    EngineMissingError,
     Kind,
     Options,
     Trained,
@@ -16,7 +13,7 @@ from skipway.deploy.contract import (
     require_processor,
     usual_batch,
 )
-from skipway.deploy.formats import onnx_bytes
+from skipway.deploy.formats import onnx_bytes, require_onnxruntime
 from skipway.deploy.graph import INPUT
 
 
@@ -46,15 +43,6 @@ def engine_of(model: bytes, trained: Trained, options: Options) -> Engine:
 def variants(trained: Trained) -> list[Options]:
     require_onnxruntime()
     return [{"batch": usual_batch(trained.goal, trained.hardware.device)}]
-
-
-def require_onnxruntime() -> Any:
-    """The module. Raises EngineMissingError, naming the extra."""
-    try:
-        import onnxruntime
-    except ImportError:
-        raise EngineMissingError("onnxruntime is not installed: pip install 'skipway[deploy]'") from None
-    return onnxruntime
 
 
 KIND = Kind(build, variants)
