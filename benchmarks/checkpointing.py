@@ -4,11 +4,15 @@
 
 Turns of `--steps` training steps, alternating between those in which nothing is written and those in which a checkpoint
 (weights, momentum and averaged weights) is begun after the third step and waited for at the end. Copying, checking,
-writing, hashing and flushing are all in the second kind's time.
+writing, hashing and flushing are all in the second kind's time. Machines drift by more between turns than a checkpoint
+costs, so that its time by itself, with nothing beside it, is measured too: over that of the steps, it is the most that
+a checkpoint can cost.
 """
 
 import argparse
+import statistics
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import count
@@ -35,6 +39,7 @@ from skipway.training.upkeep import Upkeep
 
 RECIPE = replace(QUICK, model="resnet18", batch=128, epochs=1000, lr=0.02, val=0.0, flip=True, pad=4)
 IMAGES = 1280
+ALONE_TURNS = 9
 
 
 def noise() -> Source:
@@ -83,14 +88,23 @@ def main() -> None:
             if run.hardware.device.type == "cuda":
                 torch.cuda.synchronize()
 
+        def seconds_alone() -> float:
+            start = time.perf_counter()
+            keep(run, state, keeper)
+            assert keeper.wait(), "a checkpoint was not written"
+            return time.perf_counter() - start
+
         with Keeper(run.out, run.console, run.upkeep) as keeper:
             turns = alternate({"none": steps, "one": lambda: steps(keeper)}, given.rounds)
+            alone = statistics.median(seconds_alone() for _ in range(ALONE_TURNS))
         size = sum(file.stat().st_size for file in checkpoints(run.out)[0].iterdir())
     measured = {
         "what": f"seconds of {given.steps} steps without and with one checkpoint; resnet18, 32 pixels, batch 128",
         "rounds": given.rounds,
         "seconds": turns,
         "checkpoint_mb": round(size / 1e6, 1),
+        "alone_s": round(alone, 3),
+        "at_most_percent": round(100 * alone / turns["none"]["median_s"], 2),
         "overhead_percent": round(100 * (turns["one"]["median_s"] / turns["none"]["median_s"] - 1), 2),
     }
     if given.dry:

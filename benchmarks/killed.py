@@ -49,8 +49,9 @@ def newest(run: Path) -> str:
     return max((folder.name for folder in (run / "checkpoints").glob("epoch-*")), default="")
 
 
-def is_writing(run: Path) -> bool:
-    return any((run / "checkpoints").glob(".epoch-*"))
+def half_written(run: Path) -> set[Path]:
+    """Checkpoints being written, and those that a killed process left so."""
+    return set((run / "checkpoints").glob(".epoch-*"))
 
 
 def wait_until(process: "subprocess.Popen[bytes]", happens: Any, longest: float = 120) -> None:
@@ -62,8 +63,8 @@ def wait_until(process: "subprocess.Popen[bytes]", happens: Any, longest: float 
 
 def kill_somewhere(run: Path, epochs: int, chance: random.Random, turn: int) -> dict[str, Any] | None:
     """Kill the run once, and say where it was; None when it was done before."""
-    before, process = newest(run), start(run, epochs)
-    began = time.monotonic()
+    before, left = newest(run), half_written(run)
+    process, began = start(run, epochs), time.monotonic()
     if turn % 5 == 4:
         kind = "any time from its start"
         time.sleep(chance.uniform(0, 6))
@@ -72,7 +73,7 @@ def kill_somewhere(run: Path, epochs: int, chance: random.Random, turn: int) -> 
         kind = "while training"
         if turn % 2:
             kind = "while a checkpoint is written"
-            wait_until(process, lambda: is_writing(run))
+            wait_until(process, lambda: half_written(run) - left)
             time.sleep(chance.uniform(0, 0.01))
         else:
             time.sleep(chance.uniform(0, 0.7))
@@ -80,7 +81,7 @@ def kill_somewhere(run: Path, epochs: int, chance: random.Random, turn: int) -> 
         return None
     process.kill()
     process.wait()
-    return {"aimed": kind, "after_s": round(time.monotonic() - began, 3), "half_written": is_writing(run)} | {
+    return {"aimed": kind, "after_s": round(time.monotonic() - began, 3), "half_written": bool(half_written(run) - left)} | {
         "newest": newest(run)
     }
 
