@@ -81,9 +81,8 @@ def kill_somewhere(run: Path, epochs: int, chance: random.Random, turn: int) -> 
         return None
     process.kill()
     process.wait()
-    return {"aimed": kind, "after_s": round(time.monotonic() - began, 3), "half_written": bool(half_written(run) - left)} | {
-        "newest": newest(run)
-    }
+    told = {"aimed": kind, "after_s": round(time.monotonic() - began, 3)}
+    return told | {"half_written": bool(half_written(run) - left), "newest": newest(run)}
 
 
 def killed(folder: Path, epochs: int, kills: int, chance: random.Random) -> dict[str, Any]:

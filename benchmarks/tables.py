@@ -72,7 +72,8 @@ def shipped() -> list[tuple[str, str, str]]:
     """Using a trained network: a folder labelled, one image, the server under load."""
     predict, latency, serve = result("predict"), result("latency"), result("serve")
     over, speed = predict["ratios"], {name: row["images_per_s"] for name, row in predict["candidates"].items()}
-    under = serve["overload"]
+    under, int8 = serve["overload"], result("int8")["networks"]
+    drops = {name.split(",")[0]: row for name, row in int8.items() if "hostile" not in name}
     return [
         (
             "Photographs from files to labels, `--engine auto`, resnet50",
@@ -81,6 +82,12 @@ def shipped() -> list[tuple[str, str, str]]:
             f"{over['over timm, compiled, channels-last, bfloat16']:.2f} timm's compiled, "
             f"{over['over openvino script, plain']:.2f} a plain OpenVINO script, "
             f"{over['over openvino script']:.2f} one that overlaps; int8 {over['int8 over auto']:.2f} times this",
+        ),
+        (
+            "Accuracy lost to int8, CIFAR-10, 10,000 test images",
+            ", ".join(f"{name} {row['drop']:.2f}" for name, row in drops.items()) + " points",
+            "gate at 0.5; CIFAR-10, re-encoded as JPEG of quality 75; "
+            + ", ".join(f"{name} {100 * row['reference']:.2f} % in float32" for name, row in drops.items()),
         ),
         (
             "One photograph from file to label over OpenVINO's latency mode",
