@@ -2,17 +2,22 @@
 
 import json
 import os
+import random
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch.distributed as dist
 from small import losses as epoch_losses
 from together import RECIPES, losses
 
 from skipway import bundle, hardware
-from skipway.training.distributed import ALONE, free_port, own_device
+from skipway.training import distributed
+from skipway.training.distributed import ALONE, free_port, met, own_device
 
 
 @pytest.fixture(scope="module")
@@ -71,3 +76,28 @@ def test_one_process_agrees_with_itself() -> None:
 def test_processors_need_no_device_of_their_own() -> None:
     settings = hardware.decide("cpu")
     assert own_device(settings, 3) is settings
+
+
+def test_processes_started_again_on_the_same_store_never_meet_what_is_gone() -> None:
+    """They begin in any order, and find what three earlier starts have left, and one that was killed early."""
+    store, chance, parts = dist.HashStore(), random.Random(0), []
+    for _ in range(3):
+        with ThreadPoolExecutor(3) as threads:
+
+            def start(rank: int, late: float) -> str:
+                time.sleep(late)
+                part = met(store, rank, 3)
+                part.set(f"from {rank}", "here")
+                return "".join(part.get(f"from {other}").decode() for other in range(3))
+
+            lateness = [chance.uniform(0, 0.2) for _ in range(3)]
+            assert list(threads.map(start, range(3), lateness)) == ["hereherehere"] * 3
+        store.set("skipway/1/word", "of one that is gone")
+        parts.append(store.get("skipway/1/sure"))
+    assert len(set(parts)) == 3
+
+
+def test_a_process_that_never_begins_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distributed, "PATIENCE", 0.1)
+    with pytest.raises(TimeoutError, match="of 2 processes some did not begin"):
+        met(dist.HashStore(), 0, 2)

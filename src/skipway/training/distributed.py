@@ -6,8 +6,10 @@ goes over gloo in the processors' memory, so that no GPU waits for it.
 """
 
 import os
+import secrets
 import socket
 import sys
+import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,10 +18,14 @@ from dataclasses import dataclass, replace
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed import PrefixStore, Store  # type: ignore[attr-defined]  # not named in torch's list of exports
+from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from skipway.errors import SkipwayError
 from skipway.hardware import Hardware
+
+PATIENCE = 600  # seconds until the last process of a group has begun
 
 
 @dataclass(frozen=True)
@@ -88,6 +94,39 @@ class Group:
 ALONE = Group()  # the one process of most runs
 
 
+def met(store: Store, rank: int, world: int) -> Store:
+    """A part of `store` that only the `world` processes which are here now know of. Raises TimeoutError.
+
+    torchrun has one store for all starts of a group (torch 2.15). A process that finds there where its peer of an
+    earlier start listened connects to nobody, and waits. So each leaves a word of its own, the first process answers
+    it with the name of the part until the other has confirmed, and what is left from earlier answers no new word.
+    """
+    own, deadline = secrets.token_hex(8), time.monotonic() + PATIENCE
+    missing = set(range(1, world)) if rank == 0 else {rank}
+    if rank:
+        store.set(f"skipway/{rank}/word", own)
+    while missing:
+        for i in sorted(missing):
+            word, answer, sure = (said(store, f"skipway/{i}/{what}") for what in ("word", "answer", "sure"))
+            if rank == 0 and sure == own:
+                missing.discard(i)
+            elif rank == 0 and word:
+                store.set(f"skipway/{i}/answer", f"{word} {own}")
+            elif rank and answer.startswith(f"{own} "):
+                own = answer.split()[1]
+                store.set(f"skipway/{i}/sure", own)
+                missing.discard(i)
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"of {world} processes some did not begin within {PATIENCE} s")
+        time.sleep(0.02)
+    return PrefixStore(own, store)
+
+
+def said(store: Store, key: str) -> str:
+    """What is under `key`; empty for nothing yet."""
+    return store.get(key).decode() if store.check([key]) else ""
+
+
 @contextmanager
 def joined(hardware: Hardware) -> Iterator[tuple[Group, Hardware]]:
     """The group that torchrun's environment describes, or this process alone, and the hardware of this process in it.
@@ -102,8 +141,9 @@ def joined(hardware: Hardware) -> Iterator[tuple[Group, Hardware]]:
     own = own_device(hardware, local)
     backends = "cpu:gloo,cuda:nccl" if own.device.type == "cuda" else "gloo"
     try:
-        dist.init_process_group(backends)
-    except (dist.DistError, ValueError, RuntimeError) as fault:
+        store, _, _ = next(rendezvous("env://"))
+        dist.init_process_group(backends, store=met(store, rank, world), rank=rank, world_size=world)
+    except (dist.DistError, ValueError, RuntimeError, TimeoutError) as fault:
         why = str(fault).splitlines()[0]
         raise SkipwayError(f"the other processes cannot be reached ({why}): start all of them with torchrun") from None
     try:
