@@ -179,6 +179,7 @@ def leave_signals(_worker: int) -> None:
     """In a worker: the process that trains decides when to end, also where a signal went to all processes at once."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "alarm"):
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)  # whatever the process that forked this one does with it
         signal.signal(signal.SIGTERM, lambda *_: signal.alarm(LINGER))
 
 
