@@ -14,6 +14,7 @@ from skipway.study.contract import SCALES, no_training
 from skipway.study.frame import Request, conduct, find_study, seeded
 from skipway.study.results import SCHEMA, read_result, read_results, write_result
 from skipway.study.runs import Machine, open_cut
+from skipway.training.recipes import HE2015_CIFAR, Recipe
 
 QUIET = Console(quiet=True)
 
@@ -87,6 +88,23 @@ def test_a_budget_holds_what_it_plans_and_not_a_step_more(monkeypatch: pytest.Mo
     assert 1 <= planned.iterations < scale.iterations
     assert spent(planned) <= limit < spent(replace(planned, iterations=planned.iterations + 2))
     assert budget.fitted(study, scale, 1, 1e9, source, decided, 1) == scale
+
+
+def test_a_network_costs_more_on_larger_images_and_is_timed_once_for_trainings_that_differ_in_length(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    timed: list[Recipe] = []
+
+    def seconds(recipe: Recipe, *_: object) -> float:
+        timed.append(recipe)
+        return 1.0 if recipe.size == 32 else 0.25
+
+    monkeypatch.setattr(budget, "seconds_per_step", seconds)
+    large = replace(HE2015_CIFAR, iterations=10, size=32)
+    recipes = [large, replace(large, iterations=20), replace(large, size=16)]
+    whole = budget.cost(recipes, open_cut("digits", 64), SCALES["tiny"], Machine().decide())
+    assert whole.steps == pytest.approx(budget.AROUND * (10 + 20 + 0.25 * 10))
+    assert len(timed) == 2
 
 
 def test_a_budget_is_planned_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any
 from skipway.evaluation.plots import quieten
 from skipway.study.bench import Bench
 from skipway.study.brief import PIXELS
-from skipway.study.contest import in_every_seed
 from skipway.study.contract import Claim, Findings, Scale, ScaleName, Study, Table, Verdict, no_training
 from skipway.study.starts import LEARNT, Beginner, Start, curves, final, steps_to, told
-from skipway.study.verdicts import all_of, apart, mean, settle, spread
+from skipway.study.verdicts import all_of, apart, every, mean, settle, spread
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -118,7 +117,7 @@ def judge_loss(claim: Claim, scale: Scale, findings: Findings) -> Verdict:
 def judge_steps(claim: Claim, scale: Scale, findings: Findings) -> Verdict:
     """Whether normalised nets reach the others' last loss in less than half of the steps."""
     shares = {model: share_of_steps(net, findings["steps"]) for model, net in findings["nets"].items()}
-    seen = all_of(*(in_every_seed([share < FEWER for share in found]) for found in shares.values()))
+    seen = all_of(*(every([share < FEWER for share in found]) for found in shares.values()))
     words = "; ".join(f"{model} {spread([100 * s for s in found], 0)}" for model, found in shares.items())
     return settle(claim, scale, seen, f"Steps to the loss at which the bare net ends, in % of its steps: {words}")
 

@@ -22,7 +22,7 @@ from skipway.models.contract import Network
 from skipway.study.code import code_of_study
 from skipway.study.contract import Scale
 from skipway.study.networks import with_study_networks
-from skipway.study.runs import Outcome, Run, evenly, load, records_of
+from skipway.study.runs import Outcome, Run, evenly, images_of, load, records_of
 from skipway.training.prepare import side_for
 from skipway.training.recipes import Recipe
 
@@ -99,8 +99,7 @@ class Bench:
         """At most `most` images of a split, evenly chosen, without augmentation: normalised float32 (n, C, H, W), and
         labels (n,). `feeding` is a trained network's preprocessing; None takes this bench's own.
         """
-        chosen, fed = evenly(self.source.split(split), most), feeding or self.feeding
-        return fed.normalised(open_all(chosen, fed)), torch.from_numpy(chosen.labels)
+        return images_of(self.source.split(split), most, feeding or self.feeding)
 
     def keep(self, part: str, study_file: str, make: Callable[[], Plain]) -> Plain:
         """What `make` gives, a plain value, computed once for these trainings, these images and the study's code.

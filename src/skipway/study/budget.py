@@ -66,12 +66,14 @@ def seconds_per_step(recipe: Recipe, source: Source, decided: Hardware) -> float
 
 
 def cost(recipes: Sequence[Recipe], source: Source, scale: Scale, decided: Hardware) -> Cost:
-    """What `recipes` cost together, from timing each network once."""
+    """What `recipes` cost together, from timing each network once at each size of image and batch."""
     assert source.test is not None
     images = sum(min(len(split), scale.judged or len(split)) for split in (source.train, source.test))
-    timed = {recipe.model: seconds_per_step(recipe, source, decided) for recipe in recipes}
-    steps = sum(AROUND * timed[recipe.model] * recipe.iterations for recipe in recipes)
-    return Cost(steps, sum(FORWARD * timed[recipe.model] * images / recipe.batch for recipe in recipes))
+    kinds = {(recipe.model, recipe.size, recipe.batch): recipe for recipe in recipes}
+    timed = {kind: seconds_per_step(recipe, source, decided) for kind, recipe in kinds.items()}
+    seconds = [timed[recipe.model, recipe.size, recipe.batch] for recipe in recipes]
+    steps = AROUND * sum(s * recipe.iterations for s, recipe in zip(seconds, recipes, strict=True))
+    return Cost(steps, FORWARD * images * sum(s / recipe.batch for s, recipe in zip(seconds, recipes, strict=True)))
 
 
 def fitted(

@@ -36,6 +36,7 @@ def home_of(model: str) -> str:
     return next(n for n in names if model in getattr(importlib.import_module(n), "NETWORKS", {}))
 
 
+@cache
 def imports_of(module: str) -> set[str]:
     """The modules of ours that a module imports, by name, wherever in it the import stands."""
     found = set()

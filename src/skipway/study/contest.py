@@ -4,9 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from skipway.evaluation.plots import quieten
-from skipway.study.bench import Bench
+from skipway.study.bench import Bench, Trained
 from skipway.study.contract import Claim, Scale, Verdict
-from skipway.study.degradation import of_run
 from skipway.study.verdicts import all_of, apart, mean, settle, spread
 from skipway.training.recipes import Recipe
 
@@ -19,6 +18,20 @@ APART = f"every seed of one net is on the same side of every seed of the other, 
 WORDS = {"running": "running training error", "train": "training error at the end", "test": "test error"}
 COLUMNS = tuple(f"{WORDS[key]}, %" for key in ("running", "train", "test"))
 TRAIN_COLOUR, TEST_COLOUR = "#0072B2", "#D55E00"
+
+
+def of_run(trained: Trained) -> dict[str, object]:
+    """A training's errors in per cent: running, by step and at the last; at the end, in evaluation mode."""
+    curve = [[r["step"], round(100 * (1 - r["train_top1"]), 3)] for r in trained.records()]
+    outcome = trained.outcome
+    return {
+        "seed": trained.run.recipe.seed,
+        "curve": curve,
+        "running": curve[-1][1] if curve else outcome.train_error,
+        "train": round(outcome.train_error, 3),
+        "test": round(outcome.test_error, 3),
+        "diverged": outcome.diverged,
+    }
 
 
 def outcomes(bench: Bench, recipes: Mapping[str, Recipe]) -> dict[str, Runs]:
@@ -53,11 +66,6 @@ def contest(
     shown = {label: nets[label] for label in (better, *worse)}
     seen = all_of(*(below(nets[better], nets[label], keys) for label in worse))
     return settle(claim, scale, seen, described(shown, keys))
-
-
-def in_every_seed(holds: Sequence[bool]) -> bool | None:
-    """Whether something holds of all seeds, or (False) of none; None of a single seed, and where they differ."""
-    return holds[0] if len(holds) > 1 and len(set(holds)) == 1 else None
 
 
 def untrained(claim: Claim, scale: Scale) -> Verdict:

@@ -6,16 +6,16 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from skipway.evaluation.plots import quieten
-from skipway.study.bench import Bench, Trained
+from skipway.study.bench import Bench
+from skipway.study.contest import APART, COLUMNS, cells, contest, outcomes, values
 from skipway.study.contract import Claim, Findings, Scale, Study, Table, Verdict, training
-from skipway.study.verdicts import all_of, apart, mean, settle, spread
+from skipway.study.verdicts import mean, settle, spread
 from skipway.training.recipes import Recipe
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-LEAST = 0.5  # points of per cent; a smaller difference counts as none
 NEAR = 0.5  # points from a published error that count as the same
 SHALLOW, DEEP = "#0072B2", "#D55E00"
 
@@ -48,40 +48,14 @@ def plan(depths: Depths, scale: Scale) -> list[Recipe]:
 
 def analyse(depths: Depths, bench: Bench) -> Findings:
     """By net and seed: running training error by step, and errors at the end, in per cent."""
-    recipes = plan(depths, bench.scale)
-    return {recipe.model: [of_run(trained) for trained in bench.of(recipe)] for recipe in recipes}
-
-
-def of_run(trained: Trained) -> dict[str, object]:
-    curve = [[r["step"], round(100 * (1 - r["train_top1"]), 3)] for r in trained.records()]
-    outcome = trained.outcome
-    return {
-        "seed": trained.run.recipe.seed,
-        "curve": curve,
-        "running": curve[-1][1] if curve else outcome.train_error,
-        "train": round(outcome.train_error, 3),
-        "test": round(outcome.test_error, 3),
-        "diverged": outcome.diverged,
-    }
-
-
-def values(findings: Findings, model: str, key: str) -> list[float]:
-    """A figure of every seed."""
-    return [run[key] for run in findings[model]]
+    return dict(outcomes(bench, {recipe.model: recipe for recipe in plan(depths, bench.scale)}))
 
 
 def judge(depths: Depths, claims: Mapping[str, Claim], scale: Scale, findings: Findings) -> list[Verdict]:
     plain, residual = ([f"{kind}{depth}" for depth in (depths.shallow, depths.deep)] for kind in ("plain", "resnet"))
 
     def compare(claim: str, lower: str, higher: str, keys: Sequence[str]) -> Verdict:
-        pairs = [(values(findings, lower, key), values(findings, higher, key)) for key in keys]
-        seen = all_of(*(apart(low, high, LEAST) for low, high in pairs))
-        words = {"running": "running training error", "train": "training error at the end", "test": "test error"}
-        measured = "; ".join(
-            f"{words[key]}: {lower} {spread(low, unit=' %')}, {higher} {spread(high, unit=' %')}"
-            for key, (low, high) in zip(keys, pairs, strict=True)
-        )
-        return settle(claims[claim], scale, seen, measured)
+        return contest(claims[claim], scale, findings, lower, [higher], keys)
 
     found = [
         compare("plain-training", plain[0], plain[1], ("running", "train")),
@@ -96,7 +70,7 @@ def near_published(depths: Depths, claims: Mapping[str, Claim], scale: Scale, fi
     """The verdict on the paper's own figures, where it gives any."""
     if not depths.published:
         return []
-    measured = {model: values(findings, model, "test") for model in depths.published}
+    measured = {model: values(findings[model], "test") for model in depths.published}
     near = all(abs(mean(measured[model]) - error) <= NEAR for model, error in depths.published.items())
     words = ", ".join(f"{model} {spread(measured[model], unit=' %')}" for model in depths.published)
     return [settle(claims["published"], scale, near, words)]
@@ -106,19 +80,12 @@ def table(depths: Depths, findings: Findings) -> Table:
     rows = [
         (
             model,
-            *(spread(values(findings, model, key)) for key in ("running", "train", "test")),
+            *cells(findings[model]),
             f"{depths.published[model]:.2f}" if model in depths.published else "–",
         )
         for model in sorted(findings, key=lambda name: (name.rstrip("0123456789"), len(name), name))
     ]
-    columns = (
-        "net",
-        "running training error, %",
-        "training error at the end, %",
-        "test error, %",
-        "the paper's test error, %",
-    )
-    return Table(columns, rows)
+    return Table(("net", *COLUMNS, "the paper's test error, %"), rows)
 
 
 def draw(depths: Depths, findings: Findings, figure: "Figure") -> None:
@@ -137,7 +104,7 @@ def panel(axes: "Axes", findings: Findings, models: tuple[str, str], title: str)
                 steps, errors = zip(*run["curve"], strict=True)
                 axes.plot(steps, errors, color=colour, linewidth=1.3, label=f"{model}, training" if i == 0 else None)
         last = max((run["curve"][-1][0] for run in findings[model] if run["curve"]), default=1)
-        ends = values(findings, model, "test")
+        ends = values(findings[model], "test")
         axes.plot([1.03 * last] * len(ends), ends, "s", color=colour, markersize=5, label=f"{model}, test at the end")
     quieten(axes)
     axes.set_title(title, fontsize=9)
@@ -148,7 +115,6 @@ def panel(axes: "Axes", findings: Findings, models: tuple[str, str], title: str)
 def claims_of(depths: Depths) -> tuple[Claim, ...]:
     shallow, deep = depths.shallow, depths.deep
     where = "He 2015, secs. 1 and 4.2, Figs. 1 and 6" if depths is CIFAR else "He 2015, sec. 4.1, Fig. 4, Table 2"
-    apart_by = f"every seed of one net is on the same side of every seed of the other, the means {LEAST} points apart"
     plain = "Fig. 6: plain-56 above plain-20 throughout; plain-110 above 60 %"
     residual = "Fig. 6 and Table 6: test error 8.75 % with 20 layers, 6.97 % with 56"
     if depths is not CIFAR:
@@ -160,7 +126,7 @@ def claims_of(depths: Depths) -> tuple[Claim, ...]:
             f"A plain net of {deep} layers has a higher training error than one of {shallow}: it is not overfitting.",
             where,
             plain,
-            apart_by,
+            APART,
             "The deeper plain net's training error is the lower one in every seed.",
         ),
         Claim(
@@ -168,7 +134,7 @@ def claims_of(depths: Depths) -> tuple[Claim, ...]:
             "Its test error is higher too.",
             where,
             plain,
-            apart_by,
+            APART,
             "The deeper plain net's test error is the lower one in every seed.",
         ),
         Claim(
@@ -176,7 +142,7 @@ def claims_of(depths: Depths) -> tuple[Claim, ...]:
             f"With shortcuts it is the other way round: {deep} layers have the lower training error.",
             where,
             residual,
-            apart_by,
+            APART,
             "The deeper residual net's training error is the higher one in every seed.",
         ),
         Claim(
@@ -184,7 +150,7 @@ def claims_of(depths: Depths) -> tuple[Claim, ...]:
             "And the lower test error.",
             where,
             residual,
-            apart_by,
+            APART,
             "The deeper residual net's test error is the higher one in every seed.",
         ),
     )

@@ -18,14 +18,13 @@ from skipway.study.contest import (
     cells,
     contest,
     described,
-    in_every_seed,
     outcomes,
     untrained,
     values,
 )
 from skipway.study.contract import Claim, Findings, Scale, ScaleName, Study, Table, Verdict, training
 from skipway.study.starts import LEARNT, Beginner, Start, final, race, told
-from skipway.study.verdicts import all_of, mean, settle
+from skipway.study.verdicts import all_of, every, mean, settle
 from skipway.training.recipes import Recipe
 
 if TYPE_CHECKING:
@@ -121,7 +120,7 @@ def judge_errors(claim: Claim, scale: Scale, nets: Mapping[str, Runs], least: in
     deep = {model: runs for model, runs in nets.items() if layers_of(model) >= least}
     if not deep:
         return untrained(claim, scale)
-    seen = all_of(*(in_every_seed([error < limit for error in values(runs, key)]) for runs in deep.values()))
+    seen = all_of(*(every([error < limit for error in values(runs, key)]) for runs in deep.values()))
     return settle(claim, scale, seen, described(deep, (key,)))
 
 
@@ -129,7 +128,7 @@ def judge_starts(claim: Claim, scale: Scale, starts: Mapping[str, Any]) -> Verdi
     """Whether each net of a thousand layers is better than guessing after its first steps."""
     ends = {model: [final(losses, starts["steps"]) for losses in found] for model, found in starts["losses"].items()}
     limit = starts["guessing"] - LEARNT
-    seen = all_of(*(in_every_seed([loss < limit for loss in found]) for found in ends.values()))
+    seen = all_of(*(every([loss < limit for loss in found]) for found in ends.values()))
     if min(map(layers_of, ends)) < 1000:
         seen = None  # shallower nets say nothing of a thousand layers
     words = ", ".join(f"{model} {told(found)}" for model, found in ends.items())
@@ -157,9 +156,9 @@ def draw(findings: Findings, figure: "Figure") -> None:
     for how, dash in (("full", "-"), ("warmed", ":")):
         by_depth(left, findings["nets"][how], findings["lengths"][how], dash)
     left.set_xscale("log")
-    every = sorted({layers_of(model) for nets in findings["nets"].values() for model in nets})
+    depths = sorted({layers_of(model) for nets in findings["nets"].values() for model in nets})
     quieten(left)
-    left.set_xticks(every, [str(layers) for layers in every], rotation=45)
+    left.set_xticks(depths, [str(layers) for layers in depths], rotation=45)
     left.set_xticks([], minor=True)
     left.set_xlabel("layers")
     left.set_ylabel("error at the end (%)")

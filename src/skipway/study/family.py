@@ -10,6 +10,7 @@ from skipway.evaluation.plots import quieten
 from skipway.models.layers import layers
 from skipway.models.published import PUBLISHED
 from skipway.study.bench import Bench
+from skipway.study.contest import APART, LEAST
 from skipway.study.contract import Claim, Findings, Scale, Study, Table, Verdict, training
 from skipway.study.turns import relative_times
 from skipway.study.verdicts import apart, mean, settle, spread
@@ -30,7 +31,6 @@ COUNTERPARTS = {  # the nets of the papers, by ours; in the papers' order
 SHARES = {"tiny": 1.0, "small": 0.1, "paper": 1.0}  # of a full training
 REFERENCE = "resnet20"  # whose time is 1
 EQUAL = ("resnet20", "resnext_small", "densenet_small")  # their multiply-adds differ by less than a tenth
-LEAST = 0.5  # points of per cent; a smaller difference counts as none
 SLOWER = 1.5
 BATCH, ROUNDS = {"tiny": 4, "small": 64, "paper": 64}, {"tiny": 1, "small": 9, "paper": 9}
 SHORTEST = {"tiny": 0.0, "small": 0.3, "paper": 0.3}  # seconds that a net's turn takes at least
@@ -199,7 +199,6 @@ def mark(axes: "Axes", cost: float, errors: Sequence[float], model: str) -> None
     axes.plot(cost, mean(errors), shape, color=colour, markersize=7, label=model.removesuffix("_small"), linestyle="")
 
 
-APART = f"every seed of one net is on the same side of every seed of the other, the means {LEAST} points apart"
 CLAIMS = (
     Claim(
         "residual-vgg",

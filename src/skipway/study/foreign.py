@@ -2,17 +2,15 @@
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from skipway import models
-from skipway.data.loader import open_all
 from skipway.data.preprocess import Preprocessing
 from skipway.data.source import Source, match_classes
 from skipway.errors import SkipwayError
 from skipway.models.contract import Network
 from skipway.models.weights import locate
-from skipway.study.runs import evenly
+from skipway.study.runs import images_of
 
 
 @dataclass(frozen=True)
@@ -27,8 +25,7 @@ class Foreign:
 
     def images(self, split: str, most: int) -> tuple[Tensor, Tensor]:
         """At most `most` images of a split as the network is fed, float32 (n, C, H, W), and labels (n,)."""
-        chosen = evenly(self.source.split(split), most)
-        return self.feeding.normalised(open_all(chosen, self.feeding)), torch.from_numpy(chosen.labels)
+        return images_of(self.source.split(split), most, self.feeding)
 
 
 def open_foreign(text: str, source: Source) -> Foreign:

@@ -142,7 +142,7 @@ def concluded(study: Study, bench: Bench, note: str) -> Result:
         seeds=bench.seeds,
         data={"name": Path(source.name).name, "note": note, "fingerprint": bench.mark}
         | {f"{key}_images": len(split) for key, split in source.splits.items()},
-        weights=Path(bench.weights).name,
+        weights=", ".join(Path(one).name for one in bench.weights.split(",")),
         hardware=bench.hardware.summary(),
         versions={"python": platform.python_version()} | {p: version(p) for p in ("skipway", "torch", "torchvision")},
         commit=commit(),

@@ -13,10 +13,10 @@ from skipway.models.layers import layers
 from skipway.models.preresnet import Exclusive
 from skipway.study.bench import Bench, Trained
 from skipway.study.brief import DEPTH, SMALLER, brief
-from skipway.study.contest import APART, COLUMNS, cells, contest, in_every_seed, marks, outcomes
+from skipway.study.contest import APART, COLUMNS, cells, contest, marks, outcomes
 from skipway.study.contract import Claim, Findings, Scale, ScaleName, Study, Table, Verdict
-from skipway.study.signals import outputs_kept
-from skipway.study.verdicts import settle, spread
+from skipway.study.signals import watched
+from skipway.study.verdicts import every, settle, spread
 from skipway.training.recipes import Recipe
 
 if TYPE_CHECKING:
@@ -68,9 +68,9 @@ def gates_of(net: nn.Module) -> list[nn.Conv2d]:
 
 def openness(net: nn.Module, images: Tensor) -> dict[str, list[float]]:
     """By unit: the mean of its gates over images, channels and pixels, and the share of them above OPEN."""
-    with torch.no_grad(), outputs_kept(gates_of(net)) as outputs:
+    gates: list[Tensor] = []
+    with torch.no_grad(), watched(gates_of(net), lambda _, __, out: gates.append(out.sigmoid())):
         net(images)
-    gates = [output.sigmoid() for output in outputs]
     return {
         "mean": [round(float(gate.mean()), 4) for gate in gates],
         "open": [round(float((gate > OPEN).float().mean()), 4) for gate in gates],
@@ -85,7 +85,7 @@ def lowered(before: nn.Module, after: nn.Module) -> float:
     return float((biases[1] < biases[0]).float().mean())
 
 
-def watched(bench: Bench, trained: Trained) -> dict[str, Any]:
+def both_ends(bench: Bench, trained: Trained) -> dict[str, Any]:
     """The gates of a net before and after its training."""
     feeding, recipe = trained.preprocessing(), trained.run.recipe
     images, _ = bench.images("test", IMAGES[bench.scale.name], feeding)
@@ -110,7 +110,7 @@ def analyse(bench: Bench) -> Findings:
         "nets": outcomes(bench, plans),
         "costs": {label: cost(bench, bench.fresh(recipe.model, 0).eval()) for label, recipe in plans.items()},
         "gates": {
-            label: [watched(bench, trained) for trained in bench.of(plans[label]) if not trained.outcome.diverged]
+            label: [both_ends(bench, trained) for trained in bench.of(plans[label]) if not trained.outcome.diverged]
             for label in GATED
         },
     }
@@ -140,7 +140,7 @@ def judge_gates(claim: Claim, scale: Scale, shares: Sequence[float], holds: Call
     """The verdict on a share of the gates or biases of every seed."""
     if not shares:
         return settle(claim, scale, None, "The training diverged in every seed.")
-    seen = in_every_seed([holds(share) for share in shares])
+    seen = every([holds(share) for share in shares])
     return settle(claim, scale, seen, spread([100 * share for share in shares], digits=1, unit=" %"))
 
 

@@ -10,7 +10,7 @@ from skipway.evaluation.plots import quieten
 from skipway.models.contract import Network
 from skipway.study.bench import Bench
 from skipway.study.contract import Claim, Findings, Scale, Study, Table, Verdict, training
-from skipway.study.signals import Objective, cross_entropy, forward_and_backward, norms, units_of
+from skipway.study.signals import Objective, cross_entropy, forward_and_backward, norms, units_of, watched
 from skipway.study.verdicts import every, settle, spread
 from skipway.training.recipes import Recipe
 
@@ -45,11 +45,8 @@ def plan(scale: Scale) -> list[Recipe]:
 def chains(net: Network, x: Tensor) -> list[list[tuple[nn.Module, Tensor]]]:
     """The longest rows of units, in each stage, whose shortcuts hand on the very signal; each unit with its input."""
     inputs: dict[nn.Module, Tensor] = {}
-    units = units_of(net)
-    hooks = [u.register_forward_pre_hook(lambda unit, args: inputs.__setitem__(unit, args[0])) for u in units]
-    net(x)
-    for hook in hooks:
-        hook.remove()
+    with watched(units_of(net), lambda unit, given, _: inputs.__setitem__(unit, given)):
+        net(x)
     found: list[list[tuple[nn.Module, Tensor]]] = []
     for stage in net.stages:
         row = [(unit, inputs[unit]) for unit in net.get_submodule(stage).children()]

@@ -10,6 +10,7 @@ from skipway.evaluation.plots import quieten
 from skipway.study.bench import Bench
 from skipway.study.contract import Claim, Findings, Scale, Study, Table, Verdict, training
 from skipway.study.foreign import open_foreign
+from skipway.study.signals import watched
 from skipway.study.verdicts import all_of, apart, mean, settle, spread
 from skipway.training.recipes import Recipe
 
@@ -34,10 +35,8 @@ def responses(net: nn.Module, images: Tensor) -> list[float]:
     """
     found: list[float] = []
     norms = [m for name, m in net.named_modules() if isinstance(m, nn.BatchNorm2d) and "downsample" not in name]
-    hooks = [m.register_forward_hook(lambda _, __, out: found.append(out.std().item())) for m in norms]
-    net.eval()(images)
-    for hook in hooks:
-        hook.remove()
+    with watched(norms, lambda _, __, out: found.append(out.std().item())):
+        net.eval()(images)
     return found
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from rich.console import Console
+from torch import Tensor
 
 from skipway import bundle, hardware, models
 from skipway.bundle import write_atomically
@@ -119,6 +120,12 @@ def evenly(split: Split, most: int) -> Split:
     if not most or len(split) <= most:
         return split
     return split.take(np.linspace(0, len(split) - 1, most).astype(int))
+
+
+def images_of(split: Split, most: int, feeding: Preprocessing) -> tuple[Tensor, Tensor]:
+    """At most `most` images of `split`, as `feeding` has them: normalised float32 (n, C, H, W), and labels (n,)."""
+    chosen = evenly(split, most)
+    return feeding.normalised(open_all(chosen, feeding)), torch.from_numpy(chosen.labels)
 
 
 def runs_of(recipes: Sequence[Recipe], source: Source, scale: Scale) -> list[Run]:

@@ -16,12 +16,11 @@ def units_of(net: nn.Module) -> list[nn.Module]:
 
 
 @contextmanager
-def outputs_kept(modules: Sequence[nn.Module]) -> Iterator[list[Tensor]]:
-    """What `modules` give while the block runs, in the order in which they are called."""
-    kept: list[Tensor] = []
-    hooks = [m.register_forward_hook(lambda _, __, output: kept.append(output)) for m in modules]
+def watched(modules: Sequence[nn.Module], see: Callable[[nn.Module, Tensor, Tensor], None]) -> Iterator[None]:
+    """While the block runs, `see` is shown each of `modules` that has been called, its input and its output."""
+    hooks = [m.register_forward_hook(lambda module, given, out: see(module, given[0], out)) for m in modules]
     try:
-        yield kept
+        yield
     finally:
         for hook in hooks:
             hook.remove()
@@ -29,7 +28,8 @@ def outputs_kept(modules: Sequence[nn.Module]) -> Iterator[list[Tensor]]:
 
 def forward_and_backward(net: nn.Module, images: Tensor, objective: Objective) -> tuple[list[Tensor], list[Tensor]]:
     """The units' outputs, and the gradients of `objective` of the scores with respect to them, each (n, C, H, W)."""
-    with torch.enable_grad(), outputs_kept(units_of(net)) as outputs:
+    outputs: list[Tensor] = []
+    with torch.enable_grad(), watched(units_of(net), lambda _, __, out: outputs.append(out)):
         value = objective(net(images))
         gradients = torch.autograd.grad(value, outputs)
     return [output.detach() for output in outputs], list(gradients)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from skipway.models.contract import Network
-from skipway.study.signals import cross_entropy, forward_and_backward, units_of
+from skipway.study.signals import cross_entropy, forward_and_backward, units_of, watched
 
 
 class Bypass(nn.Module):
@@ -34,15 +34,12 @@ def cuttable(net: Network, images: Tensor) -> list[int]:
     """The numbers of the units that can be bypassed: all with a shortcut, and others that keep the shape."""
     kept: dict[nn.Module, bool] = {}
 
-    def note(unit: nn.Module, given: tuple[Tensor, ...], out: Tensor) -> None:
-        kept[unit] = hasattr(unit, "skip") or given[0].shape == out.shape
+    def note(unit: nn.Module, given: Tensor, out: Tensor) -> None:
+        kept[unit] = hasattr(unit, "skip") or given.shape == out.shape
 
     units = units_of(net)
-    hooks = [unit.register_forward_hook(note) for unit in units]
-    with torch.inference_mode():
+    with torch.inference_mode(), watched(units, note):
         net(images[:1])
-    for hook in hooks:
-        hook.remove()
     return [i for i, unit in enumerate(units) if kept[unit]]
 
 
@@ -115,11 +112,10 @@ class Passage:
 
 def passage(net: Network, images: Tensor, labels: Tensor) -> Passage:
     """What passes `net`, of units that rectify their sum, in evaluation mode with the loss of these images."""
-    units, given = units_of(net), []
-    hooks = [unit.register_forward_pre_hook(lambda _, args: given.append(args[0].detach())) for unit in units]
-    outputs, gradients = forward_and_backward(net.eval(), images, cross_entropy(labels))
-    for hook in hooks:
-        hook.remove()
+    units = units_of(net)
+    given: list[Tensor] = []
+    with watched(units, lambda _, x, __: given.append(x.detach())):
+        outputs, gradients = forward_and_backward(net.eval(), images, cross_entropy(labels))
     return Passage(units, given, outputs, gradients[-1])
 
 

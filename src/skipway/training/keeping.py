@@ -84,11 +84,11 @@ def flush(path: Path) -> None:
 
 
 def write(folder: Path, checkpoint: Checkpoint) -> None:
-    """`checkpoint` as `folder`: all of it or nothing. Raises OSError."""
+    """`checkpoint`, whose tensors are contiguous, as `folder`: all of it or nothing. Raises OSError."""
     folder.parent.mkdir(exist_ok=True)
     staged = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     try:
-        save_file({k: v.contiguous() for k, v in checkpoint.tensors.items()}, staged / TENSORS)
+        save_file(checkpoint.tensors, staged / TENSORS)
         (staged / STATE).write_bytes(to_json(checkpoint.state))
         (staged / SUMS).write_text("".join(f"{sha256(staged / name)}  {name}\n" for name in (TENSORS, STATE)))
         for name in (TENSORS, STATE, SUMS, "."):
@@ -279,7 +279,7 @@ def write_for_a_look(folder: Path, checkpoint: Checkpoint, about: dict[str, Any]
     """`checkpoint` and what there is to say `about` it, where no run goes on from; whether there was room."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        save_file({k: v.contiguous() for k, v in copied(checkpoint).tensors.items()}, folder / TENSORS)
+        save_file(copied(checkpoint).tensors, folder / TENSORS)
         stage(folder / "batch.json", to_json(about)).replace(folder / "batch.json")
     except (OSError, SafetensorError):
         return False
