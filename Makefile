@@ -36,9 +36,10 @@ format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# Write the README's tables from results/.
+# Write the README's tables and the studies' pages from results/.
 tables: setup
 	$(BIN)/python -m benchmarks.tables
+	$(BIN)/skipway study report --results results/studies --docs docs/studies --out build/studies
 
 clean:
 	rm -rf .venv build dist src/*.egg-info

@@ -2,11 +2,13 @@
 
 import json
 import statistics
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
 BEGIN, END = "<!-- results -->", "<!-- /results -->"
+STATES = {"holds": "hold", "does not hold": "do not hold", "not decided": "not decided"}
 
 
 def result(name: str) -> dict[str, Any]:
@@ -49,10 +51,23 @@ def rows() -> list[tuple[str, str, str]]:
                 f"{ratios['over torchvision channels-last bfloat16']:.2f}",
             )
         )
-    made += [*twins(), deepest(), *kept(), *shipped()]
+    made += [claims(), *twins(), deepest(), *kept(), *shipped()]
     for name, measured in startup["commands"].items():
         made.append((f"`{name}`", f"{measured['median_s']:.2f} s", "processor seconds, without torch"))
     return made
+
+
+def claims() -> tuple[str, str, str]:
+    """The verdicts on the papers' claims, of every study that was run at scale small."""
+    found = [json.loads(file.read_text()) for file in sorted((ROOT / "results" / "studies").glob("*-small.json"))]
+    states = Counter(verdict["state"] for study in found for verdict in study["verdicts"])
+    (note,) = {study["data"]["note"] for study in found}
+    longest = max(study["scale"]["iterations"] for study in found)
+    return (
+        f"Claims of the papers in {len(found)} studies, at scale `small`",
+        ", ".join(f"{states[state]} {words}" for state, words in STATES.items()),
+        f"[reduced](docs/studies/README.md): {longest:,} iterations at most, of 64,000; 2 seeds; {note}",
+    )
 
 
 def twins() -> list[tuple[str, str, str]]:

@@ -8,7 +8,8 @@ import pytest
 from studied import Tiny
 
 from skipway.study import STUDIES
-from skipway.study.report import BEGIN, END, fill_pages, png, write_report
+from skipway.study.report import BEGIN, END, by_study, fill_pages, filled, overview, page_part, png, write_report
+from skipway.study.results import read_results
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -68,8 +69,28 @@ def test_a_figure_drawn_again_is_the_same(tiny: Tiny) -> None:
     assert png(tiny("degradation")) == png(tiny("degradation"))
 
 
-@pytest.mark.parametrize("name", [name for name in STUDIES if name != "degradation64"])
+@pytest.mark.parametrize("name", STUDIES)
 def test_every_study_has_a_page_with_a_place_for_results(name: str) -> None:
     text = (ROOT / "docs" / "studies" / f"{name}.md").read_text()
     assert text.count(BEGIN) == text.count(END) == 1
     assert f"skipway study {name}" in text
+
+
+def test_the_overview_counts_every_verdict(tiny: Tiny) -> None:
+    result = tiny("degradation")
+    states = ["holds", "does not hold", "not decided", "not decided", "holds"][: len(result.verdicts)]
+    verdicts = tuple(replace(v, state=state) for v, state in zip(result.verdicts, states, strict=True))
+    row = overview([replace(result, verdicts=verdicts)]).splitlines()[2]
+    assert row.startswith("| [degradation](degradation.md) |")
+    assert [cell.strip() for cell in row.split("|")[4:-1]] == ["2", "1", "2"]
+
+
+def test_the_pages_show_what_the_committed_results_give() -> None:
+    results = read_results(ROOT / "results" / "studies")
+    assert {result.study for result in results} == set(STUDIES)
+    largest = [max(of, key=lambda result: result.scale.rank) for of in by_study(results)]
+    parts = {result.study: page_part(result) for result in largest} | {"README": overview(largest)}
+    for name, part in parts.items():
+        text = (ROOT / "docs" / "studies" / f"{name}.md").read_text()
+        assert filled(text, part) == text, "run `make tables`"
+    assert all((ROOT / "docs" / "studies" / f"{result.study}.png").is_file() for result in largest)

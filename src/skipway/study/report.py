@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import get_args
 
 from markupsafe import Markup
 
@@ -11,7 +12,7 @@ from skipway.bundle import write_atomically
 from skipway.evaluation.pages import environment
 from skipway.evaluation.plots import STYLE, legible, svg
 from skipway.study import STUDIES
-from skipway.study.contract import Study, Table
+from skipway.study.contract import State, Study, Table
 from skipway.study.results import Result
 
 BEGIN, END = "<!-- results -->", "<!-- /results -->"
@@ -51,22 +52,19 @@ def made(result: Result) -> str:
     return f"{text} Trainings took {result.minutes:,.1f} minutes." if result.runs else text
 
 
-def verdict_rows(part: Part) -> list[tuple[str, str, str, str, str]]:
-    """Claim, source, published, measured, verdict with its reason, as Markdown."""
-    pairs = zip(part.study.claims, part.result.verdicts, strict=True)
-    return [(c.sentence, c.source, c.published, v.measured, f"**{v.state}**. {v.reason}") for c, v in pairs]
-
-
 def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [columns, ["---"] * len(columns), *rows]
     return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines) + "\n"
 
 
-def markdown(part: Part) -> str:
-    """Verdicts and figures of a result."""
-    columns = ("claim", "source", "published", "measured", "verdict")
-    verdicts = markdown_table(columns, verdict_rows(part))
-    return f"{part.made}\n\n{verdicts}\n{markdown_table(part.table.columns, part.table.rows)}"
+def markdown(result: Result) -> str:
+    """How the result came about; claim, source, published, measured and verdict with its reason; the figures."""
+    study = STUDIES[result.study]
+    pairs = zip(study.claims, result.verdicts, strict=True)
+    rows = [(c.sentence, c.source, c.published, v.measured, f"**{v.state}**. {v.reason}") for c, v in pairs]
+    verdicts = markdown_table(("claim", "source", "published", "measured", "verdict"), rows)
+    table = study.table(result.findings)
+    return f"{made(result)}\n\n{verdicts}\n{markdown_table(table.columns, table.rows)}"
 
 
 def render(parts: Sequence[Part]) -> str:
@@ -78,37 +76,62 @@ def render(parts: Sequence[Part]) -> str:
 
 def write_report(out: Path, results: Sequence[Result]) -> Path:
     """report.html and report.md in `out`; returns the page's path."""
-    order = list(STUDIES)
-    known = [result for result in results if result.study in STUDIES]
-    parts = [part_of(r) for r in sorted(known, key=lambda r: (order.index(r.study), -r.scale.rank))]
+    known = [r for of in by_study(results) for r in sorted(of, key=lambda result: -result.scale.rank)]
     out.mkdir(parents=True, exist_ok=True)
-    text = "\n".join(f"## {part.study.title} (`{part.study.name}`)\n\n{markdown(part)}" for part in parts)
+    text = "\n".join(f"## {STUDIES[r.study].title} (`{r.study}`)\n\n{markdown(r)}" for r in known)
     write_atomically(out / "report.md", f"# Studies\n\n{text}".encode())
     page = out / "report.html"
-    write_atomically(page, render(parts).encode())
+    write_atomically(page, render([part_of(result) for result in known]).encode())
     return page
 
 
 def fill_pages(folder: Path, results: Sequence[Result]) -> list[Path]:
-    """The results' part of STUDY.md in `folder`, and STUDY.png, from the largest scale that there is of each study.
+    """The results' part of README.md and of every STUDY.md in `folder`, and STUDY.png, from the largest scale that
+    there is of each study.
 
     Pages that do not exist, or have no such part, stay as they are; returns those that were written.
     """
+    largest = [max(of, key=lambda result: result.scale.rank) for of in by_study(results)]
+    parts = {result.study: page_part(result) for result in largest} | {"README": overview(largest)}
     written = []
-    for name in STUDIES:
-        found = [result for result in results if result.study == name]
+    for name, part in parts.items():
         file = folder / f"{name}.md"
         text = file.read_text() if file.is_file() else ""
-        if not found or BEGIN not in text or END not in text:
-            continue
-        largest = max(found, key=lambda result: result.scale.rank)
-        head, tail = text.split(BEGIN)[0], text.split(END)[1]
-        figure = f"![{STUDIES[name].title}]({name}.png)\n\n{STUDIES[name].reading}"
-        block = f"{BEGIN}\n{figure}\n\n{markdown(part_of(largest))}{END}"
-        write_atomically(folder / f"{name}.png", png(largest))
-        write_atomically(file, f"{head}{block}{tail}".encode())
-        written.append(file)
+        if BEGIN in text and END in text:
+            write_atomically(file, filled(text, part).encode())
+            written.append(file)
+    for result in largest:
+        if folder / f"{result.study}.md" in written:
+            write_atomically(folder / f"{result.study}.png", png(result))
     return written
+
+
+def by_study(results: Sequence[Result]) -> list[list[Result]]:
+    """The results of each study that has any, in the order of STUDIES."""
+    found = [[result for result in results if result.study == name] for name in STUDIES]
+    return [of for of in found if of]
+
+
+def filled(page: str, part: str) -> str:
+    """`page` with `part` between its markers."""
+    return f"{page.split(BEGIN)[0]}{BEGIN}\n{part}{END}{page.split(END)[1]}"
+
+
+def page_part(result: Result) -> str:
+    """What a study's own page shows of a result."""
+    study = STUDIES[result.study]
+    return f"![{study.title}]({study.name}.png)\n\n{study.reading}\n\n{markdown(result)}"
+
+
+def overview(results: Sequence[Result]) -> str:
+    """A row for each result: the study's question, and how many of its claims have which verdict."""
+    states = get_args(State)
+    rows = []
+    for result in results:
+        study, found = STUDIES[result.study], [verdict.state for verdict in result.verdicts]
+        counts = [str(found.count(state) or "") for state in states]
+        rows.append((f"[{study.name}]({study.name}.md)", study.question, result.scale.called.rstrip(","), *counts))
+    return markdown_table(("study", "question", "scale", *states), rows)
 
 
 def png(result: Result) -> bytes:

@@ -197,7 +197,7 @@ def trained(run: Run, folder: Path, decided: Hardware) -> Outcome:
                 train(source, run.recipe, place, decided, Console(file=log, width=160), resume)
         except NotFinite as fault:
             nowhere = float(np.log(len(source.classes)))
-            return Outcome(guessing, guessing, nowhere, nowhere, str(fault), 0.0, said)
+            return Outcome(guessing, guessing, nowhere, nowhere, fault.found, 0.0, said)
     net, preprocessing = load(folder)
     net = net.to(decided.device)
     assert source.test is not None

@@ -19,7 +19,14 @@ ALLOCATOR = "DefaultCPUAllocator"
 
 
 class NotFinite(SkipwayError):  # noqa: N818  # named for what was found
-    """A loss or a weight that is no number any more."""
+    """A loss or a weight that is no number any more. `found` says which and when; the message also what to do."""
+
+    def __init__(self, found: str, more: str) -> None:
+        super().__init__(found, more)
+        self.found = found
+
+    def __str__(self) -> str:
+        return ", ".join(self.args)
 
 
 def out_of_memory(fault: BaseException) -> bool:
@@ -59,4 +66,4 @@ def not_finite(
     after = f"the last good checkpoint is {good[0].name}: " if good else "there is no checkpoint yet: "
     mend = f"mend what is wrong and {continuing(out)}, or with a lower --lr (now {lr:g})"
     where = f"; the state and all names are in {folder}" if kept else ""
-    return NotFinite(f"{what} was no longer a number in step {step + 1:,}, of images {some}{where}; {after}{mend}")
+    return NotFinite(f"{what} was no longer a number in step {step + 1:,}", f"of images {some}{where}; {after}{mend}")
