@@ -182,7 +182,7 @@ def study(name: str, title: str, depths: Depths, departures: tuple[str, ...]) ->
         size=(8.0, 3.4),
         reading=(
             "Each line is the running training error of one training, each square its test error at the end. "
-            "Blue is the shallow net, orange the deep one. On the left orange lies above blue, on the right below."
+            "Blue is the shallow net, orange the deep one. In the paper orange ends above blue on the left, below on the right."
         ),
         departures=departures,
     )
