@@ -265,7 +265,7 @@ STUDY = Study(
         "by step."
     ),
     departures=(
-        "At scale small the nets of 20 and 56 layers have the length of `degradation`. A sixteenth of it, on images of "
+        "At scale small the nets of 20 and 56 layers have the length of `degradation`. A quarter of it, on images of "
         "16 pixels, is all that the others get ('brief'). Nets of a thousand layers take their first steps only.",
         "The first steps see unaugmented images, below scale paper 32 a step and of 16 pixels, at a rate of 0.1 "
         "from the first, where for 110 layers the paper begins at 0.01.",

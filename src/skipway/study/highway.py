@@ -12,7 +12,7 @@ from skipway.models.highway import Highway
 from skipway.models.layers import layers
 from skipway.models.preresnet import Exclusive
 from skipway.study.bench import Bench, Trained
-from skipway.study.brief import DEPTH, SMALLER, brief
+from skipway.study.brief import DEPTH, SMALLER, brief, once
 from skipway.study.contest import APART, COLUMNS, cells, contest, marks, outcomes
 from skipway.study.contract import Claim, Findings, Scale, ScaleName, Study, Table, Verdict
 from skipway.study.signals import watched
@@ -53,7 +53,7 @@ def recipes(scale: Scale) -> dict[str, Recipe]:
 
 
 def plan(scale: Scale) -> list[Recipe]:
-    return list(recipes(scale).values())
+    return once(list(recipes(scale).values()))
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -39,5 +39,5 @@ def with_units(n: int) -> dict[str, Callable[..., Network]]:
 
 
 TWINS: dict[str, Callable[..., Network]] = {
-    f"resnet{6 * n + 2}_{row}": build for n in (3, 9) for row, build in with_units(n).items()
+    f"resnet{6 * n + 2}_{row}": build for n in (3, 5) for row, build in with_units(n).items()
 }
