@@ -87,7 +87,6 @@ def test_the_overview_counts_every_verdict(tiny: Tiny) -> None:
 
 def test_the_pages_show_what_the_committed_results_give() -> None:
     results = read_results(ROOT / "results" / "studies")
-    assert {result.study for result in results} == set(STUDIES)
     largest = [max(of, key=lambda result: result.scale.rank) for of in by_study(results)]
     parts = {result.study: page_part(result) for result in largest} | {"README": overview(largest)}
     for name, part in parts.items():

@@ -182,7 +182,8 @@ def study(name: str, title: str, depths: Depths, departures: tuple[str, ...]) ->
         size=(8.0, 3.4),
         reading=(
             "Each line is the running training error of one training, each square its test error at the end. "
-            "Blue is the shallow net, orange the deep one. In the paper orange ends above blue on the left, below on the right."
+            "Blue is the shallow net, orange the deep one. In the paper orange ends above blue on the left and "
+            "below it on the right."
         ),
         departures=departures,
     )
