@@ -42,6 +42,19 @@ def test_markdown_has_a_row_a_claim_and_a_row_a_net(tiny: Tiny, tmp_path: Path) 
     assert all(line.count("|") == rows[0].count("|") for line in rows)
 
 
+def test_the_number_of_seeds_is_said_once(tiny: Tiny, tmp_path: Path) -> None:
+    result = tiny("degradation")
+    findings = {model: [*runs, *runs] for model, runs in result.findings.items()}
+    verdicts = tuple(
+        replace(v, measured="plain20 1.00 ± 0.10 % (2 seeds), others' 2.00 % (1 seed)") for v in result.verdicts
+    )
+    page = write_report(tmp_path, [replace(result, seeds=(0, 1), findings=findings, verdicts=verdicts)]).read_text()
+    for text in (page, (tmp_path / "report.md").read_text()):
+        assert text.count("2 seeds") == 1
+        assert "plain20 1.00 ± 0.10 %, others" in text
+        assert "2.00 % (1 seed)" in text
+
+
 def test_text_from_outside_is_escaped(tiny: Tiny, tmp_path: Path) -> None:
     result = tiny("degradation")
     hostile = replace(result, data={**result.data, "note": "<script>alert(1)</script>"})

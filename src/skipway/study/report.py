@@ -1,7 +1,7 @@
 """What the studies found, for people: one page, Markdown tables, and the results' part of each study's own page."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from typing import get_args
@@ -34,16 +34,31 @@ class Part:
 
 
 def part_of(result: Result) -> Part:
-    study = STUDIES[result.study]
+    study, shown = STUDIES[result.study], unrepeated(result)
     key = f"{study.name}-{result.scale.name}"
     drawn = svg(lambda figure: study.draw(result.findings, figure), study.size, key, f"{study.title}. {study.reading}")
-    return Part(study, result, Markup(drawn), study.table(result.findings), made(result))
+    return Part(study, shown, Markup(drawn), table_of(result), made(result))
+
+
+def unrepeated(result: Result) -> Result:
+    """`result`, its verdicts without the number of seeds, which `made` says once for all."""
+    return replace(result, verdicts=tuple(replace(v, measured=cut(v.measured, result)) for v in result.verdicts))
+
+
+def table_of(result: Result) -> Table:
+    """The figures, likewise."""
+    table = STUDIES[result.study].table(result.findings)
+    return Table(table.columns, [[cut(cell, result) for cell in row] for row in table.rows])
+
+
+def cut(text: str, result: Result) -> str:
+    return text.replace(f" ({len(result.seeds)} seeds)", "")
 
 
 def made(result: Result) -> str:
     """How a result came about, in a sentence or two."""
     scale, data = result.scale, result.data
-    seeds = f"{len(result.seeds)} seed{'s' * (len(result.seeds) > 1)}"
+    seeds = f"means ± deviations over {len(result.seeds)} seeds" if len(result.seeds) > 1 else "1 seed"
     note = f" ({data['note']})" if data["note"] else ""
     length = f"{scale.iterations:,} iterations of {scale.batch} images" if result.runs else "no training"
     hardware = f"{result.hardware['device']}, {result.hardware['precision']}"
@@ -60,10 +75,10 @@ def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str
 def markdown(result: Result) -> str:
     """How the result came about; claim, source, published, measured and verdict with its reason; the figures."""
     study = STUDIES[result.study]
-    pairs = zip(study.claims, result.verdicts, strict=True)
+    pairs = zip(study.claims, unrepeated(result).verdicts, strict=True)
     rows = [(c.sentence, c.source, c.published, v.measured, f"**{v.state}**. {v.reason}") for c, v in pairs]
     verdicts = markdown_table(("claim", "source", "published", "measured", "verdict"), rows)
-    table = study.table(result.findings)
+    table = table_of(result)
     return f"{made(result)}\n\n{verdicts}\n{markdown_table(table.columns, table.rows)}"
 
 
