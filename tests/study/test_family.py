@@ -57,7 +57,8 @@ def test_the_small_vgg_costs_what_a_sheet_of_paper_says() -> None:
     linears = [(16 * 160, 512), (512, 512), (512, 10)]
     by_hand = sum(9 * a * b * side**2 for a, b, side in convolutions) + sum(a * b for a, b in linears)
     weights = sum(9 * a * b + 3 * b for a, b, _ in convolutions) + sum(a * b + b for a, b in linears)
-    assert cost(build("vgg_small")) == (weights, by_hand)
+    normalisations = 2 * (512 + 512)
+    assert cost(build("vgg_small")) == (weights + normalisations, by_hand)
 
 
 def test_the_units_of_googlenet_have_the_papers_channels() -> None:

@@ -6,7 +6,8 @@ many multiply-adds as the residual net, DenseNet with some third of its paramete
 The residual net is `resnet20` of models/resnet.py.
 
 Departures from the papers, so that one recipe trains them all:
-- Every convolution is followed by batch normalisation (Ioffe and Szegedy 2015, arXiv:1502.03167).
+- Every convolution and every hidden linear layer is followed by batch normalisation (Ioffe and Szegedy 2015,
+  arXiv:1502.03167). Without it in the linear layers VGG stays where guessing is.
 - Convolutions and hidden linear layers start as He et al. say (arXiv:1502.01852), classifiers from N(0, 0.01).
 - GoogLeNet has no auxiliary classifiers; AlexNet has no strides, and poolings of 2x2.
 """
@@ -38,18 +39,14 @@ class Linears(Network):
     def __init__(self, layers: Sequence[nn.Module], widths: Sequence[int], hidden: int, classes: int) -> None:
         super().__init__()
         self.channels, self.strides, self.smallest = list(widths), [2, 4, 8], 8
-        self.first, self.heads, self.stages = "features.0", ("classifier.6",), ()
+        self.first, self.heads, self.stages = "features.0", ("classifier.8",), ()
         named: Mapping[str, nn.Module] = {str(i): layer for i, layer in enumerate(layers)}
         ends = [name for name, layer in named.items() if isinstance(layer, nn.MaxPool2d)]
         self.features = Trunk(named, ends, self.smallest)
         self.avgpool = nn.AdaptiveAvgPool2d((4, 4))
         self.classifier = nn.Sequential(
-            nn.Linear(16 * widths[-1], hidden),
-            nn.ReLU(inplace=True),
-            nn.Dropout(0.5),
-            nn.Linear(hidden, hidden),
-            nn.ReLU(inplace=True),
-            nn.Dropout(0.5),
+            *(nn.Linear(16 * widths[-1], hidden), nn.BatchNorm1d(hidden), nn.ReLU(inplace=True), nn.Dropout(0.5)),
+            *(nn.Linear(hidden, hidden), nn.BatchNorm1d(hidden), nn.ReLU(inplace=True), nn.Dropout(0.5)),
             nn.Linear(hidden, classes),
         )
         initialise(self)
