@@ -60,7 +60,9 @@ def made(result: Result) -> str:
     scale, data = result.scale, result.data
     seeds = f"means ± deviations over {len(result.seeds)} seeds" if len(result.seeds) > 1 else "1 seed"
     note = f" ({data['note']})" if data["note"] else ""
-    length = f"{scale.iterations:,} iterations of {scale.batch} images" if result.runs else "no training"
+    lengths = sorted({run["recipe"]["iterations"] for run in result.runs})
+    of = f" iterations of {scale.batch} images"
+    length = " or ".join(f"{count:,}" for count in lengths) + of if lengths else "no training"
     hardware = f"{result.hardware['device']}, {result.hardware['precision']}"
     text = f"Scale {scale.called.rstrip(',')}: {length}, {seeds}, {data['name']}{note}. {hardware}, "
     text += f"torch {result.versions['torch']}, commit {result.commit}, {result.date[:10]}."
