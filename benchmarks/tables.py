@@ -6,8 +6,9 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from skipway.study.report import filled
+
 ROOT = Path(__file__).parent.parent
-BEGIN, END = "<!-- results -->", "<!-- /results -->"
 STATES = {"holds": "hold", "does not hold": "do not hold", "not decided": "not decided"}
 
 
@@ -59,14 +60,15 @@ def rows() -> list[tuple[str, str, str]]:
 
 def claims() -> tuple[str, str, str]:
     """The verdicts on the papers' claims, of every study that was run at scale small."""
-    found = [json.loads(file.read_text()) for file in sorted((ROOT / "results" / "studies").glob("*-small.json"))]
+    found = [result(f"studies/{file.stem}") for file in sorted((ROOT / "results" / "studies").glob("*-small.json"))]
     states = Counter(verdict["state"] for study in found for verdict in study["verdicts"])
     (note,) = {study["data"]["note"] for study in found}
-    longest = max(study["scale"]["iterations"] for study in found)
+    (seeds,) = {len(study["seeds"]) for study in found}
+    longest = max(run["recipe"]["iterations"] for study in found for run in study["runs"])
     return (
         f"Claims of the papers in {len(found)} studies, at scale `small`",
         ", ".join(f"{states[state]} {words}" for state, words in STATES.items()),
-        f"[reduced](docs/studies/README.md): {longest:,} iterations at most, of 64,000; 2 seeds; {note}",
+        f"[reduced](docs/studies/README.md): {longest:,} iterations at most, of 64,000; {seeds} seeds; {note}",
     )
 
 
@@ -169,8 +171,7 @@ def table() -> str:
 
 def with_tables(readme: str) -> str:
     """`readme` with the text between the markers made anew."""
-    before, rest = readme.split(BEGIN)
-    return f"{before}{BEGIN}\n{table()}\n{END}{rest.split(END)[1]}"
+    return filled(readme, f"{table()}\n")
 
 
 def main() -> None:

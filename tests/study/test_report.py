@@ -8,7 +8,7 @@ import pytest
 from studied import Tiny
 
 from skipway.study import STUDIES
-from skipway.study.report import BEGIN, END, by_study, fill_pages, filled, overview, page_part, png, write_report
+from skipway.study.report import BEGIN, END, fill_pages, filled, largest_of, overview, page_parts, png, write_report
 from skipway.study.results import read_results
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -100,9 +100,8 @@ def test_the_overview_counts_every_verdict(tiny: Tiny) -> None:
 
 def test_the_pages_show_what_the_committed_results_give() -> None:
     results = read_results(ROOT / "results" / "studies")
-    largest = [max(of, key=lambda result: result.scale.rank) for of in by_study(results)]
-    parts = {result.study: page_part(result) for result in largest} | {"README": overview(largest)}
-    for name, part in parts.items():
+    largest = largest_of(results)
+    for name, part in page_parts(largest).items():
         text = (ROOT / "docs" / "studies" / f"{name}.md").read_text()
         assert filled(text, part) == text, "run `make tables`"
     assert all((ROOT / "docs" / "studies" / f"{result.study}.png").is_file() for result in largest)

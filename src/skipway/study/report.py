@@ -61,8 +61,8 @@ def made(result: Result) -> str:
     seeds = f"means ± deviations over {len(result.seeds)} seeds" if len(result.seeds) > 1 else "1 seed"
     note = f" ({data['note']})" if data["note"] else ""
     lengths = sorted({run["recipe"]["iterations"] for run in result.runs})
-    of = f" iterations of {scale.batch} images"
-    length = " or ".join(f"{count:,}" for count in lengths) + of if lengths else "no training"
+    steps = " or ".join(f"{count:,}" for count in lengths)
+    length = f"{steps} iterations of {scale.batch} images" if lengths else "no training"
     hardware = f"{result.hardware['device']}, {result.hardware['precision']}"
     text = f"Scale {scale.called.rstrip(',')}: {length}, {seeds}, {data['name']}{note}. {hardware}, "
     text += f"torch {result.versions['torch']}, commit {result.commit}, {result.date[:10]}."
@@ -108,10 +108,9 @@ def fill_pages(folder: Path, results: Sequence[Result]) -> list[Path]:
 
     Pages that do not exist, or have no such part, stay as they are; returns those that were written.
     """
-    largest = [max(of, key=lambda result: result.scale.rank) for of in by_study(results)]
-    parts = {result.study: page_part(result) for result in largest} | {"README": overview(largest)}
+    largest = largest_of(results)
     written = []
-    for name, part in parts.items():
+    for name, part in page_parts(largest).items():
         file = folder / f"{name}.md"
         text = file.read_text() if file.is_file() else ""
         if BEGIN in text and END in text:
@@ -127,6 +126,16 @@ def by_study(results: Sequence[Result]) -> list[list[Result]]:
     """The results of each study that has any, in the order of STUDIES."""
     found = [[result for result in results if result.study == name] for name in STUDIES]
     return [of for of in found if of]
+
+
+def largest_of(results: Sequence[Result]) -> list[Result]:
+    """Of each study that has any, the result at the largest scale."""
+    return [max(of, key=lambda result: result.scale.rank) for of in by_study(results)]
+
+
+def page_parts(results: Sequence[Result]) -> dict[str, str]:
+    """What the pages show of `results`, one a study, by the pages' names."""
+    return {result.study: page_part(result) for result in results} | {"README": overview(results)}
 
 
 def filled(page: str, part: str) -> str:
