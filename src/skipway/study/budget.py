@@ -1,5 +1,6 @@
 """A budget in time: a few steps of each network are timed, and the trainings are cut to what fits."""
 
+import math
 import re
 import statistics
 import time
@@ -91,9 +92,9 @@ def fitted(
     share = left / (seeds * whole.steps)
     iterations = min(scale.iterations, int(scale.iterations * share))
     if iterations < 1:
-        least = seeds * (whole.judging + whole.steps / scale.iterations) / jobs
+        least = math.ceil(seeds * (whole.judging + whole.steps / scale.iterations) / jobs)
         raise SkipwayError(
             f"a budget of {budget:g} s is too small for one step of each training of {study.name}: "
-            f"with {seeds} seed{'s' * (seeds > 1)} they need about {least:.0f} s; give more, or a smaller --scale"
+            f"with {seeds} seed{'s' * (seeds > 1)} they need about {least} s; give more, or a smaller --scale"
         )
     return replace(scale, iterations=iterations)
