@@ -3,7 +3,7 @@ closed because the server ends is first heard out.
 """
 
 import asyncio
-from typing import Any
+from typing import Any, ClassVar
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -13,12 +13,12 @@ LAST_WORDS = 0.5  # seconds in which a request that is on its way still arrives 
 class Punctual(H11Protocol):
     """Closes when, without a request at work, what was begun is not whole in time: a head, or a refused body."""
 
-    head_seconds: float
+    head_seconds: ClassVar[float]
+    ending: ClassVar[bool] = False  # whether the server is: said of all connections, also those that are yet to be made
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.impatience: asyncio.TimerHandle | None = None
-        self.ending = False
 
     def at_work(self) -> bool:
         """Whether a request is being read or answered."""
@@ -27,6 +27,8 @@ class Punctual(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self.wait()
+        if self.ending:  # accepted before, made after uvicorn has called `shutdown` on all that there were
+            self.shutdown()
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
@@ -52,7 +54,6 @@ class Punctual(H11Protocol):
 
     def shutdown(self) -> None:
         """Called by uvicorn when the server ends and its listeners are closed."""
-        self.ending = True
         if self.at_work():
             self.end_with_this()
         else:
@@ -72,5 +73,5 @@ class Punctual(H11Protocol):
 
 
 def punctual(head_seconds: float) -> type[Punctual]:
-    """The protocol class, of which uvicorn makes one object a connection, for servers that wait so long."""
+    """One server's protocol class, of which uvicorn makes one object a connection, for heads that take so long."""
     return type("Punctual", (Punctual,), {"head_seconds": head_seconds})

@@ -117,7 +117,12 @@ def server(config: "Config") -> "Server":
 
     class Thorough(uvicorn.Server):
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            self.config.http_protocol_class.ending = True  # type: ignore[attr-defined]
             loop = asyncio.get_running_loop()
+            for listening in sockets or []:
+                with suppress(NotImplementedError):  # Windows' loop, which accepts without being told of readiness
+                    loop.remove_reader(listening.fileno())
+            await asyncio.sleep(0)  # those just accepted get their transport, which a closed server would not give
             for listening in sockets or []:
                 with suppress(OSError):  # nobody is left, or another process was quicker
                     while True:
