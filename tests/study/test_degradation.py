@@ -2,10 +2,13 @@
 
 from typing import Any
 
+import torch
 from studied import Tiny
 
+from skipway import models
 from skipway.study.contract import SCALES
 from skipway.study.degradation import AT_64, STUDY
+from skipway.study.networks import with_study_networks
 from skipway.training.recipes import HE2015_CIFAR
 
 
@@ -59,7 +62,13 @@ def test_at_paper_scale_the_recipe_is_the_papers() -> None:
 def test_18_and_34_layers_see_64_pixels() -> None:
     recipes = AT_64.plan(SCALES["paper"])
     assert {recipe.size for recipe in recipes} == {64}
-    assert {recipe.model for recipe in recipes} == {"plain18", "plain34", "resnet18", "resnet34"}
+    with with_study_networks():
+        nets = {recipe.model: models.build(recipe.model, classes=1000) for recipe in recipes}
+    sizes = {name.removesuffix("_imagenet"): sum(p.numel() for p in net.parameters()) for name, net in nets.items()}
+    assert sizes["resnet34"] == sizes["plain34"] == 21_623_848  # option A, as in Table 2: no parameter more
+    assert sizes["resnet18"] == sizes["plain18"]
+    for net in nets.values():
+        assert net.features(torch.zeros(2, 3, 64, 64))[-1].shape == (2, 512, 2, 2)
 
 
 def test_the_study_runs_and_decides_nothing_from_seconds(tiny: Tiny) -> None:

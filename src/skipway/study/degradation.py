@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from skipway.evaluation.plots import quieten
 from skipway.study.bench import Bench
 from skipway.study.contest import APART, COLUMNS, cells, contest, outcomes, values
-from skipway.study.contract import Claim, Findings, Scale, Study, Table, Verdict, training
+from skipway.study.contract import Claim, Findings, Scale, ScaleName, Study, Table, Verdict, training
 from skipway.study.verdicts import mean, settle, spread
 from skipway.training.recipes import Recipe
 
@@ -22,33 +22,40 @@ SHALLOW, DEEP = "#0072B2", "#D55E00"
 
 @dataclass(frozen=True)
 class Depths:
-    """The nets compared: layers of the shallow and the deep one, pixels a side (0: the data's own), and the test
-    errors in per cent that the paper gives, by net."""
+    """The nets compared: layers of the shallow and the deep one, what their names end with, pixels a side (0: the
+    data's own) and share of a full training by scale, and the test errors in per cent that the paper gives, by net."""
 
     shallow: int
     deep: int
-    size: int
+    ending: str
+    sizes: Mapping[ScaleName, int]
+    shares: Mapping[ScaleName, float]
     published: Mapping[str, float]
 
     @property
-    def models(self) -> tuple[str, ...]:
+    def nets(self) -> tuple[str, ...]:
         """The costly ones first."""
         return tuple(f"{kind}{depth}" for depth in (self.deep, self.shallow) for kind in ("plain", "resnet"))
 
 
-CIFAR = Depths(20, 56, 0, {"resnet20": 8.75, "resnet56": 6.97})
-AT_64_PIXELS = Depths(18, 34, 64, {})
+CIFAR = Depths(20, 56, "", {}, {}, {"resnet20": 8.75, "resnet56": 6.97})
+AT_64_PIXELS = Depths(18, 34, "_imagenet", {"tiny": 32, "small": 64, "paper": 64}, {"small": 1 / 4}, {})
 
 
 def plan(depths: Depths, scale: Scale) -> list[Recipe]:
-    """One training of each net; digits stay as small as they are."""
-    size = 0 if scale.name == "tiny" else depths.size
-    return [replace(training(scale, model), size=size) for model in depths.models]
+    """One training of each net."""
+    return list(trainings(depths, scale).values())
+
+
+def trainings(depths: Depths, scale: Scale) -> dict[str, Recipe]:
+    """By net."""
+    size, share = depths.sizes.get(scale.name, 0), depths.shares.get(scale.name, 1.0)
+    return {net: replace(training(scale, f"{net}{depths.ending}", share), size=size) for net in depths.nets}
 
 
 def analyse(depths: Depths, bench: Bench) -> Findings:
     """By net and seed: running training error by step, and errors at the end, in per cent."""
-    return dict(outcomes(bench, {recipe.model: recipe for recipe in plan(depths, bench.scale)}))
+    return dict(outcomes(bench, trainings(depths, bench.scale)))
 
 
 def judge(depths: Depths, claims: Mapping[str, Claim], scale: Scale, findings: Findings) -> list[Verdict]:
@@ -204,7 +211,7 @@ AT_64 = study(
     "Deeper plain nets train worse, at 64 pixels",
     AT_64_PIXELS,
     (
-        "The paper's 18 and 34 layers see ImageNet at 224 pixels; here any data at 64, without the stem's halving.",
-        "The recipe is the paper's for CIFAR.",
+        "The paper's 18 and 34 layers see ImageNet at 224 pixels; here any data at 64, so that the last map has 2.",
+        "The recipe is the paper's for CIFAR; scale small trains for a quarter of its length.",
     ),
 )

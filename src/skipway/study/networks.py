@@ -1,4 +1,4 @@
-"""Networks that only studies ask for: those of the papers with a part left out.
+"""Networks that only studies ask for: those of the papers with a part left out, or with the stem of larger images.
 
 They are known by name while a study works, so that a recipe can name them, and `skipway list` does not show them.
 """
@@ -29,8 +29,20 @@ def without_norm(build: Callable[..., Network]) -> Callable[..., Network]:
     return bare
 
 
+def as_for_imagenet(build: Callable[..., Network], shortcut: str = "") -> Callable[..., Network]:
+    """`build` with the stem for large images whatever their size, and with shortcuts of the option named."""
+    options = {"shortcut": shortcut} if shortcut else {}
+
+    def built(classes: int = 1000, channels: int = 3) -> Network:
+        return build(classes=classes, channels=channels, stem="imagenet", **options)
+
+    return built
+
+
 NETWORKS: dict[str, Callable[..., Network]] = {
     **{f"{name}_bare": without_norm(resnet.NETWORKS[name]) for name in ("plain20", "plain56", "resnet20", "resnet56")},
+    **{f"plain{layers}_imagenet": as_for_imagenet(resnet.NETWORKS[f"plain{layers}"]) for layers in (18, 34)},
+    **{f"resnet{layers}_imagenet": as_for_imagenet(resnet.NETWORKS[f"resnet{layers}"], "A") for layers in (18, 34)},
     "vgg14": vgg14,
     **TWINS,
     **FAMILIES,
