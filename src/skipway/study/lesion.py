@@ -193,7 +193,7 @@ def draw(findings: Findings, figure: "Figure") -> None:
     for row in findings["rows"]:
         colour, name = COLOURS.get(row["model"], "#8a9099"), name_of(row)
         mark = ":" if row["others"] else "-"
-        label = name if row["others"] or row["seed"] == 0 else None
+        label = name if row["others"] else row["model"] if row["seed"] == 0 else None
         if row["one"]:
             numbers, values = zip(*row["one"], strict=True)
             one.plot(
@@ -209,7 +209,9 @@ def draw(findings: Findings, figure: "Figure") -> None:
             odds = [100 * math.comb(units, k) / 2**units for k in range(units + 1)]
             paths.plot(range(units + 1), odds, "--", color="#8a9099", linewidth=1)
     many.set_xticks(sorted({0, *(count for row in findings["rows"] for count, _ in row["cut"])}))
-    one.legend(frameon=False, fontsize=7)
+    one.set_ylim(top=130)
+    one.set_yticks(range(0, 101, 20))
+    one.legend(frameon=False, fontsize=7, loc="upper left", ncols=2)
     for axes, title, x, y in (
         (one, "One unit cut", "which unit", "error (%)"),
         (many, f"{RESIDUAL}: cut blue, swapped green", "how many", "error (%)"),
