@@ -6,14 +6,21 @@ They are known by name while a study works, so that a recipe can name them, and 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from torch import nn
+from torch import Tensor, nn
 
 from skipway import models
-from skipway.models import resnet
+from skipway.models import preresnet, resnet
 from skipway.models.contract import Network
 from skipway.study.family_nets import NETWORKS as FAMILIES
 from skipway.study.small_vgg import vgg14
 from skipway.study.twins import TWINS
+
+
+class Copied(nn.Module):
+    """In the place of a normalisation, whose output a network may overwrite: the same values elsewhere in memory."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.clone()
 
 
 def without_norm(build: Callable[..., Network]) -> Callable[..., Network]:
@@ -23,7 +30,7 @@ def without_norm(build: Callable[..., Network]) -> Callable[..., Network]:
         net = build(classes=classes, channels=channels, stem=stem)
         for name, module in list(net.named_modules()):
             if isinstance(module, nn.BatchNorm2d):
-                net.set_submodule(name, nn.Identity())
+                net.set_submodule(name, Copied())
         return net
 
     return bare
@@ -43,6 +50,7 @@ NETWORKS: dict[str, Callable[..., Network]] = {
     **{f"{name}_bare": without_norm(resnet.NETWORKS[name]) for name in ("plain20", "plain56", "resnet20", "resnet56")},
     **{f"plain{layers}_imagenet": as_for_imagenet(resnet.NETWORKS[f"plain{layers}"]) for layers in (18, 34)},
     **{f"resnet{layers}_imagenet": as_for_imagenet(resnet.NETWORKS[f"resnet{layers}"], "A") for layers in (18, 34)},
+    "preresnet20_bare": without_norm(preresnet.NETWORKS["preresnet20"]),
     "vgg14": vgg14,
     **TWINS,
     **FAMILIES,
