@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from skipway.study.report import filled
+from skipway.study.results import read_results
 
 ROOT = Path(__file__).parent.parent
 STATES = {"holds": "hold", "does not hold": "do not hold", "not decided": "not decided"}
@@ -60,11 +61,11 @@ def rows() -> list[tuple[str, str, str]]:
 
 def claims() -> tuple[str, str, str]:
     """The verdicts on the papers' claims, of every study that was run at scale small."""
-    found = [result(f"studies/{file.stem}") for file in sorted((ROOT / "results" / "studies").glob("*-small.json"))]
-    states = Counter(verdict["state"] for study in found for verdict in study["verdicts"])
-    (note,) = {study["data"]["note"] for study in found}
-    (seeds,) = {len(study["seeds"]) for study in found}
-    longest = max(run["recipe"]["iterations"] for study in found for run in study["runs"])
+    found = [study for study in read_results(ROOT / "results" / "studies") if study.scale.name == "small"]
+    states = Counter(verdict.state for study in found for verdict in study.verdicts)
+    (note,) = {study.data["note"] for study in found}
+    (seeds,) = {len(study.seeds) for study in found}
+    longest = max(run["recipe"]["iterations"] for study in found for run in study.runs)
     return (
         f"Claims of the papers in {len(found)} studies, at scale `small`",
         ", ".join(f"{states[state]} {words}" for state, words in STATES.items()),

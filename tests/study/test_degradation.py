@@ -17,7 +17,8 @@ def findings(plain: tuple[float, float], residual: tuple[float, float], spread: 
 
     def runs(error: float) -> list[dict[str, Any]]:
         return [
-            {"seed": i, "running": e, "train": e, "test": e} for i, e in enumerate((error - spread, error + spread))
+            {"seed": i, "running": e, "train": e, "test": e, "diverged": ""}
+            for i, e in enumerate((error - spread, error + spread))
         ]
 
     return {

@@ -14,7 +14,8 @@ DEEP = {"resnet110": 6.43, "resnet1202": 7.93, "preresnet164": 5.46, "preresnet1
 
 def seeds(test: float, train: float = 0.05, spread: float = 0.01) -> list[dict[str, Any]]:
     return [
-        {"seed": i, "running": train, "train": train + s, "test": test + s} for i, s in enumerate((-spread, spread))
+        {"seed": i, "running": train, "train": train + s, "test": test + s, "diverged": ""}
+        for i, s in enumerate((-spread, spread))
     ]
 
 
@@ -54,6 +55,15 @@ def test_what_is_not_trained_is_not_decided() -> None:
         assert verdicts[claim].state == "not decided"
         assert verdicts[claim].measured == "Not trained at scale small."
     assert verdicts["converges"].state == verdicts["beginning"].state == "holds"
+
+
+def test_a_net_that_diverged_has_not_converged_however_low_its_error_was_before() -> None:
+    found = findings()
+    for run in found["nets"]["warmed"]["resnet110"]:
+        run.update(running=60.0, train=90.0, test=90.0, diverged="a weight was no longer a number")
+    converges = STUDY.judge(STUDY.named(), SCALES["paper"], found)[2]
+    assert converges.state == "does not hold"
+    assert "resnet110 90.00 ± 0.00 % (2 seeds) (2 of 2 diverged)" in converges.measured
 
 
 def test_a_loss_that_hardly_falls_is_no_beginning() -> None:

@@ -17,7 +17,10 @@ from skipway.study.report import png
 
 
 def seeds(error: float, spread: float = 0.1) -> list[dict[str, Any]]:
-    return [{"seed": i, "running": e, "train": e, "test": e} for i, e in enumerate((error - spread, error + spread))]
+    return [
+        {"seed": i, "running": e, "train": e, "test": e, "diverged": ""}
+        for i, e in enumerate((error - spread, error + spread))
+    ]
 
 
 def findings(highway: float = 8.8, lower: float = 0.9, open_: float = 0.05) -> dict[str, Any]:

@@ -50,14 +50,18 @@ def findings(plain: tuple[float, float], residual: float) -> dict[str, Any]:
     return {"copies": [{"kind": "plain", "seed": 0, "difference": 1e-6}], "stacks": stacks}
 
 
-def states(found: dict[str, Any]) -> list[str]:
-    return [verdict.state for verdict in STUDY.judge(STUDY.named(), SCALES["small"], found)]
+def states(found: dict[str, Any], scale: str) -> list[str]:
+    return [verdict.state for verdict in STUDY.judge(STUDY.named(), SCALES[scale], found)]
 
 
 def test_verdicts_follow_the_measurements() -> None:
-    assert states(findings((0.01, 0.9), 0.02)) == ["holds", "holds", "holds"]
-    assert states(findings((0.9, 0.01), 0.02)) == ["holds", "does not hold", "does not hold"]
-    assert states(findings((0.2, 0.9), 0.3)) == ["holds", "holds", "does not hold"]
+    assert states(findings((0.01, 0.9), 0.02), "small") == ["holds", "holds", "holds"]
+    assert states(findings((0.9, 0.01), 0.02), "paper") == ["holds", "does not hold", "does not hold"]
+    assert states(findings((0.2, 0.9), 0.3), "paper") == ["holds", "holds", "does not hold"]
+
+
+def test_what_a_short_lesson_does_not_teach_a_longer_one_may() -> None:
+    assert states(findings((0.9, 0.01), 0.3), "small") == ["holds", "not decided", "not decided"]
 
 
 def test_the_study_runs(tiny: Tiny) -> None:

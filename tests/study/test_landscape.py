@@ -103,7 +103,10 @@ def test_descent_is_the_share_that_goes_down() -> None:
 
 def findings(**nets: tuple[tuple[float, float], ...]) -> dict[str, Any]:
     """Widths and descents of the seeds of each net."""
-    found = {name: [{"width": w, "descent": d} for w, d in seeds] for name, seeds in nets.items()}
+    found = {
+        name: [{"seed": seed, "width": w, "descent": d} for seed, (w, d) in enumerate(seeds)]
+        for name, seeds in nets.items()
+    }
     return {"nets": {**{name: [] for name in NETS}, **found}}
 
 
@@ -123,6 +126,12 @@ def test_the_other_way_round_refutes_at_paper_scale_alone() -> None:
     turned = findings(resnet56=NARROW, plain56=WIDE, **SHALLOW)
     assert states(turned, "paper") == ["does not hold"] * 3
     assert states(turned, "small") == ["not decided"] * 3
+
+
+def test_shortcuts_that_narrow_every_valley_do_not_matter_the_more_with_depth() -> None:
+    narrowed = {"resnet20": ((0.1, 0.0), (0.12, 0.0)), "plain20": ((0.5, 0.0), (0.5, 0.0))}
+    found = findings(resnet56=((0.4, 0.0), (0.42, 0.0)), plain56=((0.5, 0.0), (0.5, 0.0)), **narrowed)
+    assert states(found, "paper")[2] == "not decided"
 
 
 def test_overlap_a_single_seed_and_divergence_decide_nothing() -> None:

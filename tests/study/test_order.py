@@ -11,16 +11,21 @@ from skipway.study.report import png
 
 def seeds(error: float, spread: float = 0.01) -> list[dict[str, Any]]:
     """Two seeds of a net whose every error is about `error`."""
-    return [{"seed": i, "running": e, "train": e, "test": e} for i, e in enumerate((error - spread, error + spread))]
+    return [
+        {"seed": i, "running": e, "train": e, "test": e, "diverged": ""}
+        for i, e in enumerate((error - spread, error + spread))
+    ]
 
 
 def findings(original: float, full: float, layers: int = DEEPEST) -> dict[str, Any]:
-    """Nets of 110 layers with five times the paper's errors, and first steps that end at these losses."""
-    nets = {label: seeds(5 * float(errors[110])) for label, (_, errors) in ORDERS.items()}
-    deepest = {label: seeds(float(ORDERS[label][1][DEEPEST])) for label in (ORIGINAL, FULL)}
+    """The paper's own errors, and first steps that end at these losses."""
+    nets = {
+        str(depth): {label: seeds(float(errors[depth])) for label, (_, errors) in ORDERS.items() if depth in errors}
+        for depth in (110, 164, DEEPEST)
+    }
     losses = {ORIGINAL: [[original] * 20, [original] * 20], FULL: [[full] * 20, [full] * 20]}
     return {
-        "nets": {"110": nets, str(DEEPEST): deepest},
+        "nets": nets,
         "starts": {"layers": layers, "steps": 20, "words": "", "guessing": 2.3, "losses": losses},
     }
 

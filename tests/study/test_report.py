@@ -8,6 +8,7 @@ import pytest
 from studied import Tiny
 
 from skipway.study import STUDIES
+from skipway.study.contract import SCALES
 from skipway.study.report import BEGIN, END, fill_pages, filled, largest_of, overview, page_parts, png, write_report
 from skipway.study.results import read_results
 
@@ -65,7 +66,7 @@ def test_pages_get_results_and_keep_their_words(tiny: Tiny, tmp_path: Path) -> N
     page = tmp_path / "degradation.md"
     page.write_text(f"# Words\n\n{BEGIN}\nold\n{END}\n\nMore words.\n")
     (tmp_path / "lesion.md").write_text("no part for results\n")
-    larger = replace(tiny("degradation"), scale=replace(tiny("degradation").scale, name="small"))
+    larger = replace(tiny("degradation"), scale=SCALES["small"])
     assert fill_pages(tmp_path, [tiny("degradation"), larger]) == [page]
     text = page.read_text()
     assert text.startswith("# Words")

@@ -17,7 +17,10 @@ TABLE_3 = {"A": 25.03, "B": 24.52, "C": 24.19, "plain": 28.54}
 
 def seeds(error: float, spread: float = 0.1) -> list[dict[str, Any]]:
     """Two seeds of a net whose every error is about `error`."""
-    return [{"seed": i, "running": e, "train": e, "test": e} for i, e in enumerate((error - spread, error + spread))]
+    return [
+        {"seed": i, "running": e, "train": e, "test": e, "diverged": ""}
+        for i, e in enumerate((error - spread, error + spread))
+    ]
 
 
 def findings(shortcuts: dict[str, float], options: dict[str, float], spread: float = 0.1) -> dict[str, Any]:

@@ -14,13 +14,14 @@ from torch import Tensor
 from skipway import models
 from skipway.bundle import write_atomically
 from skipway.data.decode import channels_in
-from skipway.data.loader import natural_size, open_all
+from skipway.data.loader import derive, natural_size, open_all
 from skipway.data.preprocess import Preprocessing, for_pixels
 from skipway.data.source import Source, fingerprint
 from skipway.hardware import Hardware
 from skipway.models.contract import Network
 from skipway.study.code import code_of_study
 from skipway.study.contract import Scale
+from skipway.study.foreign import Foreign, open_foreign
 from skipway.study.networks import with_study_networks
 from skipway.study.runs import Outcome, Run, evenly, images_of, load, records_of
 from skipway.training.prepare import side_for
@@ -57,7 +58,7 @@ class Trained:
 @dataclass(frozen=True)
 class Bench:
     """`source` is cut to the scale; `trained` are the plan's trainings of every seed; `weights` names others' weights,
-    empty where none are given; `memory` is the folder of what `keep` keeps."""
+    commas between them, empty where none are given; `memory` is the folder of what `keep` keeps."""
 
     scale: Scale
     seeds: tuple[int, ...]
@@ -73,11 +74,16 @@ class Bench:
         return sorted(found, key=lambda t: t.run.recipe.seed)
 
     def fresh(self, model: str, seed: int) -> Network:
-        """The untrained network called `model`, for these images; the global random state stays as it is."""
+        """The network called `model` as a training with this seed begins with it, for these images; the global random
+        state stays as it is."""
         with torch.random.fork_rng([]), with_study_networks():
-            torch.manual_seed(seed)
+            torch.manual_seed(derive(seed))
             stem = models.stem_for(self.feeding.size) if "stem" in models.options_of(model) else None
             return models.build(model, len(self.source.classes), self.feeding.channels, stem)
+
+    def others(self) -> list[Foreign]:
+        """The networks of `weights`."""
+        return [open_foreign(text, self.source) for text in self.weights.split(",") if text]
 
     @cached_property
     def mark(self) -> str:

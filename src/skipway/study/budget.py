@@ -48,7 +48,9 @@ def seconds_per_step(recipe: Recipe, source: Source, decided: Hardware) -> float
     size = size_of(source, recipe, channels)
     with torch.random.fork_rng([]), with_study_networks():
         stem = models.stem_for(size) if "stem" in models.options_of(recipe.model) else None
-        net = decided.place(models.build(recipe.model, len(source.classes), channels, stem)).train()
+        net = decided.place(
+            models.build(recipe.model, len(source.classes), channels, stem, recipe.shortcut or None)
+        ).train()
         images = decided.place_images(torch.randn(recipe.batch, channels, size, size))
     targets = torch.zeros(recipe.batch, dtype=torch.int64, device=decided.device)
     learner = torch.optim.SGD(net.parameters(), lr=0.0)
@@ -66,13 +68,18 @@ def seconds_per_step(recipe: Recipe, source: Source, decided: Hardware) -> float
     return statistics.median(seconds[WARM:])
 
 
+def kind_of(recipe: Recipe) -> tuple[str, str, int, int]:
+    """Trainings of one kind take the same time for a step."""
+    return recipe.model, recipe.shortcut, recipe.size, recipe.batch
+
+
 def cost(recipes: Sequence[Recipe], source: Source, scale: Scale, decided: Hardware) -> Cost:
-    """What `recipes` cost together, from timing each network once at each size of image and batch."""
+    """What `recipes` cost together, from timing a step of each kind."""
     assert source.test is not None
     images = sum(min(len(split), scale.judged or len(split)) for split in (source.train, source.test))
-    kinds = {(recipe.model, recipe.size, recipe.batch): recipe for recipe in recipes}
+    kinds = {kind_of(recipe): recipe for recipe in recipes}
     timed = {kind: seconds_per_step(recipe, source, decided) for kind, recipe in kinds.items()}
-    seconds = [timed[recipe.model, recipe.size, recipe.batch] for recipe in recipes]
+    seconds = [timed[kind_of(recipe)] for recipe in recipes]
     steps = AROUND * sum(s * recipe.iterations for s, recipe in zip(seconds, recipes, strict=True))
     return Cost(steps, FORWARD * images * sum(s / recipe.batch for s, recipe in zip(seconds, recipes, strict=True)))
 

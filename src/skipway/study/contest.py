@@ -14,10 +14,17 @@ if TYPE_CHECKING:
 
 Runs = Sequence[Mapping[str, Any]]  # what `of_run` gives, a seed each
 LEAST = 0.5  # points of per cent; a smaller difference counts as none
-APART = f"every seed of one net is on the same side of every seed of the other, the means {LEAST} points apart"
 WORDS = {"running": "running training error", "train": "training error at the end", "test": "test error"}
 COLUMNS = tuple(f"{WORDS[key]}, %" for key in ("running", "train", "test"))
 TRAIN_COLOUR, TEST_COLOUR = "#0072B2", "#D55E00"
+
+
+def apart_by(points: float) -> str:
+    """The tolerance of a claim that one net has lower errors than another."""
+    return f"every seed of one net is on the same side of every seed of the other, the means {points} points apart"
+
+
+APART = apart_by(LEAST)
 
 
 def of_run(trained: Trained) -> dict[str, object]:
@@ -40,21 +47,29 @@ def outcomes(bench: Bench, recipes: Mapping[str, Recipe]) -> dict[str, Runs]:
 
 
 def values(runs: Runs, key: str) -> list[float]:
-    """A figure of every seed."""
-    return [run[key] for run in runs]
+    """A figure of every seed. One that diverged ends where guessing is, however low its last running error was."""
+    return [run["train"] if run["diverged"] and key == "running" else run[key] for run in runs]
 
 
 def below(better: Runs, worse: Runs, keys: Sequence[str], least: float = LEAST) -> bool | None:
-    """Whether `better` has the lower errors in all of `keys`; None where the seeds do not tell."""
-    return all_of(*(apart(values(better, key), values(worse, key), least) for key in keys))
+    """Whether `better` has the lower errors in all of `keys`, or (False) the higher ones in all; else None."""
+    seen = {apart(values(better, key), values(worse, key), least) for key in keys}
+    return seen.pop() if len(seen) == 1 else None
 
 
 def described(nets: Mapping[str, Runs], keys: Sequence[str]) -> str:
     """The errors of `nets`, by label, in words."""
     return "; ".join(
-        f"{WORDS[key]}: " + ", ".join(f"{label} {spread(values(runs, key), unit=' %')}" for label, runs in nets.items())
+        f"{WORDS[key]}: "
+        + ", ".join(f"{label} {spread(values(runs, key), unit=' %')}{lost(runs)}" for label, runs in nets.items())
         for key in keys
     )
+
+
+def lost(runs: Runs) -> str:
+    """How many seeds diverged, in words."""
+    count = sum(bool(run["diverged"]) for run in runs)
+    return f" ({count} of {len(runs)} diverged)" if count else ""
 
 
 def contest(
@@ -75,7 +90,7 @@ def untrained(claim: Claim, scale: Scale) -> Verdict:
 
 def cells(runs: Runs) -> tuple[str, str, str]:
     """A table's errors, as COLUMNS names them."""
-    running, train, test = (spread(values(runs, key)) for key in ("running", "train", "test"))
+    running, train, test = (spread(values(runs, key)) + lost(runs) for key in ("running", "train", "test"))
     return running, train, test
 
 

@@ -66,14 +66,9 @@ class Scale:
         return self.iterations < SCALES[self.name].iterations
 
     @property
-    def shows(self) -> int:
-        """The rank whose claims can be shown: a cut scale is not the paper's."""
-        return min(self.rank, RANKS.index("small")) if self.cut else self.rank
-
-    @property
-    def refutes(self) -> int:
-        """The rank whose claims can be refuted: that of the scale below when cut."""
-        return self.rank - self.cut
+    def reached(self) -> int:
+        """The rank of the longest scale whose trainings are no longer than these: what may be concluded from them."""
+        return max((one.rank for one in SCALES.values() if one.iterations <= self.iterations), default=0)
 
     @property
     def called(self) -> str:

@@ -79,8 +79,9 @@ def near_published(depths: Depths, claims: Mapping[str, Claim], scale: Scale, fi
         return []
     measured = {model: values(findings[model], "test") for model in depths.published}
     near = all(abs(mean(measured[model]) - error) <= NEAR for model, error in depths.published.items())
+    several = min(map(len, measured.values())) > 1  # the spread of a single seed nobody knows
     words = ", ".join(f"{model} {spread(measured[model], unit=' %')}" for model in depths.published)
-    return [settle(claims["published"], scale, near, words)]
+    return [settle(claims["published"], scale, near if several else None, words)]
 
 
 def table(depths: Depths, findings: Findings) -> Table:

@@ -19,7 +19,8 @@ from skipway.errors import SkipwayError, UnknownNameError
 from skipway.study import STUDIES, budget
 from skipway.study.bench import Bench, Trained
 from skipway.study.contract import SCALES, Scale, Study
-from skipway.study.results import Result, write_result
+from skipway.study.foreign import open_foreign
+from skipway.study.results import Result, verdicts_of, write_result
 from skipway.study.runs import Machine, Run, open_cut, outcome_of, perform_all, runs_of
 from skipway.training.account import commit
 from skipway.training.recipes import Recipe
@@ -62,7 +63,11 @@ def conduct(request: Request, machine: Machine, console: Console) -> Result:
         raise SkipwayError(f"--seeds must be above 0, not {request.seeds}")
     seconds = budget.parse(request.budget) if request.budget else 0.0
     seeds = request.seeds or scale.seeds
+    if request.out.exists() and not request.out.is_dir():
+        raise SkipwayError(f"{request.out} is no folder: choose another --out")
     source = open_cut(request.data or scale.data, scale.images)
+    for weights in filter(None, request.weights.split(",")):
+        open_foreign(weights, source)  # what cannot be examined is said before hours of training
     planned = plan(study, scale, seeds, seconds, source, machine, request.out) if seconds else scale
     console.print(describe(study, planned, scale, seeds, source, request.budget), soft_wrap=True)
     runs = runs_of(seeded(study.plan(planned), seeds), source, planned)
@@ -105,7 +110,7 @@ def describe(study: Study, planned: Scale, scale: Scale, seeds: int, source: Sou
     text += f", scale {scale.name} ({planned.iterations:,} iterations of {planned.batch} images)"
     if within and planned != scale:
         text += f"; {within} hold {planned.iterations:,} of the {scale.iterations:,} iterations"
-    elif within:
+    elif within and count:
         text += f"; that fits into {within}"
     return text
 
@@ -133,8 +138,6 @@ def plain(value: Any) -> Any:
 def concluded(study: Study, bench: Bench, note: str) -> Result:
     """The study's findings and verdicts with everything that they were found under. Paths are cut to their names."""
     findings = plain(study.analyse(bench))
-    verdicts = tuple(study.judge(study.named(), bench.scale, findings))
-    assert [v.claim for v in verdicts] == list(study.named()), "a verdict for each claim, in their order"
     source = bench.source
     return Result(
         study=study.name,
@@ -149,5 +152,5 @@ def concluded(study: Study, bench: Bench, note: str) -> Result:
         date=datetime.now(UTC).isoformat(timespec="seconds"),
         runs=tuple(plain(trained.record()) for trained in bench.trained),
         findings=findings,
-        verdicts=verdicts,
+        verdicts=verdicts_of(study.name, bench.scale, findings),
     )

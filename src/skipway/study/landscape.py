@@ -61,9 +61,11 @@ def values(findings: Findings, model: str, key: str) -> list[float]:
 
 
 def gaps(findings: Findings, depth: int) -> list[float]:
-    """By how much shortcuts widen the valley at a depth, seed by seed."""
-    pairs = zip(*(values(findings, f"{kind}{depth}", "width") for kind in ("plain", "resnet")), strict=False)
-    return [round(residual - plain, 4) for plain, residual in pairs]
+    """By how much shortcuts widen the valley at a depth, by seeds of which neither net diverged."""
+    plain, residual = (
+        {net["seed"]: net["width"] for net in findings["nets"][f"{kind}{depth}"]} for kind in ("plain", "resnet")
+    )
+    return [round(residual[seed] - plain[seed], 4) for seed in sorted(plain.keys() & residual.keys())]
 
 
 def judge(claims: Mapping[str, Claim], scale: Scale, findings: Findings) -> list[Verdict]:
@@ -76,11 +78,14 @@ def judge(claims: Mapping[str, Claim], scale: Scale, findings: Findings) -> list
     plain, residual, descents = of("descent")
     rougher = apart(residual, plain, ROUGHER)
     shallow, deep = gaps(findings, 20), gaps(findings, 56)
+    matters = apart(shallow, deep, NARROWER)
+    if matters and min(deep) <= 0:
+        matters = None  # shortcuts that narrow both valleys do not matter as the claim has it
     wider = f"wider with shortcuts by {told(shallow)} with 20 layers, by {told(deep)} with 56"
     return [
         settle(claims["sharper"], scale, narrower, f"width of the valley: {widths}"),
         settle(claims["rougher"], scale, rougher, f"share of the way outwards that goes down: {descents}"),
-        settle(claims["depth"], scale, apart(shallow, deep, NARROWER), wider),
+        settle(claims["depth"], scale, matters, wider),
     ]
 
 

@@ -10,12 +10,13 @@ from torch import Tensor
 
 from skipway.evaluation.plots import quieten
 from skipway.models.contract import Network
+from skipway.models.resnet import Basic, Bottleneck
 from skipway.study.bench import Bench, Trained
 from skipway.study.contract import Claim, Findings, Scale, Study, Table, Verdict, training
-from skipway.study.foreign import open_foreign
+from skipway.study.foreign import Foreign
 from skipway.study.signals import units_of
 from skipway.study.surgery import alike, along_paths, carried, cut, cuttable, places, swapped
-from skipway.study.verdicts import every, mean, settle, spread
+from skipway.study.verdicts import all_of, every, mean, settle, spread
 from skipway.training.recipes import Recipe
 
 if TYPE_CHECKING:
@@ -64,22 +65,17 @@ def operated(net: Network, images: Tensor, labels: Tensor, scale: Scale, seed: i
         for _ in range(DRAWS[scale.name]):
             with cut(net, rng.choice(numbers, count, replace=False).tolist()):
                 many["cut"].append([count, error(net, images, labels)])
-            groups = alike(net)
-            pairs = [tuple(rng.choice(groups[rng.integers(len(groups))], 2, replace=False)) for _ in range(count)]
-            with swapped(net, pairs):
-                many["swap"].append([count, error(net, images, labels)])
+            if groups := alike(net):
+                pairs = [tuple(rng.choice(groups[rng.integers(len(groups))], 2, replace=False)) for _ in range(count)]
+                with swapped(net, pairs):
+                    many["swap"].append([count, error(net, images, labels)])
     return found | many
 
 
 def analyse(bench: Bench) -> Findings:
     """Operations on every net, and paths through the residual ones."""
-    rows = [examined(bench, trained) for trained in bench.trained]
-    if bench.weights:
-        foreign = open_foreign(bench.weights, bench.source)
-        images, labels = foreign.images("test", JUDGED[bench.scale.name])
-        found = bench.keep("foreign", __file__, lambda: examine(foreign.net, images, labels, bench.scale, 0))
-        rows.append({"model": foreign.model, "seed": 0, "others": foreign.name, **found})
-    return {"rows": rows}
+    rows = [examined(bench, trained) for trained in bench.trained if not trained.outcome.diverged]
+    return {"rows": rows + [examined_foreign(bench, foreign) for foreign in bench.others()]}
 
 
 def examined(bench: Bench, trained: Trained) -> dict[str, Any]:
@@ -94,10 +90,21 @@ def examined(bench: Bench, trained: Trained) -> dict[str, Any]:
     return {"model": recipe.model, "seed": recipe.seed, "others": "", **found}
 
 
+def examined_foreign(bench: Bench, foreign: Foreign) -> dict[str, Any]:
+    """Others' network."""
+    images, labels = foreign.images("test", JUDGED[bench.scale.name])
+    found = bench.keep(
+        f"{foreign.model} of {foreign.name}",
+        __file__,
+        lambda: examine(foreign.net, images, labels, bench.scale, 0),
+    )
+    return {"model": foreign.model, "seed": 0, "others": foreign.name, **found}
+
+
 def examine(net: Network, images: Tensor, labels: Tensor, scale: Scale, seed: int) -> dict[str, Any]:
-    """Operations on a net and, where all of its units are residual, the paths through it."""
+    """Operations on a net and, where all of its units rectify a sum, the paths through it."""
     found = operated(net, images, labels, scale, seed)
-    if all(hasattr(unit, "skip") for unit in units_of(net)):
+    if all(isinstance(unit, Basic | Bottleneck) for unit in units_of(net)):
         found["paths"] = along_paths(net, images[:32], labels[:32], PATHS[scale.name], seed)
     return found
 
@@ -125,7 +132,7 @@ def by_count(row: Mapping[str, Any], kind: str) -> dict[int, float]:
 def smooth(row: Mapping[str, Any], kind: str) -> bool:
     """Whether the error rises from the first count to the last, without a jump."""
     values = list(by_count(row, kind).values())
-    return values[-1] > values[0] and bool(max(np.diff(values)) < JUMP)
+    return values[-1] > values[0] and bool(max(np.diff(values), default=0) < JUMP)
 
 
 def reach(row: Mapping[str, Any]) -> int:
@@ -134,15 +141,17 @@ def reach(row: Mapping[str, Any]) -> int:
 
 
 def is_trained(rows: list[dict[str, Any]]) -> bool:
-    return all(row["whole"] < RUINED for row in rows)
+    """Whether there are any, and all have something to lose."""
+    return bool(rows) and all(row["whole"] < RUINED for row in rows)
 
 
 def judge(claims: Mapping[str, Claim], scale: Scale, findings: Findings) -> list[Verdict]:
     residual, plain, vgg = (pick(findings, model) for model in (RESIDUAL, PLAIN, VGG))
+    if not (residual and plain and vgg):
+        return [settle(claim, scale, None, "of a net, every training diverged") for claim in claims.values()]
     rises = [median_of_one(row) - row["whole"] for row in residual]
-    ruined = [median_of_one(row) for row in (*plain, *vgg)]
-    whole = is_trained([*residual, *plain, *vgg])
-    one = every([rise < HARMLESS and min(ruined) > RUINED for rise in rises]) if whole else None
+    ruined = [every([median_of_one(row) > RUINED for row in rows]) for rows in (plain, vgg)]
+    one = all_of(every([rise < HARMLESS for rise in rises]), *ruined) if is_trained([*residual, *plain, *vgg]) else None
     words = f"the median cut costs {RESIDUAL} {spread(rises)} points; error of {PLAIN} "
     words += (
         f"{spread([median_of_one(row) for row in plain])} %, of {VGG} {spread([median_of_one(row) for row in vgg])} %"
@@ -170,8 +179,8 @@ def table(findings: Findings) -> Table:
             f"{row['whole']:.2f}",
             f"{median_of_one(row):.2f}",
             f"{max((value for _, value in row['one']), default=row['whole']):.2f}",
-            f"{list(by_count(row, 'cut').values())[-1]:.2f} ({max(by_count(row, 'cut'))})",
-            f"{list(by_count(row, 'swap').values())[-1]:.2f} ({max(by_count(row, 'swap'))})",
+            f"{by_count(row, 'cut')[max(by_count(row, 'cut'))]:.2f} ({max(by_count(row, 'cut'))})",
+            f"{by_count(row, 'swap')[max(by_count(row, 'swap'))]:.2f} ({max(by_count(row, 'swap'))})",
             f"{reach(row)} of {row['units']}" if "paths" in row else "–",
         )
         for row in findings["rows"]

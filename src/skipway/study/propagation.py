@@ -114,7 +114,7 @@ def analyse(bench: Bench) -> Findings:
     """By kind and seed how far from a sum, and what faint weights leave of the gradient, by net and seed."""
     rows: list[dict[str, Any]] = []
     for kind, recipe in nets(bench.scale).items():
-        for trained in bench.of(recipe):
+        for trained in (one for one in bench.of(recipe) if not one.outcome.diverged):
             images, labels = bench.images("test", IMAGES[bench.scale.name], trained.preprocessing())
             found = not_a_sum(trained.net().double(), images.double(), cross_entropy(labels))
             rows.append({"kind": kind, "model": recipe.model, "seed": trained.run.recipe.seed, **found})
@@ -144,9 +144,8 @@ def judge(claims: Mapping[str, Claim], scale: Scale, findings: Findings) -> list
     verdicts = []
     for way in ("forward", "backward"):
         found = worst(findings, "identity", way)
-        verdicts.append(
-            settle(claims[way], scale, max(found) <= EXACT, f"largest relative difference {max(found):.1e}")
-        )
+        exact, most = (max(found) <= EXACT, f"{max(found):.1e}") if found else (None, "unknown: the training diverged")
+        verdicts.append(settle(claims[way], scale, exact, f"largest relative difference {most}"))
     found = worst(findings, "rectified", "forward")
     seen = every([value > BROKEN for value in found])
     verdicts.append(settle(claims["rectified"], scale, seen, f"relative difference {spread(found, 3)}"))

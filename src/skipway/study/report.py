@@ -30,12 +30,12 @@ class Part:
 
     @property
     def anchor(self) -> str:
-        return f"{self.study.name}-{self.result.scale.name}"
+        return f"{self.study.name}-{self.result.scale.name}{'-cut' * self.result.scale.cut}"
 
 
 def part_of(result: Result) -> Part:
     study, shown = STUDIES[result.study], unrepeated(result)
-    key = f"{study.name}-{result.scale.name}"
+    key = f"{study.name}-{result.scale.name}{'-cut' * result.scale.cut}"
     drawn = svg(lambda figure: study.draw(result.findings, figure), study.size, key, f"{study.title}. {study.reading}")
     return Part(study, shown, Markup(drawn), table_of(result), made(result))
 
@@ -93,7 +93,7 @@ def render(parts: Sequence[Part]) -> str:
 
 def write_report(out: Path, results: Sequence[Result]) -> Path:
     """report.html and report.md in `out`; returns the page's path."""
-    known = [r for of in by_study(results) for r in sorted(of, key=lambda result: -result.scale.rank)]
+    known = [r for of in by_study(results) for r in sorted(of, key=lambda result: -result.scale.iterations)]
     out.mkdir(parents=True, exist_ok=True)
     text = "\n".join(f"## {STUDIES[r.study].title} (`{r.study}`)\n\n{markdown(r)}" for r in known)
     write_atomically(out / "report.md", f"# Studies\n\n{text}".encode())
@@ -129,8 +129,8 @@ def by_study(results: Sequence[Result]) -> list[list[Result]]:
 
 
 def largest_of(results: Sequence[Result]) -> list[Result]:
-    """Of each study that has any, the result at the largest scale."""
-    return [max(of, key=lambda result: result.scale.rank) for of in by_study(results)]
+    """Of each study that has any, the result of the longest trainings."""
+    return [max(of, key=lambda result: (result.scale.reached, result.scale.iterations)) for of in by_study(results)]
 
 
 def page_parts(results: Sequence[Result]) -> dict[str, str]:

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from skipway.evaluation.plots import quieten
 from skipway.study.bench import Bench
 from skipway.study.contract import Claim, Findings, Scale, Study, Table, Verdict, training
-from skipway.study.foreign import open_foreign
 from skipway.study.signals import watched
 from skipway.study.verdicts import all_of, apart, mean, settle, spread
 from skipway.training.recipes import Recipe
@@ -44,10 +43,11 @@ def analyse(bench: Bench) -> Findings:
     """By net and seed the deviation of every layer's response on test images."""
     most, rows = IMAGES[bench.scale.name], []
     for trained in bench.trained:
+        if trained.outcome.diverged:
+            continue
         images, _ = bench.images("test", most, trained.preprocessing())
         rows.append(row(trained.run.recipe.model, trained.run.recipe.seed, "", responses(trained.net(), images)))
-    if bench.weights:
-        foreign = open_foreign(bench.weights, bench.source)
+    for foreign in bench.others():
         images = foreign.images("test", most)[0]
         rows.append(row(foreign.model, 0, foreign.name, responses(foreign.net, images)))
     return {"rows": rows}

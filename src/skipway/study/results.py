@@ -1,21 +1,25 @@
-"""A study's result on disk: JSON with all that it was found under, from which every figure and table is made again."""
+"""A study's result on disk: JSON with all that it was found under, from which every figure and table is made again.
+
+Verdicts are not written down. They follow from the findings, and are drawn anew whenever a result is read.
+"""
 
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from skipway.bundle import write_atomically
 from skipway.errors import SkipwayError
-from skipway.study.contract import Findings, Scale, State, Verdict
+from skipway.study import STUDIES
+from skipway.study.contract import Findings, Scale, Verdict
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 @dataclass(frozen=True)
 class Result:
     """data: name, fingerprint and images in each split; weights: others' that were examined too; runs: of every
-    training its key, recipe and outcome; findings: the study's own."""
+    training its key, recipe and outcome; findings: the study's own, plain values; verdicts: what follows from them."""
 
     study: str
     scale: Scale
@@ -36,11 +40,21 @@ class Result:
         return sum(run["seconds"] for run in self.runs) / 60
 
 
+def verdicts_of(study: str, scale: Scale, findings: Findings) -> tuple[Verdict, ...]:
+    """A verdict for each claim of the study called so, in their order."""
+    asked = STUDIES[study]
+    verdicts = tuple(asked.judge(asked.named(), scale, findings))
+    assert [verdict.claim for verdict in verdicts] == list(asked.named())
+    return verdicts
+
+
 def write_result(folder: Path, result: Result) -> Path:
-    """STUDY-SCALE.json in `folder`; returns its path."""
+    """STUDY-SCALE.json in `folder`, STUDY-SCALE-cut.json where a budget cut the scale; returns its path."""
     folder.mkdir(parents=True, exist_ok=True)
-    file = folder / f"{result.study}-{result.scale.name}.json"
-    write_atomically(file, (json.dumps({"schema": SCHEMA, **asdict(result)}, indent=1) + "\n").encode())
+    file = folder / f"{result.study}-{result.scale.name}{'-cut' if result.scale.cut else ''}.json"
+    values = {"schema": SCHEMA, **asdict(result)}
+    del values["verdicts"]
+    write_atomically(file, (json.dumps(values, indent=1) + "\n").encode())
     return file
 
 
@@ -52,14 +66,11 @@ def read_result(file: Path) -> Result:
         if schema != SCHEMA:
             raise SkipwayError(f"{file} has schema {schema}, this version reads {SCHEMA}: run the study again")
         values["scale"] = Scale(**values["scale"])
-        values["verdicts"] = tuple(Verdict(**verdict) for verdict in values["verdicts"])
         values["seeds"], values["runs"] = tuple(values["seeds"]), tuple(values["runs"])
-        result = Result(**values)
-    except (ValueError, KeyError, TypeError, AttributeError) as fault:
-        raise SkipwayError(f"{file} is no result of a study ({fault}): run the study again") from None
-    if any(verdict.state not in get_args(State) for verdict in result.verdicts):
-        raise SkipwayError(f"{file} holds a verdict that is none of {', '.join(get_args(State))}: run the study again")
-    return result
+        verdicts = verdicts_of(values["study"], values["scale"], values["findings"])
+        return Result(**values, verdicts=verdicts)
+    except (ValueError, LookupError, TypeError, AttributeError) as fault:
+        raise SkipwayError(f"{file} is no result of a study ({fault!r}): run the study again") from None
 
 
 def read_results(folder: Path) -> list[Result]:

@@ -128,7 +128,7 @@ TABLE_1 = "He 2016, sec. 3 and Table 1"
 
 def worse(name: str, sentence: str, published: str) -> Claim:
     """A claim that something else than the identity costs accuracy."""
-    return Claim(name, sentence, TABLE_1, published, APART, "In every seed the other error is the higher one.")
+    return Claim(name, sentence, TABLE_1, published, APART, "Of a pair of nets, every seed has it the other way round.")
 
 
 STUDY = Study(

@@ -11,25 +11,25 @@ def settle(claim: Claim, scale: Scale, seen: bool | None, measured: str) -> Verd
 
     What a scale cannot show or refute is not decided by it, whatever was measured.
     """
-    if seen is None:
-        reason = f"The measurements tell neither way. {beyond(claim, scale)}"
+    needed = claim.shown_from if seen else claim.refuted_from
+    if seen is None or scale.reached < RANKS.index(needed):
+        found = {True: "agree with the claim", False: "speak against the claim", None: "tell neither way"}[seen]
+        reason = f"The measurements {found}. {beyond(claim, scale, seen)}"
         return Verdict(claim.name, "not decided", reason, measured)
-    able, needed = (scale.shows, claim.shown_from) if seen else (scale.refutes, claim.refuted_from)
-    if able < RANKS.index(needed):
-        found = "agree with the claim" if seen else "speak against the claim"
-        return Verdict(claim.name, "not decided", f"The measurements {found}. {beyond(claim, scale)}", measured)
     if seen:
         return Verdict(claim.name, "holds", f"Seen at scale {scale.called}: {claim.tolerance}.", measured)
     return Verdict(claim.name, "does not hold", f"{claim.refuted_by} That is what was measured.", measured)
 
 
-def beyond(claim: Claim, scale: Scale) -> str:
+def beyond(claim: Claim, scale: Scale, seen: bool | None) -> str:
     """What the scale is good for, and which could say more."""
-    if scale.name == "tiny":
-        return f"Scale tiny only shows that the study runs; scale {claim.shown_from} could show the claim."
-    if scale.refutes < RANKS.index(claim.refuted_from):
-        return f"Scale {scale.called} is too short to refute it; scale {claim.refuted_from} could."
-    return "More seeds could tell."
+    if not scale.reached:
+        return f"Scale {scale.called} only shows that the study runs; scale {claim.shown_from} could show the claim."
+    if seen is None:
+        longer = f", or longer trainings: scale {RANKS[-1]}" if scale.reached < RANKS.index(RANKS[-1]) else ""
+        return f"More seeds could tell{longer}."
+    verb, needed = ("show", claim.shown_from) if seen else ("refute", claim.refuted_from)
+    return f"Scale {scale.called} is too short to {verb} it; scale {needed} could."
 
 
 def mean(values: Sequence[float]) -> float:
@@ -38,6 +38,8 @@ def mean(values: Sequence[float]) -> float:
 
 def spread(values: Sequence[float], digits: int = 2, unit: str = "") -> str:
     """Mean and, of several seeds, sample standard deviation: "8.75 ± 0.12 (2 seeds)"."""
+    if not values:
+        return "none"
     if len(values) == 1:
         return f"{values[0]:.{digits}f}{unit} (1 seed)"
     return f"{mean(values):.{digits}f} ± {statistics.stdev(values):.{digits}f}{unit} ({len(values)} seeds)"

@@ -16,7 +16,7 @@ from skipway.evaluation.protocols import Maker, mean_softmax
 from skipway.hardware import Hardware
 from skipway.models.contract import Network
 from skipway.study.bench import Bench, Trained
-from skipway.study.foreign import Foreign, open_foreign
+from skipway.study.foreign import Foreign
 from skipway.study.runs import load
 
 MARGIN = 4  # pixels around the image, in which training moves its crops
@@ -63,18 +63,14 @@ class Member:
 
 
 def members(bench: Bench, trained: Sequence[Trained]) -> tuple[list[Member], list[Member]]:
-    """The networks of the study's trainings, diverged ones have none, and others': --weights, commas between them."""
+    """The networks of the study's trainings, diverged ones have none, and others'."""
     own, in_place = [], range(len(bench.source.classes))
     for one in trained:
         recipe = one.run.recipe
         if not one.outcome.diverged:
             name = f"{recipe.model}, seed {recipe.seed}"
             own.append(Member(name, recipe.model, partial(load, one.folder), in_place))
-    return own, [
-        foreign_member(open_foreign(text, bench.source), bench.source.classes)
-        for text in bench.weights.split(",")
-        if text
-    ]
+    return own, [foreign_member(foreign, bench.source.classes) for foreign in bench.others()]
 
 
 def foreign_member(found: Foreign, classes: Sequence[str]) -> Member:
