@@ -8,7 +8,7 @@ from skipway.evaluation.plots import quieten
 from skipway.study.bench import Bench
 from skipway.study.brief import PIXELS
 from skipway.study.contract import Claim, Findings, Scale, ScaleName, Study, Table, Verdict, no_training
-from skipway.study.starts import LEARNT, Beginner, Start, curves, final, steps_to, told
+from skipway.study.starts import LEARNT, Beginner, Start, curves, final, smoothed, steps_to, told
 from skipway.study.verdicts import all_of, apart, every, mean, settle, spread
 
 if TYPE_CHECKING:
@@ -159,12 +159,18 @@ def draw(findings: Findings, figure: "Figure") -> None:
             curves(by_step, net[key]["losses"], COLOURS[key], f"{LABELS[key]}, rate {net[key]['best']:g}")
             sweep(by_rate, net[key], key)
         by_step.set_title(model, fontsize=9)
-        by_step.set_ylim(0, 1.3 * findings["guessing"])
-        by_rate.set_ylim(0, 1.3 * findings["guessing"])
+        by_step.set_ylim(0.9 * lowest(nets), 1.3 * findings["guessing"])
+        by_rate.set_ylim(0.9 * lowest(nets), 1.3 * findings["guessing"])
         by_step.legend(frameon=False, fontsize=7)
         for panel in (by_step, by_rate):
             panel.axhline(findings["guessing"], color="#8a9099", linewidth=0.7, linestyle=":")
             panel.set_ylabel("training loss (nats)" if column == 0 else "")
+
+
+def lowest(nets: Mapping[str, Any]) -> float:
+    """The lowest loss of any line."""
+    lines = (losses for net in nets.values() for key in (WITH, WITHOUT) for losses in net[key]["losses"] if losses)
+    return min(min(smoothed(losses)) for losses in lines)
 
 
 def sweep(axes: "Axes", net: Mapping[str, Any], key: str) -> None:
