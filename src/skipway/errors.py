@@ -3,13 +3,20 @@
 The command line prints these without a traceback and exits with 2. Anything else that escapes is a bug of ours.
 """
 
+import copyreg
 import difflib
 import fnmatch
 from collections.abc import Iterable
+from typing import Any
 
 
 class SkipwayError(Exception):
     """A fault in the input, the options or the surroundings of a command."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled as it is, for another process: an exception would be made anew, of its words alone, by `__init__`,
+        which in some kinds takes other things."""
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
 
 
 class DataError(SkipwayError):

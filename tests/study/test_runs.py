@@ -30,17 +30,21 @@ TINY = SCALES["tiny"]
 
 @pytest.fixture
 def run() -> Run:
-    return runs_of([training(TINY, "resnet20")], open_cut("digits", TINY.images), TINY)[0]
+    return runs_of([training(TINY, "resnet20")], open_cut("digits", TINY.images), TINY, "float32")[0]
 
 
-def test_a_run_is_known_by_recipe_data_and_code(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_is_known_by_recipe_data_arithmetic_and_code(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     same = replace(run, recipe=training(TINY, "resnet20"))
-    others = [replace(run, recipe=replace(run.recipe, seed=1)), replace(run, mark="other images")]
+    others = [
+        replace(run, recipe=replace(run.recipe, seed=1)),
+        replace(run, mark="other images"),
+        replace(run, dtype="bfloat16"),
+    ]
     monkeypatch.setattr(runs, "code_of", lambda model: f"code of {model}")
     assert run.key == same.key
     before = run.key
     monkeypatch.setattr(runs, "code_of", lambda model: f"other code of {model}")
-    assert len({before, run.key, *(other.key for other in others)}) == 4
+    assert len({before, run.key, *(other.key for other in others)}) == 5
 
 
 def test_comments_do_not_change_the_mark_of_code_and_statements_do(tmp_path: Path) -> None:
@@ -70,7 +74,7 @@ def test_the_code_of_a_network_is_its_own_modules_and_what_they_import() -> None
 
 def test_equal_trainings_of_several_studies_are_one_run() -> None:
     recipes = [training(TINY, "resnet20"), training(TINY, "resnet56"), training(TINY, "resnet20")]
-    assert len(runs_of(recipes, open_cut("digits", 50), TINY)) == 2
+    assert len(runs_of(recipes, open_cut("digits", 50), TINY, "float32")) == 2
 
 
 def test_a_killed_study_redoes_only_what_was_unfinished(

@@ -1,6 +1,7 @@
 """The first steps of a training."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from skipway.study import bench as bench_module
+from skipway.study import code, starts
 from skipway.study.bench import Bench
 from skipway.study.contract import SCALES
 from skipway.study.runs import Machine, open_cut
@@ -61,3 +64,34 @@ def test_steps_to_a_loss_are_counted_from_one() -> None:
     assert steps_to([2.0, 1.0], 2.0) == 1
     assert steps_to([3.0, 1.0], 2.0) == 2
     assert steps_to([3.0, 3.0], 2.0) is None
+
+
+def test_what_was_measured_is_kept_for_the_same_images_arithmetic_and_code(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+
+    def measure(of: Bench) -> int:
+        return of.keep("a part", starts.__file__, ["a training"], lambda: made.append(1) or len(made))
+
+    bench = replace(bench, memory=tmp_path)
+    assert measure(bench) == measure(bench) == 1
+    assert measure(replace(bench, seeds=(0, 1, 2), weights="others.th")) == 1  # which that part does not see
+    assert measure(replace(bench, hardware=replace(bench.hardware, dtype=torch.bfloat16))) == 2
+    assert measure(replace(bench, scale=SCALES["small"])) == 3
+    monkeypatch.setattr(bench_module, "code_of_study", lambda _: "other code")
+    assert measure(bench) == 4
+
+
+def test_drawing_otherwise_does_not_measure_anew(tmp_path: Path) -> None:
+    texts = (
+        "LEAST = 1\ndef analyse(b):\n    return b\ndef draw(f):\n    return 1\nSTUDY = Study(1)\n",
+        "LEAST = 1\ndef analyse(b):\n    return b\ndef draw(f):\n    return 2\nSTUDY = Study(2)\n",
+        "LEAST = 2\ndef analyse(b):\n    return b\ndef draw(f):\n    return 1\nSTUDY = Study(1)\n",
+    )
+    files = [tmp_path / f"{i}.py" for i in range(3)]
+    for file, text in zip(files, texts, strict=True):
+        file.write_text(text)
+    first, drawn, changed = map(code.measuring, files)
+    assert first == drawn
+    assert first != changed

@@ -53,12 +53,8 @@ def analyse(bench: Bench) -> Findings:
 
 def of_net(bench: Bench, beginner: Beginner, model: str) -> dict[str, Any]:
     """What a net does at every rate. The best is that of the lowest mean."""
-
-    def begin(rate: float, seed: int) -> list[float]:
-        return bench.keep(f"{model} {rate} {seed}", __file__, lambda: beginner.losses(model, seed, rate))
-
     steps = beginner.start.steps
-    found = {rate: [begin(rate, seed) for seed in bench.seeds] for rate in RATES[bench.scale.name]}
+    found = {rate: [beginner.losses(model, seed, rate) for seed in bench.seeds] for rate in RATES[bench.scale.name]}
     ends = {rate: [final(losses, steps) for losses in seeds] for rate, seeds in found.items()}
     best = min(ends, key=lambda rate: mean(ends[rate]))
     return {

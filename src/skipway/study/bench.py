@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -107,13 +107,15 @@ class Bench:
         """
         return images_of(self.source.split(split), most, feeding or self.feeding)
 
-    def keep(self, part: str, study_file: str, make: Callable[[], Plain]) -> Plain:
-        """What `make` gives, a plain value, computed once for these trainings, these images and the study's code.
+    def keep(self, part: str, study_file: str, of: Sequence[str], make: Callable[[], Plain]) -> Plain:
+        """What `make` gives, a plain value, computed once for this scale, these images, this arithmetic and the code.
 
         For parts of an analysis that take minutes: a study that was stopped goes on behind the last of them.
-        `study_file` is the study's `__file__`; what it imports of studies counts too.
+        `study_file` is the `__file__` of what measures; `of` are the marks of what is measured: keys of trainings,
+        `code_of` untrained networks, names of others' weights.
         """
-        what = [part, asdict(self.scale), self.seeds, self.weights, self.mark, [t.run.key for t in self.trained]]
+        arithmetic = (self.hardware.device.type, str(self.hardware.dtype))
+        what = [part, asdict(self.scale), self.mark, arithmetic, *of]
         marked = json.dumps([*what, code_of_study(Path(study_file).stem)])
         file = self.memory / f"{hashlib.sha256(marked.encode()).hexdigest()[:24]}.json"
         if not file.is_file():

@@ -16,16 +16,34 @@ TELLING = (  # of training: what is said, kept, read and watched, not computed
     *("account", "checkpoint", "faults", "fields", "interrupt", "keeping", "recipes", "tracking", "upkeep", "watching"),
 )
 FEEDING = ("data.augment", "data.loader", "data.preprocess", "data.decode", "tasks.classify", "tasks.auxiliary")
+PLACING = ("hardware", "models", "study.judging", "tasks.inference")  # what builds, places and judges
+CONCLUDING = ("verdicts", "contest")  # of studies: what is said of findings, not found
+SAYING = ("judge", "table", "draw", "claims")  # functions of a study that say what was found
 
 
 @cache
 def meaning(file: Path) -> str:
     """The syntax of `file` without comments, docstrings and layout."""
+    return ast.dump(undocumented(file))
+
+
+def undocumented(file: Path) -> ast.Module:
     tree = ast.parse(file.read_text())
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
             node.body = node.body[1:]
+    return tree
+
+
+def measuring(file: Path) -> str:
+    """Likewise of a study, without what only says what was found."""
+    tree = undocumented(file)
+    tree.body = [node for node in tree.body if getattr(node, "name", "") not in SAYING and not is_study(node)]
     return ast.dump(tree)
+
+
+def is_study(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == "STUDY" for t in node.targets)
 
 
 def home_of(model: str) -> str:
@@ -56,14 +74,16 @@ def with_imports(module: str, rooms: tuple[str, ...], seen: frozenset[str] = fro
 
 
 def file_of(module: str) -> Path:
-    return SOURCE.joinpath(*module.split(".")[1:]).with_suffix(".py")
+    place = SOURCE.joinpath(*module.split(".")[1:])
+    return place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
 
 
 def modules_of(model: str) -> list[str]:
     """Everything that decides a training of `model`: its own modules, the loop's, and what feeds and judges it."""
     loop = with_imports("skipway.training.loop", ("training",))
     loop -= {f"skipway.training.{name}" for name in TELLING}
-    return sorted(loop | with_imports(home_of(model), ("models", "study")) | {f"skipway.{name}" for name in FEEDING})
+    own = with_imports(home_of(model), ("models", "study"))
+    return sorted(loop | own | {f"skipway.{name}" for name in (*FEEDING, *PLACING)})
 
 
 @cache
@@ -75,5 +95,5 @@ def code_of(model: str) -> str:
 @cache
 def code_of_study(name: str) -> str:
     """Likewise for what study/NAME.py measures, with all of studies that it imports."""
-    files = [file_of(module) for module in sorted(with_imports(f"skipway.study.{name}", ("study",)))]
-    return hashlib.sha256("\0".join(map(meaning, files)).encode()).hexdigest()
+    modules = with_imports(f"skipway.study.{name}", ("study",)) - {f"skipway.study.{one}" for one in CONCLUDING}
+    return hashlib.sha256("\0".join(measuring(file_of(m)) for m in sorted(modules)).encode()).hexdigest()

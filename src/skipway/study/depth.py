@@ -71,10 +71,6 @@ def analyse(bench: Bench) -> Findings:
     """Errors by length of training, net and seed in per cent; losses of the first steps of the deepest nets."""
     scale = bench.scale
     beginner = Beginner(bench, STARTS[scale.name])
-
-    def begin(model: str, seed: int) -> list[float]:
-        return bench.keep(f"{model} {seed}", __file__, lambda: beginner.losses(model, seed, RATE))
-
     return {
         "nets": {how: outcomes(bench, nets) for how, nets in recipes(scale).items()},
         "lengths": {"full": "full", "warmed": LENGTH[scale.name]},
@@ -82,7 +78,9 @@ def analyse(bench: Bench) -> Findings:
             "steps": beginner.start.steps,
             "words": beginner.start.words(),
             "guessing": beginner.guessing(),
-            "losses": {model: [begin(model, seed) for seed in bench.seeds] for model in STARTED[scale.name]},
+            "losses": {
+                model: [beginner.losses(model, seed, RATE) for seed in bench.seeds] for model in STARTED[scale.name]
+            },
         },
     }
 

@@ -10,6 +10,7 @@ from skipway.evaluation.plots import quieten
 from skipway.models.layers import layers
 from skipway.models.published import PUBLISHED
 from skipway.study.bench import Bench
+from skipway.study.code import code_of
 from skipway.study.contest import APART, LEAST
 from skipway.study.contract import Claim, Findings, Scale, Study, Table, Verdict, training
 from skipway.study.turns import relative_times
@@ -57,7 +58,8 @@ def plan(scale: Scale) -> list[Recipe]:
 def analyse(bench: Bench) -> Findings:
     """By net: cost of one image, time relative to the reference, errors of every seed in per cent."""
     machine = ", ".join(bench.hardware.summary()[key] for key in ("device", "precision"))
-    times = bench.keep(f"times on {bench.hardware.summary()}", __file__, lambda: times_of(bench))
+    models = [code_of(model) for model in COUNTERPARTS]
+    times = bench.keep(f"times on {bench.hardware.summary()}", __file__, models, lambda: times_of(bench))
     nets = {}
     for model in COUNTERPARTS:
         own = bench.of(training(bench.scale, model, SHARES[bench.scale.name]))

@@ -20,8 +20,9 @@ from skipway.study import STUDIES, budget
 from skipway.study.bench import Bench, Trained
 from skipway.study.contract import SCALES, Scale, Study
 from skipway.study.foreign import open_foreign
+from skipway.study.processes import perform_all
 from skipway.study.results import Result, verdicts_of, write_result
-from skipway.study.runs import Machine, Run, open_cut, outcome_of, perform_all, runs_of
+from skipway.study.runs import Machine, Run, open_cut, outcome_of, runs_of
 from skipway.training.account import commit
 from skipway.training.recipes import Recipe
 
@@ -70,7 +71,7 @@ def conduct(request: Request, machine: Machine, console: Console) -> Result:
         open_foreign(weights, source)  # what cannot be examined is said before hours of training
     planned = plan(study, scale, seeds, seconds, source, machine, request.out) if seconds else scale
     console.print(describe(study, planned, scale, seeds, source, request.budget), soft_wrap=True)
-    runs = runs_of(seeded(study.plan(planned), seeds), source, planned)
+    runs = runs_of(seeded(study.plan(planned), seeds), source, planned, machine.dtype())
     perform_all(runs, request.out / "runs", machine, console)
     bench = open_bench(request, planned, seeds, source, runs, machine)
     console.print("measuring")

@@ -167,7 +167,9 @@ def lessons(bench: Bench, lesson: Lesson, trained: Trained) -> list[dict[str, An
     )
 
     def one(kind: str, depth: int) -> dict[str, Any]:
-        return bench.keep(f"{kind} {depth} {seed}", __file__, lambda: taught(kind, depth, lesson, maps, held, seed))
+        return bench.keep(
+            f"{kind} {depth}", __file__, [trained.run.key], lambda: taught(kind, depth, lesson, maps, held, seed)
+        )
 
     return [one(kind, depth) for kind in KINDS for depth in lesson.depths]
 

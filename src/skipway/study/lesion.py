@@ -83,8 +83,9 @@ def examined(bench: Bench, trained: Trained) -> dict[str, Any]:
     recipe = trained.run.recipe
     images, labels = bench.images("test", JUDGED[bench.scale.name], trained.preprocessing())
     found = bench.keep(
-        f"{recipe.model} {recipe.seed}",
+        "operated",
         __file__,
+        [trained.run.key],
         lambda: examine(trained.net(), images, labels, bench.scale, recipe.seed),
     )
     return {"model": recipe.model, "seed": recipe.seed, "others": "", **found}
@@ -94,8 +95,9 @@ def examined_foreign(bench: Bench, foreign: Foreign) -> dict[str, Any]:
     """Others' network."""
     images, labels = foreign.images("test", JUDGED[bench.scale.name])
     found = bench.keep(
-        f"{foreign.model} of {foreign.name}",
+        "operated",
         __file__,
+        [f"{foreign.model} of {foreign.name}"],
         lambda: examine(foreign.net, images, labels, bench.scale, 0),
     )
     return {"model": foreign.model, "seed": 0, "others": foreign.name, **found}

@@ -65,11 +65,7 @@ def analyse(bench: Bench) -> Findings:
     """Errors by layers, order and seed in per cent; losses of the first steps of the deepest nets."""
     scale = bench.scale
     layers, beginner = STARTED[scale.name], Beginner(bench, STARTS[scale.name])
-
-    def begin(label: str, seed: int) -> list[float]:
-        model = ORDERS[label][0].format(layers)
-        return bench.keep(f"{model} {seed}", __file__, lambda: beginner.losses(model, seed, RATE))
-
+    models = {label: ORDERS[label][0].format(layers) for label in (ORIGINAL, FULL)}
     return {
         "nets": {str(depth): outcomes(bench, nets) for depth, nets in recipes(scale).items()},
         "starts": {
@@ -77,7 +73,9 @@ def analyse(bench: Bench) -> Findings:
             "steps": beginner.start.steps,
             "words": beginner.start.words(),
             "guessing": beginner.guessing(),
-            "losses": {label: [begin(label, seed) for seed in bench.seeds] for label in (ORIGINAL, FULL)},
+            "losses": {
+                label: [beginner.losses(model, seed, RATE) for seed in bench.seeds] for label, model in models.items()
+            },
         },
     }
 

@@ -11,10 +11,8 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -33,9 +31,8 @@ from skipway.hardware import Hardware, Precision
 from skipway.models.contract import Network
 from skipway.study.code import code_of
 from skipway.study.contract import Scale
+from skipway.study.judging import errors
 from skipway.study.networks import with_study_networks
-from skipway.tasks import Classify
-from skipway.tasks.inference import batch_size, scores_of
 from skipway.training.checkpoint import NAME as BEGUN
 from skipway.training.faults import NotFinite
 from skipway.training.loop import train
@@ -44,13 +41,15 @@ from skipway.training.recipes import Recipe
 
 @dataclass(frozen=True)
 class Run:
-    """A training. `mark`: the fingerprint of the images that it sees; images, judged: as in `Scale`."""
+    """A training. `mark`: the fingerprint of the images that it sees; images, judged: as in `Scale`; dtype: of the
+    products in it."""
 
     recipe: Recipe
     data: str
     mark: str
     images: int
     judged: int
+    dtype: str
 
     @property
     def title(self) -> str:
@@ -58,12 +57,12 @@ class Run:
 
     @property
     def key(self) -> str:
-        """The same for the same recipe, data and code.
+        """The same for the same recipe, data, arithmetic and code.
 
         Fields of the recipe that are off (0, empty, false) are left out: it may learn options and keep its runs.
         """
         on = {field: value for field, value in asdict(self.recipe).items() if value}
-        what = [on, self.mark, self.judged, code_of(self.recipe.model)]
+        what = [on, self.mark, self.judged, self.dtype, code_of(self.recipe.model)]
         digest = hashlib.sha256(json.dumps(what).encode()).hexdigest()[:16]
         return f"{self.recipe.model}-{self.recipe.seed}-{digest}"
 
@@ -99,6 +98,10 @@ class Machine:
             return self
         return Machine(self.device, self.precision, 1, self.threads or max(1, cores() // self.jobs))
 
+    def dtype(self) -> str:
+        """Of the products in a training."""
+        return str(hardware.decide(self.device, self.precision).dtype)
+
     def decide(self) -> Hardware:
         if self.threads:
             torch.set_num_threads(self.threads)
@@ -128,10 +131,11 @@ def images_of(split: Split, most: int, feeding: Preprocessing) -> tuple[Tensor, 
     return feeding.normalised(open_all(chosen, feeding)), torch.from_numpy(chosen.labels)
 
 
-def runs_of(recipes: Sequence[Recipe], source: Source, scale: Scale) -> list[Run]:
+def runs_of(recipes: Sequence[Recipe], source: Source, scale: Scale, dtype: str) -> list[Run]:
     """The runs of `recipes` on `source`, each once."""
     mark = fingerprint(source)
-    return list(dict.fromkeys(Run(recipe, source.name, mark, scale.images, scale.judged) for recipe in recipes))
+    found = (Run(recipe, source.name, mark, scale.images, scale.judged, dtype) for recipe in recipes)
+    return list(dict.fromkeys(found))
 
 
 def outcome_of(folder: Path) -> Outcome | None:
@@ -151,15 +155,6 @@ def load(folder: Path) -> tuple[Network, Preprocessing]:
     with with_study_networks():
         net, card = bundle.load(folder / "run", models.build)
     return net, Preprocessing(**card.preprocessing)
-
-
-def errors(net: Network, preprocessing: Preprocessing, split: Split, classes: tuple[str, ...]) -> tuple[float, float]:
-    """Error in per cent and loss in nats of `net`, wherever it is, on `split`."""
-    device = next(net.parameters()).device
-    images = open_all(split, preprocessing)
-    scores = torch.cat(list(scores_of(net, images.split(batch_size(device)), preprocessing, device)))
-    measured = Classify(classes).meter(scores, torch.from_numpy(split.labels))
-    return 100 * (1 - measured["top1"]), measured["loss"]
 
 
 @contextmanager
@@ -213,27 +208,6 @@ def describe(run: Run, outcome: Outcome) -> str:
         return f"{run.title}: diverged ({outcome.diverged})"
     text = f"training error {outcome.train_error:.2f} %, test error {outcome.test_error:.2f} %"
     return f"{run.title}: {text}, {outcome.seconds / 60:.1f} min"
-
-
-def perform_all(runs: Sequence[Run], shelf: Path, machine: Machine, console: Console) -> None:
-    """Every run of `runs` that is not yet done, `machine.jobs` at a time in processes of their own."""
-    missing = [run for run in runs if outcome_of(shelf / run.key) is None]
-    console.print(f"{len(runs)} trainings, {len(runs) - len(missing)} of them done already")
-    if machine.jobs == 1 or len(missing) < 2:
-        for count, run in enumerate(missing, 1):
-            outcome = perform(run, shelf / run.key, machine)
-            console.print(f"{count} of {len(missing)}  {describe(run, outcome)}", soft_wrap=True)
-        return
-    with ProcessPoolExecutor(machine.jobs, get_context("spawn")) as pool:
-        futures = {pool.submit(perform, run, shelf / run.key, machine.one()): run for run in missing}
-        try:
-            for count, future in enumerate(as_completed(futures), 1):
-                console.print(
-                    f"{count} of {len(missing)}  {describe(futures[future], future.result())}", soft_wrap=True
-                )
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
 
 
 def cores() -> int:

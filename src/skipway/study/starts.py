@@ -13,6 +13,7 @@ from torch import Tensor
 from skipway.evaluation.plots import quieten
 from skipway.models.contract import Network
 from skipway.study.bench import Bench
+from skipway.study.code import code_of
 from skipway.study.verdicts import spread
 from skipway.training.recipes import HE2015_CIFAR
 
@@ -54,7 +55,11 @@ class Beginner:
         return round(math.log(len(self.bench.source.classes)), 4)
 
     def losses(self, model: str, seed: int, rate: float) -> list[float]:
-        """Loss in nats at each step. It ends early where a loss is no finite number."""
+        """Loss in nats at each step. It ends early where a loss is no finite number. Studies share what was run."""
+        part = f"{model} {seed} {rate} {self.start}"
+        return self.bench.keep(part, __file__, [code_of(model)], lambda: self.run(model, seed, rate))
+
+    def run(self, model: str, seed: int, rate: float) -> list[float]:
         images, labels = self.images
         net = self.bench.hardware.place(self.bench.fresh(model, seed)).train()
         learner = torch.optim.SGD(

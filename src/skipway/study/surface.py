@@ -131,7 +131,7 @@ def lines(bench: Bench, trained: Trained, grid: Grid) -> list[list[float]]:
         surface, directions = surface_of(bench, trained, grid)
         return [[short(surface.at((x, d))) for x in places(grid.points)] for d in directions]
 
-    return bench.keep(f"lines through {trained.run.title}", __file__, measured)
+    return bench.keep("lines", __file__, [trained.run.key], measured)
 
 
 def square(bench: Bench, trained: Trained, grid: Grid) -> list[list[float]]:
@@ -142,7 +142,7 @@ def square(bench: Bench, trained: Trained, grid: Grid) -> list[list[float]]:
         side = places(grid.across)
         return [[short(surface.at((x, across), (y, up))) for x in side] for y in side]
 
-    return bench.keep(f"square around {trained.run.title}", __file__, measured)
+    return bench.keep("square", __file__, [trained.run.key], measured)
 
 
 def short(value: float) -> float:

@@ -54,10 +54,12 @@ SCORED: dict[str, Maker] = {ONE: protocols.center, MIRRORED: protocols.flip, TEN
 
 @dataclass(frozen=True)
 class Member:
-    """A network to be judged. kind: nets of one kind differ in their seed alone; order: its outputs by class."""
+    """A network to be judged. kind: nets of one kind differ in their seed alone; mark: what changes with it; order: its
+    outputs by class."""
 
     name: str
     kind: str
+    mark: str
     open: Callable[[], tuple[Network, Preprocessing]]
     order: Sequence[int]
 
@@ -69,14 +71,14 @@ def members(bench: Bench, trained: Sequence[Trained]) -> tuple[list[Member], lis
         recipe = one.run.recipe
         if not one.outcome.diverged:
             name = f"{recipe.model}, seed {recipe.seed}"
-            own.append(Member(name, recipe.model, partial(load, one.folder), in_place))
+            own.append(Member(name, recipe.model, one.run.key, partial(load, one.folder), in_place))
     return own, [foreign_member(foreign, bench.source.classes) for foreign in bench.others()]
 
 
 def foreign_member(found: Foreign, classes: Sequence[str]) -> Member:
     """Others' network, its scores in the order of `classes`."""
     name, order = f"{found.model} of {found.name}", [found.source.classes.index(c) for c in classes]
-    return Member(name, name, lambda: (found.net, found.feeding), order)
+    return Member(name, name, name, lambda: (found.net, found.feeding), order)
 
 
 def scores(bench: Bench, member: Member, split: Split) -> dict[str, Tensor]:
@@ -89,7 +91,5 @@ def scores(bench: Bench, member: Member, split: Split) -> dict[str, Tensor]:
         found = SCORED[view](net, preprocessing, bench.hardware)(split)[:, list(member.order)]
         return [[round(score, 4) for score in row] for row in found.tolist()]
 
-    found = {
-        view: torch.tensor(bench.keep(f"{member.name}, {view}", __file__, partial(measured, view))) for view in SCORED
-    }
+    found = {view: torch.tensor(bench.keep(view, __file__, [member.mark], partial(measured, view))) for view in SCORED}
     return found | {ALL: mean_softmax(torch.stack([found[TEN], found[SIZES]]))}

@@ -9,27 +9,41 @@ from contextlib import contextmanager
 from types import FrameType
 
 NOTICED = (signal.SIGINT, signal.SIGTERM)
+PASSED_ON = signal.SIGUSR1  # from the process that began this one: SIGTERM, unless that comes from elsewhere as well
 
 
 class Interrupted(Exception):  # noqa: N818  # it is no error
-    """A run that was asked to end, and whose state is saved. `code` is the exit code that says by what."""
+    """Work that was asked to end, and whose state is saved. `code` is the exit code that says by what.
+
+    step: the last that was taken; 0 where several runs ended, each after its own.
+    """
 
     def __init__(self, number: int, step: int, command: str) -> None:
-        super().__init__(f"stopped by {signal.Signals(number).name} after step {step:,}; to continue: {command}")
+        super().__init__(number, step, command)  # from which another process makes it again
         self.code = 128 + number
+
+    def __str__(self) -> str:
+        number, step, command = self.args
+        after = f" after step {step:,}" if step else ""
+        return f"stopped by {signal.Signals(number).name}{after}; to continue: {command}"
 
 
 @contextmanager
-def noticing() -> Iterator[Callable[[], int]]:
+def noticing(at_once: Callable[[], None] = lambda: None) -> Iterator[Callable[[], int]]:
     """A context in which SIGINT and SIGTERM do not end the process; what it gives tells the signal that came, or 0.
 
-    A second one ends the process at once, with 128 and its number. Outside of the main thread, where nobody can take
-    signals, nothing is changed.
+    A second one ends the process at once, with 128 and its number, after a call of `at_once`. PASSED_ON, which may
+    come on top of a signal to all processes, is noticed and never the second. Outside of the main thread, where nobody
+    can take signals, nothing is changed.
     """
     came = [0]
 
     def notice(number: int, _frame: FrameType | None) -> None:
-        if came[0]:
+        if number == PASSED_ON:
+            came[0] = came[0] or number
+            return
+        if came[0] in NOTICED:
+            at_once()
             os._exit(128 + number)
         came[0] = number
         os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, b"\nfinishing the step; once more stops at once\n")
@@ -37,7 +51,7 @@ def noticing() -> Iterator[Callable[[], int]]:
     if threading.current_thread() is not threading.main_thread():
         yield lambda: 0
         return
-    before = {number: signal.signal(number, notice) for number in NOTICED}
+    before = {number: signal.signal(number, notice) for number in (*NOTICED, PASSED_ON)}
     try:
         yield lambda: came[0]
     finally:
