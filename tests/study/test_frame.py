@@ -147,6 +147,10 @@ def test_requests_that_cannot_be_met_are_refused(tmp_path: Path) -> None:
         (Request("degradation", "tiny", weights="net.th", out=tmp_path), "examines no weights"),
         (Request("degradation", "tiny", seeds=-1, out=tmp_path), "--seeds must be above 0"),
         (Request("degradation", "tiny", data="nowhere/at/all", out=tmp_path), "does not exist"),
+        (Request("lesion", "tiny", weights="nobody.th", out=tmp_path), "nobody"),
+        (Request("degradation", "tiny", out=tmp_path / "file"), "is no folder: choose another --out"),
     ):
+        (tmp_path / "file").touch()
         with pytest.raises(SkipwayError, match=said):
             conduct(request, Machine(), QUIET)
+        assert not (tmp_path / "runs").exists()  # nothing was trained
