@@ -53,7 +53,7 @@ def test_what_is_not_trained_is_not_decided() -> None:
     verdicts = {v.claim: v for v in STUDY.judge(STUDY.named(), SCALES["small"], found)}
     for claim in ("thousand", "overfits", "pre-activation"):
         assert verdicts[claim].state == "not decided"
-        assert verdicts[claim].measured == "Not trained at scale small."
+        assert verdicts[claim].reason == "Scale small does not train it; scale paper does."
     assert verdicts["converges"].state == verdicts["beginning"].state == "holds"
 
 

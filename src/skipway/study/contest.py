@@ -85,7 +85,7 @@ def contest(
 
 def untrained(claim: Claim, scale: Scale) -> Verdict:
     """The verdict where a scale does not train what the claim is about."""
-    return settle(claim, scale, None, f"Not trained at scale {scale.name}.")
+    return Verdict(claim.name, "not decided", f"Scale {scale.called} does not train it; scale paper does.", "nothing")
 
 
 def cells(runs: Runs) -> tuple[str, str, str]:
