@@ -176,11 +176,11 @@ def claims_of(depths: Depths) -> tuple[Claim, ...]:
     return (*found, figures)
 
 
-def study(name: str, title: str, depths: Depths, departures: tuple[str, ...]) -> Study:
+def study(name: str, title: str, question: str, depths: Depths, departures: tuple[str, ...]) -> Study:
     return Study(
         name=name,
         title=title,
-        question="Does a deeper net train better?",
+        question=question,
         claims=claims_of(depths),
         plan=partial(plan, depths),
         analyse=partial(analyse, depths),
@@ -200,6 +200,7 @@ def study(name: str, title: str, depths: Depths, departures: tuple[str, ...]) ->
 STUDY = study(
     "degradation",
     "Deeper plain nets train worse",
+    "Does a deeper net train better?",
     CIFAR,
     (
         "Pixels lose the mean of their channel and are divided by its deviation; in the paper, of the pixel.",
@@ -210,6 +211,7 @@ STUDY = study(
 AT_64 = study(
     "degradation64",
     "Deeper plain nets train worse, at 64 pixels",
+    "Does a deeper net train better on larger images?",
     AT_64_PIXELS,
     (
         "The paper's 18 and 34 layers see ImageNet at 224 pixels; here any data at 64, so that the last map has 2.",
