@@ -52,7 +52,7 @@ def table_of(result: Result) -> Table:
 
 
 def cut(text: str, result: Result) -> str:
-    return text.replace(f" ({len(result.seeds)} seeds)", "")
+    return text.replace(f" ({len(result.seeds)} seed{'s' * (len(result.seeds) > 1)})", "")
 
 
 def made(result: Result) -> str:
