@@ -94,7 +94,7 @@ def test_what_adds_up_must_improve_each_time_by_more_than_chance() -> None:
 
 
 def member(name: str, kind: str) -> Member:
-    return Member(name, kind, lambda: (net, FEEDING), range(10))  # type: ignore[arg-type, return-value]
+    return Member(name, kind, name, lambda: (net, FEEDING), range(10))  # type: ignore[arg-type, return-value]
 
 
 def test_seeds_depths_all_and_others_are_put_together() -> None:

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,7 +27,7 @@ from skipway.study.contract import SCALES
 from skipway.study.runs import Machine, Run, open_cut, runs_of
 from skipway.training.faults import NotFinite
 from skipway.training.interrupt import Interrupted
-from skipway.training.keeping import checkpoints, claim
+from skipway.training.keeping import checkpoints
 
 HOURS = replace(SCALES["tiny"], iterations=1_000_000)
 COMMAND = """
@@ -116,54 +116,22 @@ def gone(group: int) -> bool:
     return not there(group)
 
 
-def to_all(study: Started, number: int) -> None:
-    os.killpg(study.process.pid, number)
-
-
-def to_one_training(study: Started, number: int) -> None:
-    os.kill(study.training()[0], number)
-
-
-@pytest.mark.parametrize(
-    ("send", "number"),
-    [
-        (to_all, signal.SIGINT),  # Ctrl-C
-        (to_all, signal.SIGTERM),  # as systemd sends it
-    ],
-)
-def test_a_signal_has_every_training_saved_and_none_begun(
-    tmp_path: Path, send: Callable[[Started, int], None], number: int
-) -> None:
+def test_ctrl_c_has_every_training_saved_and_none_begun(tmp_path: Path) -> None:
     with started(tmp_path) as study:
         study.wait_for_two()
-        send(study, number)
+        os.killpg(study.process.pid, signal.SIGINT)
         code, said = study.end()
         assert gone(study.process.pid)
-        assert code == 128 + number
+        assert code == 128 + signal.SIGINT
         assert said.splitlines()[-1] == "stopped; the same command goes on where it was"
         assert "Traceback" not in said
         assert [len(checkpoints(folder / "run")) for folder in study.begun()] == [1, 1]
 
 
-def test_an_error_of_one_training_ends_the_study_in_a_line_and_soon(tmp_path: Path) -> None:
-    faulty = tmp_path / "out" / "runs" / runs()[0].key / "run"
-    (faulty / "checkpoints").mkdir(parents=True)
-    (faulty / "run.json").write_text("{}")
-    held = claim(faulty / "checkpoints")  # as if this process trained there
-    with started(tmp_path) as study:
-        code, said = study.end()
-        os.close(held)
-        assert gone(study.process.pid)
-        assert code == 2
-        assert said.startswith(f"skipway: process {os.getpid()} trains in out/runs/{runs()[0].key}/run: wait")
-        assert said.count("\n") == 1
-        assert len(study.begun()) <= 2
-
-
 def test_the_death_of_a_trainings_process_is_told_in_a_line_and_the_others_are_saved(tmp_path: Path) -> None:
     with started(tmp_path) as study:
         study.wait_for_two()
-        to_one_training(study, signal.SIGKILL)
+        os.kill(study.training()[0], signal.SIGKILL)
         dead = next(run for run in runs() if run.key == study.begun()[0].name)
         code, said = study.end()
         assert gone(study.process.pid)
