@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -47,17 +48,27 @@ def test_a_run_is_known_by_recipe_data_arithmetic_and_code(run: Run, monkeypatch
     assert len({before, run.key, *(other.key for other in others)}) == 5
 
 
-def test_comments_do_not_change_the_mark_of_code_and_statements_do(tmp_path: Path) -> None:
-    texts = (
-        "def f(x):\n    return 2 * x\n",
-        '"""D."""\ndef f(x):\n    """D."""\n    return 2*x  # c\n',
-        "def f(x):\n    return x\n",
-    )
+COMMENTED = (
+    "def f(x):\n    return 2 * x\n",
+    '"""D."""\ndef f(x):\n    """D."""\n    return 2*x  # c\n',
+    "def f(x):\n    return x\n",
+)
+DRAWN = (
+    "LEAST = 1\ndef analyse(b):\n    return b\ndef draw(f):\n    return 1\nSTUDY = Study(1)\n",
+    "LEAST = 1\ndef analyse(b):\n    return b\ndef draw(f):\n    return 2\nSTUDY = Study(2)\n",
+    "LEAST = 2\ndef analyse(b):\n    return b\ndef draw(f):\n    return 1\nSTUDY = Study(1)\n",
+)
+
+
+@pytest.mark.parametrize(("mark", "texts"), [(code.meaning, COMMENTED), (code.measuring, DRAWN)])
+def test_what_computes_nothing_does_not_change_the_mark_of_code_and_what_does_changes_it(
+    tmp_path: Path, mark: Callable[[Path], str], texts: tuple[str, ...]
+) -> None:
     files = [tmp_path / f"{i}.py" for i in range(3)]
     for file, text in zip(files, texts, strict=True):
         file.write_text(text)
-    first, commented, changed = map(code.meaning, files)
-    assert first == commented
+    first, same, changed = map(mark, files)
+    assert first == same
     assert first != changed
 
 

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from skipway.study import bench as bench_module
-from skipway.study import code, starts
+from skipway.study import starts
 from skipway.study.bench import Bench
 from skipway.study.contract import SCALES
 from skipway.study.runs import Machine, open_cut
@@ -81,17 +81,3 @@ def test_what_was_measured_is_kept_for_the_same_images_arithmetic_and_code(
     assert measure(replace(bench, scale=SCALES["small"])) == 3
     monkeypatch.setattr(bench_module, "code_of_study", lambda _: "other code")
     assert measure(bench) == 4
-
-
-def test_drawing_otherwise_does_not_measure_anew(tmp_path: Path) -> None:
-    texts = (
-        "LEAST = 1\ndef analyse(b):\n    return b\ndef draw(f):\n    return 1\nSTUDY = Study(1)\n",
-        "LEAST = 1\ndef analyse(b):\n    return b\ndef draw(f):\n    return 2\nSTUDY = Study(2)\n",
-        "LEAST = 2\ndef analyse(b):\n    return b\ndef draw(f):\n    return 1\nSTUDY = Study(1)\n",
-    )
-    files = [tmp_path / f"{i}.py" for i in range(3)]
-    for file, text in zip(files, texts, strict=True):
-        file.write_text(text)
-    first, drawn, changed = map(code.measuring, files)
-    assert first == drawn
-    assert first != changed

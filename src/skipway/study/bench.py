@@ -73,6 +73,10 @@ class Bench:
         found = [t for t in self.trained if replace(t.run.recipe, seed=recipe.seed) == recipe]
         return sorted(found, key=lambda t: t.run.recipe.seed)
 
+    def finished(self, recipe: Recipe) -> list[Trained]:
+        """Those of them that left a network: all that did not diverge."""
+        return [trained for trained in self.of(recipe) if not trained.outcome.diverged]
+
     def fresh(self, model: str, seed: int) -> Network:
         """The network called `model` as a training with this seed begins with it, for these images; the global random
         state stays as it is."""

@@ -109,10 +109,7 @@ def analyse(bench: Bench) -> Findings:
         "layers": DEPTH[bench.scale.name],
         "nets": outcomes(bench, plans),
         "costs": {label: cost(bench, bench.fresh(recipe.model, 0).eval()) for label, recipe in plans.items()},
-        "gates": {
-            label: [both_ends(bench, trained) for trained in bench.of(plans[label]) if not trained.outcome.diverged]
-            for label in GATED
-        },
+        "gates": {label: [both_ends(bench, trained) for trained in bench.finished(plans[label])] for label in GATED},
     }
 
 

@@ -144,18 +144,13 @@ def analyse(bench: Bench) -> Findings:
     lesson = LESSONS[bench.scale.name]
     copies, stacks = [], []
     for kind, recipe in zip(("plain", "residual"), plan(bench.scale), strict=True):
-        for trained in finished(bench, recipe):
+        for trained in bench.finished(recipe):
             images, _ = bench.images("test", lesson.images // 8, trained.preprocessing())
             difference = same_scores(trained.net(), lengthened(trained.net(), EXTRA), images)
             copies.append({"kind": kind, "seed": trained.run.recipe.seed, "difference": difference})
-    for trained in finished(bench, plan(bench.scale)[1]):
+    for trained in bench.finished(plan(bench.scale)[1]):
         stacks += lessons(bench, lesson, trained)
     return {"copies": copies, "stacks": stacks}
-
-
-def finished(bench: Bench, recipe: Recipe) -> list[Trained]:
-    """The trainings of `recipe` that left a network."""
-    return [trained for trained in bench.of(recipe) if not trained.outcome.diverged]
 
 
 def lessons(bench: Bench, lesson: Lesson, trained: Trained) -> list[dict[str, Any]]:

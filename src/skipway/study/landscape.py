@@ -32,7 +32,7 @@ def analyse(bench: Bench) -> Findings:
     """Lines through every net of every seed; squares of the deep nets of the first seed."""
     grid, found = GRIDS[bench.scale.name], dict[str, list[dict[str, Any]]]()
     for model in NETS:
-        own = [t for t in bench.of(training(bench.scale, model)) if not t.outcome.diverged]
+        own = bench.finished(training(bench.scale, model))
         found[model] = [lines_of(bench, trained, grid) for trained in own]
         if model in SQUARES and own:
             found[model][0]["square"] = square(bench, own[0], grid)

@@ -1,7 +1,7 @@
 """What is lost with a unit: little from a residual net, all from a plain one (Veit 2016, arXiv:1605.06431)."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -82,25 +82,22 @@ def examined(bench: Bench, trained: Trained) -> dict[str, Any]:
     """One of our own trainings."""
     recipe = trained.run.recipe
     images, labels = bench.images("test", JUDGED[bench.scale.name], trained.preprocessing())
-    found = bench.keep(
-        "operated",
-        __file__,
-        [trained.run.key],
-        lambda: examine(trained.net(), images, labels, bench.scale, recipe.seed),
-    )
+    found = kept(bench, trained.run.key, trained.net, images, labels, recipe.seed)
     return {"model": recipe.model, "seed": recipe.seed, "others": "", **found}
 
 
 def examined_foreign(bench: Bench, foreign: Foreign) -> dict[str, Any]:
     """Others' network."""
     images, labels = foreign.images("test", JUDGED[bench.scale.name])
-    found = bench.keep(
-        "operated",
-        __file__,
-        [f"{foreign.model} of {foreign.name}"],
-        lambda: examine(foreign.net, images, labels, bench.scale, 0),
-    )
+    found = kept(bench, f"{foreign.model} of {foreign.name}", lambda: foreign.net, images, labels, 0)
     return {"model": foreign.model, "seed": 0, "others": foreign.name, **found}
+
+
+def kept(
+    bench: Bench, mark: str, net: Callable[[], Network], images: Tensor, labels: Tensor, seed: int
+) -> dict[str, Any]:
+    """What `examine` finds, measured once for the network that `mark` stands for."""
+    return bench.keep("operated", __file__, [mark], lambda: examine(net(), images, labels, bench.scale, seed))
 
 
 def examine(net: Network, images: Tensor, labels: Tensor, scale: Scale, seed: int) -> dict[str, Any]:
@@ -143,8 +140,8 @@ def reach(row: Mapping[str, Any]) -> int:
 
 
 def is_trained(rows: list[dict[str, Any]]) -> bool:
-    """Whether there are any, and all have something to lose."""
-    return bool(rows) and all(row["whole"] < RUINED for row in rows)
+    """Whether all have something to lose."""
+    return all(row["whole"] < RUINED for row in rows)
 
 
 def judge(claims: Mapping[str, Claim], scale: Scale, findings: Findings) -> list[Verdict]:

@@ -114,7 +114,7 @@ def analyse(bench: Bench) -> Findings:
     """By kind and seed how far from a sum, and what faint weights leave of the gradient, by net and seed."""
     rows: list[dict[str, Any]] = []
     for kind, recipe in nets(bench.scale).items():
-        for trained in (one for one in bench.of(recipe) if not one.outcome.diverged):
+        for trained in bench.finished(recipe):
             images, labels = bench.images("test", IMAGES[bench.scale.name], trained.preprocessing())
             found = not_a_sum(trained.net().double(), images.double(), cross_entropy(labels))
             rows.append({"kind": kind, "model": recipe.model, "seed": trained.run.recipe.seed, **found})

@@ -30,13 +30,13 @@ class Part:
 
     @property
     def anchor(self) -> str:
-        return f"{self.study.name}-{self.result.scale.name}{'-cut' * self.result.scale.cut}"
+        return self.result.label
 
 
 def part_of(result: Result) -> Part:
     study, shown = STUDIES[result.study], unrepeated(result)
-    key = f"{study.name}-{result.scale.name}{'-cut' * result.scale.cut}"
-    drawn = svg(lambda figure: study.draw(result.findings, figure), study.size, key, f"{study.title}. {study.reading}")
+    words = f"{study.title}. {study.reading}"
+    drawn = svg(lambda figure: study.draw(result.findings, figure), study.size, result.label, words)
     return Part(study, shown, Markup(drawn), table_of(result), made(result))
 
 
@@ -130,7 +130,7 @@ def by_study(results: Sequence[Result]) -> list[list[Result]]:
 
 def largest_of(results: Sequence[Result]) -> list[Result]:
     """Of each study that has any, the result of the longest trainings."""
-    return [max(of, key=lambda result: (result.scale.reached, result.scale.iterations)) for of in by_study(results)]
+    return [max(of, key=lambda result: result.scale.iterations) for of in by_study(results)]
 
 
 def page_parts(results: Sequence[Result]) -> dict[str, str]:

@@ -35,6 +35,11 @@ class Result:
     verdicts: tuple[Verdict, ...]
 
     @property
+    def label(self) -> str:
+        """STUDY-SCALE, or STUDY-SCALE-cut where a budget cut the scale."""
+        return f"{self.study}-{self.scale.name}{'-cut' * self.scale.cut}"
+
+    @property
     def minutes(self) -> float:
         """Minutes of training, each run for itself."""
         return sum(run["seconds"] for run in self.runs) / 60
@@ -49,9 +54,9 @@ def verdicts_of(study: str, scale: Scale, findings: Findings) -> tuple[Verdict, 
 
 
 def write_result(folder: Path, result: Result) -> Path:
-    """STUDY-SCALE.json in `folder`, STUDY-SCALE-cut.json where a budget cut the scale; returns its path."""
+    """The result's label with .json in `folder`; returns its path."""
     folder.mkdir(parents=True, exist_ok=True)
-    file = folder / f"{result.study}-{result.scale.name}{'-cut' if result.scale.cut else ''}.json"
+    file = folder / f"{result.label}.json"
     values = {"schema": SCHEMA, **asdict(result)}
     del values["verdicts"]
     write_atomically(file, (json.dumps(values, indent=1) + "\n").encode())
