@@ -8,7 +8,7 @@ import os
 import signal
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -17,12 +17,14 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 
 from skipway.data.augment import Augmentation, crop_and_flip, finished, one_large, padded
 from skipway.data.decode import decode
-from skipway.data.preprocess import Preprocessing
+from skipway.data.preprocess import Preprocessing, centre_of
 from skipway.data.source import Split
 from skipway.errors import DataError, first_line
 
 RESIDENT_LIMIT = 2 << 30  # bytes of uint8 pixels that are kept whole on the device
 PATIENCE = 300.0  # seconds that the next batch may take before the workers count as stuck
+DECODED_SCALE = 2.2  # times the size: the shorter side of images kept decoded; more than any random crop enlarges
+DECODED_ASPECT = 1.5  # longer over shorter side, assumed when memory is estimated
 LINGER = 30  # seconds that a worker lives on after SIGTERM, while the process that trains finishes its step
 
 
@@ -52,6 +54,32 @@ def natural_size(split: Split, channels: int, sample: int = 64) -> int:
     """The shorter side in pixels that most of a sample of images do not fall short of."""
     chosen = np.linspace(0, len(split) - 1, min(sample, len(split))).astype(int)
     return int(np.median([min(decode(split.items[i], channels, split.names[i]).shape[1:]) for i in chosen]))
+
+
+def decoded_side(split: Split, channels: int, size: int) -> int | None:
+    """The shorter side at which `split` fits into RESIDENT_LIMIT decoded, for crops of `size`; None where it does not.
+
+    It is never more than DECODED_SCALE times `size`, which is as much as random crops can use.
+    """
+    side = min(natural_size(split, channels), round(DECODED_SCALE * size))
+    return side if len(split) * channels * side * side * DECODED_ASPECT <= RESIDENT_LIMIT else None
+
+
+def decode_split(split: Split, preprocessing: Preprocessing, side: int) -> Split:
+    """`split` with every image decoded, as uint8 (H, W, C) arrays whose shorter side is at most `side` pixels."""
+
+    def decoded(i: int) -> np.ndarray:
+        image = preprocessing.decoded(split.items[i], split.names[i])
+        scale = side / min(image.shape[1:])
+        if scale < 1:
+            image = centre_of(image)
+            height, width = image.shape[1:]
+            scale = side / min(height, width)
+            image = preprocessing.resized(image, round(height * scale), round(width * scale))
+        return image.permute(1, 2, 0).contiguous().numpy()
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return replace(split, items=list(pool.map(decoded, range(len(split)))))
 
 
 @dataclass(frozen=True)
@@ -165,7 +193,7 @@ class Views(Dataset):
             return self.preprocessing.open(item, name), label
         image = self.preprocessing.decoded(item, name)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)  # torch.manual_seed also looks for accelerators, image by image
             return one_large(image, self.preprocessing, self.augmentation), label
 
 

@@ -201,6 +201,7 @@ PUBLISHED: dict[str, Published] = {
     "resnet101d": Published(HE_2018, 101, 224, results=(Result(ONE_CROP, 19.534, None, "timm, weights gluon_in1k"),)),
     "resnet152d": Published(HE_2018, 152, 224, results=(Result(ONE_CROP, 19.524, None, "timm, weights gluon_in1k"),)),
     "resnet200d": Published(HE_2018, 200, 224),
+    "resnet18d_x0_5": Published(HE_2018, 18, 224),
     # senet.py; the authors count with the stride in the first 1x1, so that their multiply-adds are of another form
     "seresnet18": Published(HU_2017, 18, 224),
     "seresnet34": Published(HU_2017, 34, 224),

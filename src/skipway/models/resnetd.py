@@ -5,6 +5,7 @@ arXiv:1812.01187, sec. 4.
 
 Departures from the paper:
 - It has 50 layers (and others, up to 152); 18, 34 and 200 are timm's, whose weights all of these take.
+- `resnet18d_x0_5` has half the channels of `resnet18d`: the network of the embedded weights.
 - Maps of odd sides are averaged as timm does it: the last column and row count for as much as there is of them.
 
 The paper's B (stride in the 3x3) and C (the stem) are part of its D.
@@ -48,11 +49,11 @@ def averaged_projection(c_in: int, c_out: int, stride: int) -> nn.Module:
 STEMS: dict[str, Stem] = {"imagenet": deep_stem, "small": small_stem}
 
 
-def variant_d(unit: Unit, expansion: int, depths: Sequence[int]) -> Callable[..., ResNet]:
-    """Four stages from 64 channels with the deep stem and averaged projections."""
+def variant_d(unit: Unit, expansion: int, depths: Sequence[int], width: int = 64) -> Callable[..., ResNet]:
+    """Four stages from `width` channels with the deep stem and averaged projections."""
 
     def build(classes: int = 1000, channels: int = 3, stem: str = "imagenet") -> ResNet:
-        return ResNet(unit, expansion, depths, 64, averaged_projection, STEMS[stem], classes, channels)
+        return ResNet(unit, expansion, depths, width, averaged_projection, STEMS[stem], classes, channels)
 
     return build
 
@@ -64,4 +65,5 @@ NETWORKS: dict[str, Callable[..., ResNet]] = {
     "resnet101d": variant_d(Bottleneck, 4, (3, 4, 23, 3)),
     "resnet152d": variant_d(Bottleneck, 4, (3, 8, 36, 3)),
     "resnet200d": variant_d(Bottleneck, 4, (3, 24, 36, 3)),
+    "resnet18d_x0_5": variant_d(Basic, 1, (2, 2, 2, 2), width=32),
 }

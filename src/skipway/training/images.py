@@ -13,7 +13,16 @@ from torch import Tensor
 from skipway import models
 from skipway.bundle import read_card
 from skipway.data.augment import Augmentation
-from skipway.data.loader import RESIDENT_LIMIT, Order, Resident, Streamed, in_order, open_all
+from skipway.data.loader import (
+    RESIDENT_LIMIT,
+    Order,
+    Resident,
+    Streamed,
+    decode_split,
+    decoded_side,
+    in_order,
+    open_all,
+)
 from skipway.data.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, for_pixels
 from skipway.data.source import Source, Split
 from skipway.errors import SkipwayError
@@ -23,8 +32,8 @@ from skipway.training.balance import drawing_chances
 from skipway.training.distributed import ALONE, Group
 from skipway.training.recipes import Recipe
 
-VALIDATION_BATCH = 500  # images that are in memory
-STREAMED_BATCH = 64  # images that are decoded
+VALIDATION_BATCH = 500  # small images
+LARGE_BATCH = 64  # photographs
 MEASURED = 256  # images, evenly over train, that tell the mean and deviation of large images that are not in colour
 
 
@@ -40,7 +49,7 @@ class Validation:
     @property
     def batch(self) -> int:
         """Images in each batch but the last."""
-        return STREAMED_BATCH if self.images is None else VALIDATION_BATCH
+        return VALIDATION_BATCH if self.preprocessing.size <= models.SMALL else LARGE_BATCH
 
     def batches(self, share: slice = slice(None)) -> Iterator[Tensor]:
         """uint8 (B, C, size, size), in order; of all batches those of `share`."""
@@ -83,10 +92,7 @@ def open_images(
     fits = len(source.train) * channels * size * size <= RESIDENT_LIMIT
     if size > models.SMALL or not fits or recipe.crop in ("resized", "scale"):
         preprocessing = fed_alike(for_large(source.train, record), fed)
-        workers = hardware.workers
-        batches = Streamed(source.train, order, preprocessing, augmentation, hardware.device, workers)
-        validation = Validation(source.val, preprocessing, None, workers) if source.val else None
-        return preprocessing, batches, validation
+        return preprocessing, *open_large(source, order, preprocessing, augmentation, hardware, console)
     if not isinstance(source.train.items, np.ndarray):
         console.print(f"decoding {len(source.train):,} images into memory")
     images, preprocessing = open_small(source.train, record, fed)
@@ -95,6 +101,33 @@ def open_images(
     held = open_all(source.val, preprocessing).to(hardware.device) if source.val else None
     validation = Validation(source.val, preprocessing, held, 0) if source.val else None
     return preprocessing, resident, validation
+
+
+def open_large(
+    source: Source,
+    order: Order,
+    preprocessing: Preprocessing,
+    augmentation: Augmentation,
+    hardware: Hardware,
+    console: Console,
+) -> tuple[Streamed, Validation | None]:
+    """Training batches and validation for photographs: decoded once where they fit into memory, else anew each epoch.
+
+    On a processor, batches of decoded images are made by the process that trains: worker processes would take the
+    cores from it in the middle of its operations, which costs more than their work (docs/log.md).
+    """
+    train, workers = source.train, hardware.workers
+    side = decoded_side(train, preprocessing.channels, preprocessing.size)
+    if side:
+        console.print(f"decoding {len(train):,} images into memory")
+        train = decode_split(train, preprocessing, side)
+        workers = 0 if hardware.device.type == "cpu" else workers
+    batches = Streamed(train, order, preprocessing, augmentation, hardware.device, workers)
+    if source.val is None:
+        return batches, None
+    fits = len(source.val) * preprocessing.channels * preprocessing.size**2 <= RESIDENT_LIMIT
+    held = open_all(source.val, preprocessing).to(hardware.device) if fits else None
+    return batches, Validation(source.val, preprocessing, held, hardware.workers)
 
 
 def bare(recipe: Recipe, channels: int, size: int) -> Preprocessing:
