@@ -5,18 +5,30 @@
 
 DATA is Tiny ImageNet in the hub's parquet layout. Every tenth class is kept out, so that transfer can be measured on
 classes that the weights have not seen (benchmarks/transfer.py). No test image is read: val is a twentieth of train.
+The pack is refused where float16 costs more than LOSS of val accuracy, or where it is larger than LARGEST.
 """
 
 import argparse
+import hashlib
+import tempfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
+from safetensors.torch import save
+from torch import Tensor
 
-from skipway import api
+from skipway import api, bundle
 from skipway.data import open_source
-from skipway.data.source import Source, Split
+from skipway.data.source import Source, Split, fingerprint
+from skipway.errors import SkipwayError
+from skipway.evaluation.evaluate import measure, score
+from skipway.hardware import decide
+from skipway.judging import open_run
+from skipway.models import embedded_weights
+from skipway.models.catalogue import TERMS, TINY_IMAGENET
 from skipway.training.recipes import Recipe
 from skipway.training.upkeep import Upkeep
 
@@ -64,13 +76,103 @@ def pretraining_classes(source: Source) -> np.ndarray:
     return np.setdiff1d(every, every[KEPT_OUT])
 
 
+# ---------------------------------------------------------------------------------------------------------------------
+# The pack
+
+LOSS = 0.001  # of val accuracy, that float16 may cost
+LARGEST = 6_000_000  # bytes of weights
+JUDGED = ("n", "top1", "top1_interval", "top5")
+
+
+def halved(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """`weights` with kernels and matrices in float16. Vectors, which are batch norm's scales and statistics and
+    biases, stay as they are: they are few, and a small variance would vanish. Counts of batches are left out."""
+    kept = {key: value for key, value in weights.items() if not key.endswith("num_batches_tracked")}
+    packed = {key: value.half() if value.dim() > 1 else value for key, value in kept.items()}
+    infinite = [key for key, value in packed.items() if not value.isfinite().all()]
+    if infinite:
+        raise SkipwayError(f"{', '.join(infinite)} cannot be in float16: values are too large, or were not finite")
+    return packed
+
+
+def on_val(run: Path, source: Source) -> dict[str, Any]:
+    """What the bundle `run` reaches on the images of `source` that its training held out."""
+    opened = open_run(run, decide())
+    return measure(opened.card, score(opened.card, source, fingerprint(source), "val", opened.scorer)).metrics
+
+
+def packed_card(card: bundle.Card, source: Source, every: Source, weights: bytes, judged: dict[str, Any]) -> bytes:
+    """card.json: what the weights of `card` are, learnt from `source`, which has classes of `every`."""
+    kept_out = [name for name in every.classes if name not in source.classes]
+    return bundle.to_json(
+        {
+            "schema": 1,
+            "name": f"{card.network['name']}.{embedded_weights.EMBEDDED}",
+            "network": card.network,
+            "parameters": card.parameters,
+            "classes": card.classes,
+            "preprocessing": card.preprocessing,
+            "metrics": {
+                "split": f"{TINY_IMAGENET} val of {len(card.classes)} classes, held out of its train",
+                **judged,
+            },
+            "recipe": card.recipe,
+            "data": {
+                "name": TINY_IMAGENET,
+                "origin": "Tiny ImageNet (Stanford CS231n), images of ImageNet (Russakovsky et al. 2015)",
+                "terms": TERMS[TINY_IMAGENET],
+                "images": len(source.train),
+                "counts": card.data["counts"],
+                "classes_kept_out": kept_out,
+                "fingerprint": card.data["fingerprint"],
+            },
+            "licence": "Apache-2.0",
+            "created": card.created,
+            "commit": card.commit,
+            "versions": card.versions,
+            "hardware": card.hardware,
+            "minutes": round(card.seconds / 60, 1),
+            "weights_sha256": hashlib.sha256(weights).hexdigest(),
+        }
+    )
+
+
+def pack(run: Path, every: Source, folder: Path) -> dict[str, Any]:
+    """Write weights.safetensors and card.json to `folder` from the finished `run` on classes of `every`; returns what
+    they reach on val, with what float32 reaches there. Raises SkipwayError."""
+    card, weights = bundle.read_card(run), bundle.read_weights(run)
+    source = of_classes(every, pretraining_classes(every))
+    if list(source.classes) != card.classes:
+        raise SkipwayError(f"{run} was trained on other classes than {every.name} gives: name the data of the run")
+    packed = halved(weights)
+    content = save(packed)
+    if len(content) > LARGEST:
+        raise SkipwayError(f"the weights take {len(content):,} bytes, and at most {LARGEST:,} are embedded")
+    with tempfile.TemporaryDirectory() as made:
+        again = Path(made)
+        bundle.write(again, {**weights, **{key: value.float() for key, value in packed.items()}}, card)
+        full, half = on_val(run, source), on_val(again, source)
+    if full["top1"] - half["top1"] > LOSS:
+        raise SkipwayError(f"float16 takes the accuracy from {full['top1']:.4f} to {half['top1']:.4f}: keep float32")
+    judged = {key: half[key] for key in JUDGED if key in half} | {"top1_float32": full["top1"]}
+    folder.mkdir(parents=True, exist_ok=True)
+    written = {"weights.safetensors": content, "card.json": packed_card(card, source, every, content, judged)}
+    bundle.write_together(folder, written)
+    return judged
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("data")
     parser.add_argument("run", type=Path)
+    parser.add_argument("--pack", action="store_true")
     given = parser.parse_args()
-    source = open_source(given.data)
-    source = of_classes(source, pretraining_classes(source))
+    every = open_source(given.data)
+    if given.pack:
+        judged = pack(given.run, every, embedded_weights.folder())
+        print(f"{embedded_weights.folder()}: top-1 {judged['top1']:.4f}, in float32 {judged['top1_float32']:.4f}")
+        return
+    source = of_classes(every, pretraining_classes(every))
     began = (given.run / "run.json").is_file()
     upkeep = Upkeep(checkpoint_seconds=300.0)
     api.train(source, replace(PRETRAIN), given.run, console=Console(width=160), resume=began, bad=None, upkeep=upkeep)

@@ -170,14 +170,36 @@ def table() -> str:
     return "\n".join([*lines, "", under])
 
 
-def with_tables(readme: str) -> str:
-    """`readme` with the text between the markers made anew."""
-    return filled(readme, f"{table()}\n")
+WAYS = {"scratch": "from scratch", "head": "head on frozen features", "finetune": "fine-tuned"}
+
+
+def transfer_table() -> str:
+    """Accuracy by data, images a class and way, and the time of a training."""
+    measured = result("transfer")
+    rows = {(row["data"], row["images_a_class"], row["way"]): row for row in measured["table"]}
+    counts = dict.fromkeys((name, count) for name, count, _ in rows)
+    lines = [f"| data | images a class | {' | '.join(WAYS.values())} |", "|---|---|" + "---|" * len(WAYS)]
+    for name, count in counts:
+        shown = (rows[name, count, way] for way in WAYS)
+        cells = (f"{spread(row['test'], 1)} % ({row['seconds']['mean']:.0f} s)" for row in shown)
+        lines.append(f"| {name} | {count} | {' | '.join(cells)} |")
+    machine = measured["hardware"]["device"]
+    under = (
+        f"Test accuracy, mean and deviation over {len(measured['seeds'])} seeds (which draw the images too), and the time of a "
+        f"training on one of the cores of {machine}, {measured['side_by_side']} trainings side by side."
+    )
+    return "\n".join([*lines, "", under, ""])
+
+
+def pages() -> dict[Path, str]:
+    """Every page with tables, its text with the tables made anew."""
+    made = {ROOT / "README.md": f"{table()}\n", ROOT / "docs" / "transfer.md": transfer_table()}
+    return {file: filled(file.read_text(), part) for file, part in made.items()}
 
 
 def main() -> None:
-    file = ROOT / "README.md"
-    file.write_text(with_tables(file.read_text()))
+    for file, text in pages().items():
+        file.write_text(text)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from skipway.training.upkeep import Upkeep
 
 QUIET = Console(quiet=True)
 CPU = hardware.decide(device="cpu", workers=0)
-SHORT = replace(QUICK, epochs=3, batch=64)  # 4 steps an epoch
+SHORT = replace(QUICK, epochs=3, batch=24)  # 11 steps an epoch
 EVERY_2 = Upkeep(checkpoint_steps=2)
 
 

@@ -5,6 +5,7 @@ import io
 import socket
 import tarfile
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,8 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from skipway import download
 from skipway.data import cifar, open_source
-from skipway.download import fetch
+from skipway.download import Notice, fetch, reachable
 from skipway.errors import DataError, SkipwayError
 
 CONTENT = np.random.default_rng(0).integers(0, 256, 700_000, dtype=np.uint8).tobytes()
@@ -163,6 +165,103 @@ def test_a_cache_that_cannot_be_made_is_named(served: Served, tmp_path: Path) ->
     (tmp_path / "cache").write_text("a file in the way")
     with pytest.raises(SkipwayError, match=str(tmp_path / "cache")):
         fetch(f"{served.address}/a.bin", tmp_path / "cache" / "a.bin", MD5)
+
+
+def test_a_download_is_said_before_the_server_is_asked(
+    served: Served, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    served.status = 503
+    with pytest.raises(SkipwayError):
+        fetch(f"{served.address}/a.bin", tmp_path / "a.bin", MD5, Notice("these", 12.34, "no terms"))
+    assert capfd.readouterr().err == f"downloads these: 12.3 MB from 127.0.0.1, no terms; once, into {tmp_path}\n"
+
+
+def test_what_is_there_or_forbidden_is_not_said_to_be_downloaded(
+    served: Served, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.bin").write_bytes(CONTENT)
+    fetch(f"{served.address}/a.bin", tmp_path / "a.bin", MD5)
+    monkeypatch.setenv("SKIPWAY_OFFLINE", "1")
+    with pytest.raises(SkipwayError, match="SKIPWAY_OFFLINE is set"):
+        fetch(f"{served.address}/b.bin", tmp_path / "b.bin", MD5)
+    assert capfd.readouterr().err == ""
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Whether a host answers
+
+
+@pytest.fixture(autouse=True)
+def _asked_anew() -> None:
+    """What a process remembers of hosts is forgotten: ports are used again."""
+    download.answers.cache_clear()
+
+
+@pytest.fixture
+def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(variable, raising=False)
+        monkeypatch.delenv(variable.upper(), raising=False)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+
+
+def test_a_server_that_answers_is_reachable_whatever_it_says_and_is_asked_once(served: Served) -> None:
+    assert reachable(f"{served.address}/a.bin")  # it answers HEAD with 501
+    assert not served.requests, "nothing is fetched"
+    download.answers.cache_clear()
+    assert reachable(f"{served.address}/a.bin")
+    assert reachable(f"{served.address}/b.bin")
+    assert download.answers.cache_info().misses == 1
+
+
+def test_nothing_is_reachable_offline(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(download, "ask", lambda _: pytest.fail("a server was asked"))
+    monkeypatch.setenv("SKIPWAY_OFFLINE", "1")
+    assert not reachable(served.address)
+
+
+@pytest.mark.usefixtures("_no_proxy")
+def test_a_refused_connection_and_an_unknown_name_are_unreachable() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        assert not reachable(f"http://127.0.0.1:{taken.getsockname()[1]}/a")
+    assert not reachable("http://no-such-host.invalid/a")
+    assert not reachable("nonsense")
+
+
+@pytest.mark.usefixtures("_no_proxy")
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_host_that_says_nothing_costs_the_time_of_one_wait(scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(download, "PATIENCE", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"{scheme}://127.0.0.1:{silent.getsockname()[1]}/a"
+        began = time.monotonic()
+        assert not any(reachable(url) for _ in range(20))
+        assert time.monotonic() - began < 2
+
+
+def test_a_name_that_is_looked_up_without_end_costs_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    released = threading.Event()
+
+    def stuck(*_: object, **__: object) -> None:
+        released.wait(30)
+        raise socket.gaierror("no answer")
+
+    monkeypatch.setattr(download, "PATIENCE", 0.2)
+    monkeypatch.setattr(download.urllib.request, "urlopen", stuck)
+    began = time.monotonic()
+    assert not reachable("http://somewhere.invalid/a")
+    assert time.monotonic() - began < 2
+    released.set()
+
+
+def test_a_proxy_that_does_not_reach_the_host_is_no_answer(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("no_proxy", "")
+    for variable in ("http_proxy", "https_proxy"):
+        monkeypatch.setenv(variable, served.address)
+    for scheme in ("http", "https"):  # of the second it is asked for a tunnel, which it does not know
+        monkeypatch.setattr(download, "GATEWAY", (*download.GATEWAY, 501))  # what this server says to HEAD
+        assert not reachable(f"{scheme}://somewhere.invalid/a")
 
 
 # ---------------------------------------------------------------------------------------------------------------------

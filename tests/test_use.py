@@ -33,7 +33,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def run(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "colours"
-    return api.train(str(folder), replace(QUICK, epochs=4, batch=16), out, hardware.decide(device="cpu"))
+    return api.train(folder, QUICK, out, hardware.decide(device="cpu"), epochs=4, batch=16).path
 
 
 def test_predict_agrees_with_eval_digit_for_digit(run: Path, folder: Path) -> None:
@@ -54,13 +54,13 @@ def test_a_bundle_on_another_path_and_in_another_process_gives_equal_logits(run:
     moved = tmp_path / "elsewhere" / "net"
     shutil.copytree(run, moved)
     images = torch.linspace(-2, 2, 16 * 3 * 12 * 12).view(16, 3, 12, 12)
-    net, _ = skipway.load(run)
+    net = skipway.load(run).model
     with torch.inference_mode():
         here = net(images)
     code = (
         "import sys, torch, skipway; torch.set_num_threads(int(sys.argv[3]));"
         "x = torch.linspace(-2, 2, 16 * 3 * 12 * 12).view(16, 3, 12, 12);"
-        "net, _ = skipway.load(sys.argv[1]);"
+        "net = skipway.load(sys.argv[1]).model;"
         "torch.save(torch.inference_mode()(net)(x), sys.argv[2])"
     )
     file = tmp_path / "there.pt"
@@ -69,7 +69,7 @@ def test_a_bundle_on_another_path_and_in_another_process_gives_equal_logits(run:
 
 
 def test_eval_on_the_trained_data_cuts_the_same_val_again(run: Path) -> None:
-    card = skipway.load(run)[1]
+    card = skipway.load(run).card
     again = api.evaluate(run, split="val", hardware=hardware.decide(device="cpu"))
     assert again.metrics["n"] == card.data["counts"]["val"]
     assert again.metrics["top1"] == card.metrics["val"]["top1"]
@@ -82,9 +82,9 @@ def test_eval_leaves_out_again_what_training_left_out(folder: Path, tmp_path: Pa
     bad = tmp_path / "colours" / "red" / "07.png"
     bad.write_bytes(bad.read_bytes()[:50])
     recipe, computer = replace(QUICK, epochs=1, batch=16), hardware.decide(device="cpu")
-    out = api.train(str(tmp_path / "colours"), recipe, tmp_path / "run", computer, bad="skip")
+    out = api.train(tmp_path / "colours", recipe, tmp_path / "run", computer, bad="skip").path
     again = api.evaluate(out, hardware=computer)
-    card = skipway.load(out)[1]
+    card = skipway.load(out).card
     assert again.scored.trained_on
     assert again.metrics["top1"] == card.metrics["val"]["top1"]
     assert [name for name, _ in again.scored.left_out] == [name for name, _ in card.data["left_out"]] == ["red/07.png"]

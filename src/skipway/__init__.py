@@ -1,9 +1,10 @@
 """skipway: residual networks, whole.
 
     import skipway
-    run = skipway.train("digits")                       # a folder: bundle, metrics, report
-    for answer in skipway.Predictor(run).predict(["new.png"]):
-        print(answer.name, answer.classes[0])
+    run = skipway.train("photos", epochs=5)      # a folder: bundle, metrics, report
+    print(run.metrics["top1"], run.report)
+    predictor = run.predictor()
+    print(predictor.predict("new.jpg").label)
 
 Each name is imported when first used, so that `import skipway` costs nothing.
 """
@@ -13,17 +14,20 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from skipway.api import evaluate, load, train
+    from skipway.api import evaluate, load, resume, train
     from skipway.data import open_source
-    from skipway.deploy.predictor import Predictor
+    from skipway.deploy.predictor import Prediction, Predictor
     from skipway.errors import SkipwayError
     from skipway.hardware import decide
     from skipway.models import build, list_models
+    from skipway.run import Run
     from skipway.training.recipes import Recipe, find_recipe
 
 WHERE = {
+    "Prediction": "skipway.deploy.predictor",
     "Predictor": "skipway.deploy.predictor",
     "Recipe": "skipway.training.recipes",
+    "Run": "skipway.run",
     "SkipwayError": "skipway.errors",
     "build": "skipway.models",
     "decide": "skipway.hardware",
@@ -32,12 +36,15 @@ WHERE = {
     "list_models": "skipway.models",
     "load": "skipway.api",
     "open_source": "skipway.data",
+    "resume": "skipway.api",
     "train": "skipway.api",
 }
 
 __all__ = [
+    "Prediction",
     "Predictor",
     "Recipe",
+    "Run",
     "SkipwayError",
     "build",
     "decide",
@@ -46,6 +53,7 @@ __all__ = [
     "list_models",
     "load",
     "open_source",
+    "resume",
     "train",
 ]
 __version__ = version("skipway")

@@ -18,8 +18,8 @@ from skipway.download import digest
 from skipway.errors import SkipwayError
 from skipway.models.catalogue import CIFAR10, imagenet_classes
 from skipway.models.contract import Network
-from skipway.models.fitting import MismatchError, compare
-from skipway.models.weights import Pretrained, find
+from skipway.models.fitting import MismatchError, compare, without_strangers
+from skipway.models.weights import Pretrained, find, not_used
 
 ADOPTED = "adopted"  # stands where a card of ours names its recipe
 CLASS_NAMES: dict[str, Callable[[], tuple[str, ...]]] = {"imagenet": imagenet_classes, "cifar10": lambda: CIFAR10}
@@ -55,9 +55,10 @@ def adopt(text: str, out: Path, model: str | None = None, feeding: Feeding | Non
         raise SkipwayError(f"{text} does not say whose weights it holds: give --model")
     network = network_of(model, pretrained)
     net = models.build(**network)
-    if mismatch := compare(net, pretrained.weights):
+    weights, strangers = without_strangers(net, pretrained.weights)
+    if mismatch := compare(net, weights):
         raise MismatchError(model, mismatch)
-    net.load_state_dict(pretrained.weights, strict=False)  # counts of batches may be missing
+    net.load_state_dict(weights, strict=False)  # counts of batches may be missing
     card = Card(
         task="classify",
         network=network,
@@ -75,7 +76,8 @@ def adopt(text: str, out: Path, model: str | None = None, feeding: Feeding | Non
     with bundle.new_folder(out):
         bundle.write(out, net.state_dict(), card)
     known = f"known by its checksum as {pretrained.record.name}" if pretrained.record and Path(text).is_file() else ""
-    return card, [said for said in (known, pretrained.translation) if said]
+    said = [*pretrained.said(), *not_used([*pretrained.unused, *strangers])]
+    return card, [known, *said] if known else said
 
 
 def network_of(model: str, pretrained: Pretrained) -> dict[str, Any]:
@@ -156,7 +158,7 @@ def origin(text: str, pretrained: Pretrained) -> dict[str, Any]:
         "pretrained": record.name if record else Path(text).name,
         "file": pretrained.file.name,
         "sha256": digest(pretrained.file, "sha256"),
-        "translation": pretrained.translation or "none",
+        "translation": "; ".join(pretrained.said()) or "none",
     }
     if record:
         found |= {

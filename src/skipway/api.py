@@ -1,39 +1,39 @@
 """The verbs, each joining rooms that do not know each other: what the command line and `import skipway` both call."""
 
+import inspect
+import json
+import os
 import re
+import sys
+import time
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from rich.console import Console
-from torch import nn
 
-from skipway import bundle, judging, models
-from skipway.bundle import Card
-from skipway.checking import ready
+from skipway import judging, models
+from skipway.checking import QUIET, ready
 from skipway.data import SOURCES, open_source
-from skipway.data.bad import Policy
-from skipway.data.loader import natural_size
-from skipway.data.source import Source, require_learnable
+from skipway.data.bad import Policy, policy_of
+from skipway.data.reading import DEFAULT_READING, Reading
+from skipway.data.source import Source
 from skipway.errors import SkipwayError
 from skipway.evaluation.evaluate import Evaluation
 from skipway.evaluation.wording import AS_BUNDLED
 from skipway.hardware import Hardware, decide
 from skipway.judging import Order, conclude
+from skipway.run import Folder, Run, as_data
+from skipway.training.autoconfig import AUTO, Start, configure
 from skipway.training.distributed import joined
+from skipway.training.estimate import parse_budget
+from skipway.training.fields import checked, from_json
+from skipway.training.finished import finished_run
+from skipway.training.keywords import RecipeFields, field_values
 from skipway.training.loop import train as fit
-from skipway.training.prepare import channels_of
 from skipway.training.recipes import Recipe, find_recipe
 from skipway.training.upkeep import ORDINARY, Upkeep, is_begun, read_begun
-
-QUIET = Console(quiet=True)
-
-
-def default_recipe(source: Source) -> Recipe:
-    """`quick` for small images, `modern` for photographs; nothing is downloaded unless asked for."""
-    require_learnable(source)
-    return find_recipe("quick" if natural_size(source.train, channels_of(source)) <= models.SMALL else "modern")
 
 
 def free_folder(source: Source, recipe: Recipe) -> Path:
@@ -46,69 +46,128 @@ def free_folder(source: Source, recipe: Recipe) -> Path:
     return folder
 
 
+def chosen(recipe: str | Recipe | None, fields: Mapping[str, Any]) -> tuple[Recipe | None, dict[str, Any]]:
+    """The recipe, None for the default one, and the values of `fields` in the types of a recipe's.
+
+    Refuses, before any image is opened, what can be refused then: raises SkipwayError for an unknown recipe, network
+    or field, and for a value that no training can have.
+    """
+    for name in fields.keys() & inspect.signature(decide).parameters.keys():
+        raise SkipwayError(f"{name} is a choice of hardware: give hardware=skipway.decide({name}=...)")
+    values = field_values(fields, (name for name in inspect.signature(train).parameters if name != "fields"))
+    if isinstance(recipe, str):
+        recipe = find_recipe(recipe)
+    if not isinstance(recipe, Recipe | None):
+        kind = type(recipe).__name__
+        raise SkipwayError(f"recipe must be a name or a skipway.Recipe, not of type {kind}")
+    base = recipe or replace(find_recipe("quick"), pretrained=AUTO)  # what is chosen may start from weights
+    field_values({name: value for name, value in vars(base).items() if name != "name"})
+    checked(replace(base, **values))
+    if recipe or "model" in values:
+        models.require_name(values.get("model", base.model))
+    return recipe, values
+
+
+def default_console() -> Console:
+    """Where a person waits, at a prompt or in a notebook: the screen; in programs nowhere."""
+    return Console(highlight=False) if hasattr(sys, "ps1") or "ipykernel" in sys.modules else QUIET
+
+
+def settled(hardware: Hardware | None) -> Hardware:
+    """`hardware`, or else the best of this machine. Raises SkipwayError for anything else."""
+    if not isinstance(hardware, Hardware | None):
+        raise SkipwayError("hardware must be what skipway.decide returns, as skipway.decide('cpu')")
+    return hardware or decide()
+
+
 def train(
-    data: str | Source,
-    recipe: Recipe | None = None,
-    out: str | Path | None = None,
+    data: Folder | Source,
+    recipe: str | Recipe | None = None,
+    out: Folder | None = None,
     hardware: Hardware | None = None,
-    console: Console = QUIET,
+    console: Console | None = None,
     resume: bool = False,
     bad: Policy | None = "error",
     upkeep: Upkeep = ORDINARY,
     changes: Mapping[str, Any] | None = None,
-) -> Path:
-    """Train on `data` (a name or path as `open_source` takes it), judge the result, and return its folder.
+    reading: Reading = DEFAULT_READING,
+    start: Start = "pretrained",
+    budget: str | None = None,
+    **fields: Unpack[RecipeFields],
+) -> Run:
+    """Train a network on images, evaluate it, and return its run: `skipway.train("photos", epochs=5)`.
 
-    The data are checked first; `bad` says what becomes of images that cannot be read (see `data.bad`), None that the
-    caller has checked them. `changes` are fields of the recipe that have other values, also where it is the default
-    for the data. The folder holds the bundle, metrics.jsonl, report.html and report.json. The report is on test where
-    the data have one, otherwise on val. With `resume` the run in `out` goes on (see also `resume`).
+    data: a name or path as `open_source` takes it with `reading`, or a Source. recipe: a name, a Recipe, or None for
+    what suits the data and the machine; every field of it can be set by keyword, as `model="resnet18"` or `batch=64`,
+    and `changes` holds such fields as a mapping. start: "scratch" for no pretrained weights where the recipe is
+    chosen. budget: the most that the run may take, such as "10m", to which the recipe is fitted. out: the run's
+    folder, runs/<data>-<model> when None; it gets the bundle, metrics.jsonl, report.html and report.json. The report
+    is on test where the data have one, otherwise on val. console: where progress is printed; None prints in notebooks
+    and at a prompt, and nowhere else. The data are checked first; `bad` says what becomes of images that cannot be
+    read (see `data.bad`), None that the caller has checked them. With `resume` the run in `out` goes on (see also
+    `resume`).
 
     Where torchrun started it, this process trains together with the others, and the first of them judges. Raises
     SkipwayError for anything a user can mend, Interrupted when a signal asked for an end.
     """
-    changes = changes or {}
-    with joined(hardware or decide()) as (group, own):
+    began = time.monotonic()
+    console = console or default_console()
+    data = as_data(data)
+    recipe, changes = chosen(recipe, {**(changes or {}), **fields})
+    limit = parse_budget(budget) if budget else None
+    policy = None if bad is None else policy_of(bad)
+    with joined(settled(hardware)) as (group, own):
         if group.most and out is None:
             raise SkipwayError("processes that are started again find the run by its folder: give --out")
         console = console if group.rank == 0 else QUIET
         with group.in_turn():
-            source = open_source(data) if isinstance(data, str) else data
-            if bad is not None:
-                size, channels = (changes.get(name, getattr(recipe, name, 0)) for name in ("size", "channels"))
-                source = ready(source, bad, size, channels, console)
-        recipe = replace(recipe or default_recipe(source), **changes)
-        folder = Path(group.told(str(out or free_folder(source, recipe))))
-        again = resume or (group.restarts > 0 and is_begun(folder))
+            source = open_source(data, reading) if isinstance(data, str) else data
+            if policy is not None:
+                # a size that is chosen suits the images
+                size = changes.get("size", recipe.size if recipe else 1)
+                source = ready(source, policy, size, changes.get("channels", 0), console)
+        again = resume or (group.restarts > 0 and out is not None and is_begun(Path(out)))
+        if again and out is not None:
+            recipe = replace(recipe if recipe and resume else read_begun(Path(out)).recipe, **changes)
+        elif group.rank == 0:
+            left = None if limit is None else limit - (time.monotonic() - began)
+            recipe = configure(source, recipe, changes, start, left, own, console)
+        recipe = from_json(json.loads(group.told(json.dumps(asdict(recipe) if group.rank == 0 and recipe else {}))))
+        folder = Path(group.told(os.fspath(out or free_folder(source, recipe))))
         fit(source, recipe, folder, own, console, again, upkeep, group)
         if group.rank == 0:
             conclude(folder, source, own, console)
-    return folder
+    return Run(folder)
 
 
 def resume(
-    run: str | Path,
+    run: Folder,
     hardware: Hardware | None = None,
-    console: Console = QUIET,
+    console: Console | None = None,
     upkeep: Upkeep | None = None,
     changes: Mapping[str, Any] | None = None,
-) -> Path:
+    **fields: Unpack[RecipeFields],
+) -> Run:
     """Go on with the interrupted training in the folder `run`, which is all that it needs, and return it.
 
-    Data, recipe, machine and upkeep are those that it was begun with, unless given. Raises as `train` does, and when
-    the data or the recipe are not the same any more.
+    Data, recipe, machine and upkeep are those that it was begun with, unless given. Of a run that is finished, this is
+    said, and nothing is done. Raises as `train` does, and when the data or the recipe are not the same any more.
     """
+    if not (changes or fields) and (said := finished_run(Path(run))):
+        (console or default_console()).print(said, soft_wrap=True, markup=False)
+        return Run(run)
     begun = read_begun(Path(run))
-    source = replace(open_source(begun.place(tuple(SOURCES))), name=begun.data)
-    own = hardware or decide(**begun.hardware)
-    return train(source, begun.recipe, run, own, console, True, begun.bad, upkeep or begun.upkeep, changes)
+    recipe, changes = chosen(begun.recipe, {**(changes or {}), **fields})
+    source = replace(open_source(begun.place(tuple(SOURCES)), Reading(**begun.reading)), name=begun.data)
+    own = settled(hardware or decide(**begun.hardware))
+    return train(source, recipe, run, own, console, True, begun.bad, upkeep or begun.upkeep, changes)
 
 
 def evaluate(
-    run: str | Path,
-    data: str | Source | None = None,
+    run: Folder,
+    data: Folder | Source | None = None,
     split: str | None = None,
-    out: str | Path | None = None,
+    out: Folder | None = None,
     hardware: Hardware | None = None,
     console: Console = QUIET,
     protocol: str = AS_BUNDLED,
@@ -117,10 +176,14 @@ def evaluate(
 
     `out` is RUN/reports/<data>-<split> when None; `protocol` is a name of `evaluation.protocols`. Raises SkipwayError.
     """
-    order = Order(data, split, Path(out) if out else None, hardware or decide(), console, protocol)
-    return judging.evaluate([run], order)
+    place = None if data is None else as_data(data)
+    order = Order(place, split, Path(out) if out else None, settled(hardware), console, protocol)
+    return judging.evaluate([os.fspath(run)], order)
 
 
-def load(run: str | Path) -> tuple[nn.Module, Card]:
-    """The network of a bundle, in evaluation mode on the CPU, and its card. Raises BundleError."""
-    return bundle.load(Path(run), models.build)
+def load(run: Folder) -> Run:
+    """The trained network in the folder `run`, verified: `.model`, `.card`, `.predictor()` and more. Raises BundleError
+    for a folder that is no bundle, or one that was changed."""
+    found = Run(run)
+    found.card  # noqa: B018 - is read and verified here
+    return found

@@ -1,5 +1,6 @@
 """Data looked over before anything is trained on them: `skipway check`, and the first step of every training."""
 
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,13 +8,16 @@ from PIL import Image
 from rich.console import Console
 
 from skipway import models
+from skipway.data import open_source
 from skipway.data.bad import Policy, apply_policy, quarantine_of
 from skipway.data.check import examine, open_to_examine
 from skipway.data.decode import channels_in
-from skipway.data.findings import Examination, with_side
+from skipway.data.findings import Examination, Finding, with_side
 from skipway.data.preprocess import for_photographs
 from skipway.data.preview import contact_sheet
+from skipway.data.reading import DEFAULT_READING, Reading
 from skipway.data.source import Source, require_learnable
+from skipway.data.tree import surprises
 from skipway.errors import DataError
 from skipway.training.prepare import side_for
 
@@ -34,15 +38,29 @@ def side_of(examination: Examination, size: int) -> int:
     return size or side_for(examination.natural_side())
 
 
+def opened(data: str, reading: Reading) -> tuple[Source, tuple[Finding, ...]]:
+    """`data` read as `reading` says, and what is to be said of a folder's layout. Raises SkipwayError for what is no
+    data set at all."""
+    if reading == DEFAULT_READING:
+        return open_to_examine(data)
+    source = open_source(data, reading)  # no class folders, so none whose faults are findings
+    return source, tuple(surprises(source))
+
+
 def check(
-    data: str, size: int = 0, channels: int = 0, bad: Policy = "error", console: Console = QUIET
+    data: str,
+    size: int = 0,
+    channels: int = 0,
+    bad: Policy = "error",
+    console: Console = QUIET,
+    reading: Reading = DEFAULT_READING,
 ) -> tuple[Examination, Source]:
     """Everything that is to be said of `data`, as far as it is a data set, and its images.
 
     `bad` "quarantine" moves the files that cannot be read; otherwise nothing is changed. Raises SkipwayError for what
     is no data set at all.
     """
-    source, layout = open_to_examine(data)
+    source, layout = opened(data, reading)
     examination = examine(source, channels or channels_of(source), console)
     examination = with_side(examination, side_of(examination, size))
     if bad == "quarantine" and examination.bad:
@@ -66,7 +84,8 @@ def ready(source: Source, bad: Policy, size: int = 0, channels: int = 0, console
     for fault in faults[:MOST_NAMED]:
         console.print(f"  {fault.category}: {fault.name}: {fault.detail}", soft_wrap=True, markup=False)
     if len(faults) > MOST_NAMED or examination.of("warning"):
-        console.print(f"  `skipway check {source.name}` tells all of it", soft_wrap=True, markup=False)
+        command = shlex.join(["skipway", "check", source.name, *source.reading.options()])
+        console.print(f"  `{command}` tells all of it", soft_wrap=True, markup=False)
     if examination.bad:
         console.print(f"left out {len(examination.bad):,} images that cannot be read (--bad {bad})")
     return kept

@@ -1,11 +1,15 @@
-"""One file over HTTP: resumed where it broke off, checked whole, and named as finished only then."""
+"""One file over HTTP: announced, resumed where it broke off, checked whole, and named as finished only then."""
 
 import hashlib
 import http.client
 import os
+import threading
 import urllib.error
 import urllib.request
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
@@ -13,6 +17,18 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from skipway.errors import SkipwayError
 
 CHUNK = 1 << 18  # bytes
+PATIENCE = 3.0  # seconds to wait for an answer that decides whether a host is reachable
+GATEWAY = (407, 502, 503, 504)  # what a proxy answers in the place of a host that it does not reach
+
+
+@dataclass(frozen=True)
+class Notice:
+    """What people should know before a download: its name, its size in megabytes of 2^20 bytes where that is known,
+    and its licence and terms in words."""
+
+    what: str
+    megabytes: float | None = None
+    terms: str = ""
 
 
 def cache_folder() -> Path:
@@ -40,8 +56,50 @@ def matches(file: Path, checksum: str) -> bool:
     return digest(file, kind).startswith(digits)
 
 
-def fetch(url: str, file: Path, checksum: str) -> Path:
-    """`file`, downloaded from `url` unless it is there already.
+def reachable(url: str) -> bool:
+    """Whether the host of `url` answers within PATIENCE; it is asked once a process. False when offline."""
+    parts = urlsplit(url)
+    return offline() is None and answers(f"{parts.scheme}://{parts.netloc}/")
+
+
+@cache
+def answers(address: str) -> bool:
+    """Whether a server at `address`, or its proxy for it, answers anything within PATIENCE."""
+    found: list[bool] = []
+    # In a thread, because looking a name up has no limit of time
+    asking = threading.Thread(target=lambda: found.append(ask(address)), daemon=True)
+    asking.start()
+    asking.join(PATIENCE)
+    return found == [True]
+
+
+def ask(address: str) -> bool:
+    """Whether anything answers at `address`; a refusal of the server's own is an answer."""
+    try:
+        with urllib.request.urlopen(urllib.request.Request(address, method="HEAD"), timeout=PATIENCE):
+            return True
+    except urllib.error.HTTPError as fault:
+        fault.close()
+        return fault.code not in GATEWAY
+    except (OSError, http.client.HTTPException, ValueError):
+        return False
+
+
+def announce(notice: Notice, url: str, folder: Path) -> None:
+    """Say on standard error what is about to be downloaded from `url` into `folder`, in one line."""
+    size = f"{notice.megabytes:.1f} MB " if notice.megabytes else ""
+    terms = f", {notice.terms}" if notice.terms else ""
+    home = Path.home()
+    place = Path("~") / folder.relative_to(home) if folder.is_relative_to(home) else folder
+    Console(stderr=True, highlight=False).print(
+        f"downloads {notice.what}: {size}from {urlsplit(url).hostname}{terms}; once, into {place}",
+        soft_wrap=True,
+        markup=False,
+    )
+
+
+def fetch(url: str, file: Path, checksum: str, notice: Notice | None = None) -> Path:
+    """`file`, downloaded from `url` unless it is there already, with a `notice` before (None: of its name alone).
 
     A broken download stays beside it as `<name>.part` and is continued next time; the name `file` appears only on
     content that `matches` the checksum. Raises SkipwayError, saying what to do, when offline or when the content is
@@ -59,6 +117,7 @@ def fetch(url: str, file: Path, checksum: str) -> Path:
         ) from None
     part = file.with_name(file.name + ".part")
     have = part.stat().st_size if part.exists() else 0
+    announce(notice or Notice(file.name), url, file.parent)
     request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
     try:
         with urllib.request.urlopen(request, timeout=30) as answer:

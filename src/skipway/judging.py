@@ -8,14 +8,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rich.console import Console
 
 from skipway import bundle, models
 from skipway.bundle import Card
-from skipway.data import open_source
 from skipway.data.preprocess import Preprocessing
 from skipway.data.source import Source, fingerprint
+from skipway.deploy.training_data import opened_again, reading_of
 from skipway.errors import DataError, SkipwayError, UnknownNameError
 from skipway.evaluation.comparison import Comparison, compare, verdict, write_comparison
 from skipway.evaluation.evaluate import Evaluation, Scored, Scorer, calibrate, measure, score
@@ -25,6 +24,8 @@ from skipway.evaluation.report import Report, write_report
 from skipway.evaluation.wording import AS_BUNDLED, ENSEMBLE, result
 from skipway.hardware import Hardware
 from skipway.training.recipes import RECIPES, find_recipe
+
+STYLES = {"error": "bold red", "warning": "yellow"}
 
 
 @dataclass(frozen=True)
@@ -71,29 +72,13 @@ def open_run(run: str | Path, hardware: Hardware, protocol: str = AS_BUNDLED) ->
 
 
 def source_of(data: str | Source | None, card: Card) -> tuple[Source, str]:
-    """The data to judge on and their fingerprint; None: what the network was trained on.
+    """The data to judge on and their fingerprint (see `opened_again`); None: what the network was trained on.
 
-    Images that the training left out are left out again. Raises DataError where what was trained on is not known.
+    Raises DataError where what was trained on is not known.
     """
     if data is None and not card.data["fingerprint"]:
         raise DataError("what these weights were trained on is not here: name the images to judge them on")
-    source = data if isinstance(data, Source) else open_source(data or card.data["name"])
-    mark = fingerprint(source)
-    if mark != card.data["fingerprint"] and card.data.get("left_out"):
-        fewer = without(source, dict(card.data["left_out"]))
-        if fingerprint(fewer) == card.data["fingerprint"]:
-            return fewer, card.data["fingerprint"]
-    return source, mark
-
-
-def without(source: Source, reasons: dict[str, str]) -> Source:
-    """`source` less the images named in `reasons`, which say why."""
-    fewer: dict[str, Any] = {}
-    gone: list[tuple[str, str]] = []
-    for key, split in source.splits.items():
-        fewer[key] = split.take(np.array([i for i, name in enumerate(split.names) if name not in reasons], dtype=int))
-        gone += [(name, reasons[name]) for name in split.names if name in reasons]
-    return replace(source, **fewer, left_out=(*source.left_out, *gone))
+    return opened_again(data, card)
 
 
 def read_records(folder: Path) -> list[dict[str, Any]]:
@@ -120,8 +105,7 @@ def conclude(folder: Path, source: Source, hardware: Hardware, console: Console)
     evaluation = measure(run.card, scored.get(name) or score(run.card, source, mark, name, run.scorer))
     bundle.add_metrics(folder, name, evaluation.metrics)
     command = shlex.join(["skipway", "eval", str(folder), source.name])
-    page = written(folder, run, evaluation, AS_BUNDLED, command)
-    console.print(f"{result(evaluation)}\nreport {page}", soft_wrap=True, markup=False)
+    written(folder, run, evaluation, AS_BUNDLED, command, console)
     return evaluation
 
 
@@ -135,8 +119,7 @@ def evaluate(runs: Sequence[str | Path], order: Order) -> Evaluation:
     evaluation = measure(run.card, score(run.card, source, mark, order.split, run.scorer))
     command = command_of(runs, source, order, ["--ensemble"] if len(runs) > 1 else [])
     folder = folder_of(order, opened[0], evaluation, "-ensemble" if len(runs) > 1 else "")
-    page = written(folder, run, evaluation, order.protocol, command)
-    order.console.print(f"{result(evaluation)}\nreport {page}", soft_wrap=True, markup=False)
+    written(folder, run, evaluation, order.protocol, command, order.console)
     return evaluation
 
 
@@ -177,11 +160,15 @@ def tempered(run: Judged) -> Scorer:
     return lambda images: run.scorer(images) / run.card.temperature
 
 
-def written(folder: Path, run: Judged, evaluation: Evaluation, protocol: str, command: str) -> Path:
-    """The report of `evaluation` in `folder`; returns the page's path."""
+def written(folder: Path, run: Judged, evaluation: Evaluation, protocol: str, command: str, console: Console) -> None:
+    """The report of `evaluation` in `folder`; the result, what speaks against it, and the page's path are said."""
     shown = gallery(evaluation, run.preprocessing, run.explain)
     report = Report(evaluation, run.card, shown, run.records, protocol, command, training_command(run.card))
-    return write_report(folder, report)
+    page = write_report(folder, report)
+    console.print(result(evaluation), soft_wrap=True, markup=False)
+    for finding in report.findings:
+        console.print(finding.in_words(), style=STYLES[finding.severity], soft_wrap=True, markup=False)
+    console.print(f"report {page}", soft_wrap=True, markup=False)
 
 
 def training_command(card: Card) -> str:
@@ -189,7 +176,7 @@ def training_command(card: Card) -> str:
     if card.recipe["name"] not in RECIPES:
         return ""
     named = json.loads(json.dumps(asdict(find_recipe(card.recipe["name"]))))
-    words = ["skipway", "train", card.data["name"], "--recipe", card.recipe["name"]]
+    words = ["skipway", "train", card.data["name"], *reading_of(card).options(), "--recipe", card.recipe["name"]]
     for field, value in card.recipe.items():
         if value != named[field]:
             parts = value if isinstance(value, list) else [value]

@@ -1,6 +1,9 @@
 """`skipway check` as people type it, and the check before every training."""
 
+import io
 import json
+import re
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +11,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from rich.console import Console
 from typed import Skipway
 
-from skipway import api
+from skipway import api, checking
 from skipway.data import open_source
+from skipway.data.reading import Reading
 from skipway.training.recipes import find_recipe
 
 
@@ -172,3 +177,60 @@ def test_the_python_verb_checks_too_and_none_says_that_it_was_done(folder: Path,
     with pytest.raises(DataError, match=r"^a/2\.png cannot be read"):
         api.train(source, recipe, tmp_path / "run", bad=None)
     assert examine(source).reused
+
+
+def test_labels_come_from_names_by_a_pattern(skipway: Skipway, folder: Path) -> None:
+    for i in range(6):
+        picture(i).save(folder.parent / f"{('pug', 'great_dane')[i % 2]}_{i}.png")
+    code, out, err = skipway("check", ".", "--label-pattern", r"([a-z_]+)_\d+\.png")
+    assert (code, out) == (2, "")
+    assert err.count("\n") == 1
+    assert "has 8 of 14 images in whose names --label-pattern" in err
+    for file in folder.rglob("*.png"):
+        file.unlink()
+    code, out, err = skipway("check", ".", "--label-pattern", r"([a-z_]+)_\d+\.png", "--json")
+    found = json.loads(out)
+    assert (code, err) == (0, "")
+    assert found["counts"] == {"train": {"great_dane": 3, "pug": 3}}
+    code, out, err = skipway("check", ".", "--label-pattern", "[")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "--label-pattern '[' is no regular expression" in err
+
+
+def test_labels_come_from_the_chosen_column(skipway: Skipway, folder: Path) -> None:
+    files = sorted(folder.rglob("*.png"))
+    lines = [f"{file},{'xyz'[i % 3]},{i % 2}" for i, file in enumerate(files)]
+    Path("set.csv").write_text("\n".join(["path,breed,size", *lines]) + "\n")
+    code, out, err = skipway("check", "set.csv")
+    assert (code, out) == (2, "")
+    assert "--label-column" in err
+    counts = json.loads(skipway("check", "set.csv", "--label-column", "breed", "--json")[1])["counts"]
+    assert counts == {"train": {"x": 3, "y": 3, "z": 2}}
+    code, out, err = skipway("check", "set.csv", "--label-column", "bread")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "unknown label column 'bread': did you mean 'breed'? set.csv has columns path, breed, size" in err
+
+
+def test_what_the_check_before_a_training_says_to_run_reads_the_data_as_the_training_did(folder: Path) -> None:
+    for name in ("a 1", "a 2", "b 5"):
+        picture(int(name[-1])).save(folder / f"{name}.png")
+    picture(1).save(folder / "a" / "a 3.png")
+    for file in folder.rglob("[0-9].png"):
+        file.unlink()
+    console = Console(record=True, width=1000, file=io.StringIO())
+    reading = Reading(label_pattern=r"(.) \d+\.png")
+    checking.ready(open_source(str(folder), reading), "error", console=console)
+    command = re.search("`(.+)` tells all of it", console.export_text()).group(1)
+    assert shlex.split(command) == ["skipway", "check", str(folder), "--label-pattern", r"(.) \d+\.png"]
+
+
+@pytest.mark.parametrize("verb", [("check",), ("train", "--epochs", "1", "--device", "cpu", "--out", "run")])
+def test_a_data_set_for_detection_is_one_line(skipway: Skipway, tmp_path: Path, verb: tuple[str, ...]) -> None:
+    for name in ("JPEGImages", "Annotations"):
+        (tmp_path / "cells" / name).mkdir(parents=True)
+    picture(0).save(tmp_path / "cells" / "JPEGImages" / "0.jpg")
+    (tmp_path / "cells" / "Annotations" / "0.xml").write_text("<annotation><object></object></annotation>")
+    code, out, err = skipway(verb[0], "./cells", *verb[1:])
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "is a Pascal VOC object detection data set (1 image, 1 XML file of annotations)" in err
+    assert not Path("run").exists()

@@ -47,11 +47,31 @@ def test_a_bundle_is_judged_to_the_digit_as_at_the_end_of_its_training(skipway, 
     for key in ("split", "n", "metrics", "per_class", "confusion", "calibration", "predictions"):
         assert of_training[key] == again[key], key
     assert json.loads(out)["metrics"] == of_training["metrics"]
-    card = bundle.read_card(runs / "a")
-    assert json.loads(json.dumps(card.metrics["test"])) == of_training["metrics"]
+    assert json.loads(json.dumps(bundle.read_card(runs / "a").metrics["test"])) == of_training["metrics"]
+    card = bundle.read_card(runs / "b")
     assert card.calibration is not None
     assert (card.calibration["split"], card.calibration["n"]) == ("val", 142)
     assert f"accuracy {100 * of_training['metrics']['top1']:.2f} %" in err
+
+
+def test_a_network_that_learnt_nothing_says_so_on_the_console_and_in_the_report(skipway, runs: Path) -> None:
+    """One whose classifier was emptied, so that it answers 4 whatever it sees."""
+    shutil.copytree(runs / "b", runs / "empty")
+    weights = bundle.read_weights(runs / "empty")
+    weights["fc.weight"].zero_()
+    weights["fc.bias"].copy_(torch.eye(10)[4])
+    bundle.write(runs / "empty", weights, bundle.read_card(runs / "b"))
+    code, out, _ = skipway("eval", "empty")
+    assert code == 0
+    warnings = [line for line in out.splitlines() if line.startswith("warning: ")]
+    assert len(warnings) == 2
+    assert warnings[0].startswith("warning: The network is no better than always answering '")
+    assert "it answers '4' for every image. Likely cause: " in warnings[0]
+    assert "steps are few: train longer" in warnings[0]
+    assert warnings[1].startswith("warning: 9 of 10 classes are never predicted: ")
+    report = Path(out.splitlines()[-1].removeprefix("report "))
+    kept = json.loads((runs / report).with_suffix(".json").read_text())["warnings"]
+    assert [warning["severity"] for warning in kept] == ["error", "error"]
 
 
 def test_the_report_says_how_to_train_and_judge_again(runs: Path) -> None:

@@ -1,11 +1,16 @@
 """`skipway serve`: what it refuses before it serves, each in one line."""
 
+import json
+import os
+import shlex
+import shutil
 import socket
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from served import write_bundle
+from served import picture, write_bundle
 from typed import refused
 
 
@@ -49,3 +54,51 @@ def test_keys_that_cannot_be_used(skipway, tmp_path: Path, monkeypatch: pytest.M
 def test_values_that_cannot_be(skipway) -> None:
     for option, value in (("--workers", "0"), ("--max-batch", "0"), ("--max-images", "-1"), ("--max-mb", "0")):
         refused(skipway("serve", "run", option, value), option)
+
+
+@pytest.mark.parametrize("key", ["none", "file", "variable"])
+def test_the_command_that_is_printed_works_when_copied(tmp_path: Path, key: str) -> None:
+    """Run by a shell in the folder of a photo.jpg; the key itself is not shown."""
+    curl, shell = shutil.which("curl"), shutil.which("bash")
+    if not curl or not shell:
+        pytest.skip("there is no curl, or no bash")
+    write_bundle(tmp_path / "run")
+    (tmp_path / "photo.jpg").write_bytes(picture())
+    (tmp_path / "my key").write_text("sesame\n")
+    own = {"SKIPWAY_API_KEY": "sesame"} if key == "variable" else {}
+    options = ["--api-key-file", "my key"] if key == "file" else []
+    command = [sys.executable, "-m", "skipway", "serve", "run", "--port", "0", "--device", "cpu", *options]
+    environment = {**os.environ, **own}
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True, env=environment) as server:
+        try:
+            assert server.stdout is not None
+            first, line = server.stdout.readline(), server.stdout.readline()
+            assert line.startswith("curl ")
+            assert "sesame" not in first + line
+            asked = subprocess.run(
+                [shell, "-c", line], cwd=tmp_path, capture_output=True, text=True, check=True, env=environment
+            )
+        finally:
+            server.terminate()
+    (answer,) = json.loads(asked.stdout)["images"]
+    assert answer["name"] == "photo.jpg"
+    assert sum(one["probability"] for one in answer["classes"]) == pytest.approx(1, abs=1e-5)
+
+
+def test_where_it_listens_everywhere_the_address_is_one_that_can_be_asked(capsys: pytest.CaptureFixture[str]) -> None:
+    from skipway.cli.serve import announce
+    from skipway.deploy.serve.run import address_of, listener
+
+    with listener("0.0.0.0", 0) as bound:
+        address = address_of(bound)
+        announce(Path("run"), address, "0.0.0.0", "")
+    assert address == f"http://127.0.0.1:{bound_port(address)}"
+    announce(Path("run"), "http://[::1]:8000", "::1", "")
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == f"run at {address} and every other address of this machine (Ctrl-C ends it)"
+    assert "whoever reaches this address" in said[2]
+    assert shlex.split(said[4]) == ["curl", "-F", "images=@photo.jpg", "http://[::1]:8000/v1/predict"]
+
+
+def bound_port(address: str) -> int:
+    return int(address.rpartition(":")[2])

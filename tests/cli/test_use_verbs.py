@@ -41,12 +41,20 @@ def test_csv_has_the_first_class_and_then_the_others(skipway, net: Path, photos)
     code, out, err = skipway("predict", str(net), "new", "--csv", "out.csv", "--top", "2")
     assert (code, out) == (1, "")
     assert "1 of 40 images" in err
+    assert "01.png is not an image" in err
     rows = list(csv.DictReader(Path("out.csv").read_text().splitlines()))
     assert [row["image"] for row in rows] == [f"new/{file.name}" for file in photos]
-    assert list(rows[0]) == ["image", "class", "probability", "error", "class_2", "probability_2"]
-    assert "01.png is not an image" in rows[1]["error"]
+    assert list(rows[0]) == ["image", "class", "probability", "class_2", "probability_2"]
+    assert set(rows[1].values()) == {"new/01.png", ""}
     assert float(rows[0]["probability"]) >= float(rows[0]["probability_2"]) > 0
     assert sorted(p.name for p in Path().iterdir()) == ["new", "out.csv"]
+
+
+def test_no_column_of_a_csv_is_empty_where_the_classes_are_fewer_than_asked_for(skipway, net: Path, photos) -> None:
+    assert skipway("predict", str(net), "new", "--csv", "out.csv", "--top", "9")[0] == 0
+    rows = list(csv.DictReader(Path("out.csv").read_text().splitlines()))
+    assert len(rows[0]) == 1 + 2 * 4  # the network's four classes
+    assert all(value for row in rows for value in row.values())
 
 
 def test_an_interrupted_csv_is_not_taken_for_a_whole_one(skipway, net: Path, photos, tmp_path: Path) -> None:
@@ -124,6 +132,7 @@ def test_export_prints_its_evidence(skipway, net: Path, tmp_path: Path) -> None:
     code, out, _ = skipway("export", str(net), "--format", "torch", "--out", "exported")
     assert code == 0
     assert [line.split(":")[0] for line in out.splitlines()[:3]] == ["batch 1", "batch 2", "batch 7"]
+    assert out.splitlines()[-2] == "outputs scores, and probabilities = softmax(scores / 1.7)"
     assert (tmp_path / "exported" / "evidence.json").is_file()
 
 

@@ -20,7 +20,7 @@ from skipway.errors import SkipwayError
 from skipway.hardware import decide
 from skipway.models import build
 from skipway.models.catalogue import CIFAR10
-from skipway.models.weights import read_file
+from skipway.models.state_dicts import read_state_dicts
 
 MEAN, STD = "0.485,0.456,0.406", "0.229,0.224,0.225"
 
@@ -93,6 +93,28 @@ def test_verify_tells_machines_the_same(own_file: Path) -> None:
     assert {row["what"] for row in found["mismatch"]} == {"missing"}
 
 
+@pytest.fixture
+def wrapped_file(own_file: Path, tmp_path: Path) -> Path:
+    """The weights of `own_file` as part of a larger module, with what its training needed beside them."""
+    weights = read_state_dicts(own_file)[0].tensors
+    inside = {f"net.{key}": value for key, value in weights.items()} | {"loss.weight": torch.ones(3)}
+    torch.save({"state_dict": inside, "optimizer": {"momentum": torch.ones(1)}}, tmp_path / "c.ckpt")
+    return tmp_path / "c.ckpt"
+
+
+def test_verify_and_bundle_say_how_a_foreign_file_is_read(wrapped_file: Path, tmp_path: Path) -> None:
+    (tmp_path / "names.txt").write_text("ant\nbee\ncat\n")
+    text = run("verify", wrapped_file, "--model", "resnet20").output
+    given = ["--classes", tmp_path / "names.txt", "--mean", MEAN, "--std", STD]
+    also = run("bundle", wrapped_file, "--model", "resnet20", "--out", tmp_path / "b", *given).output
+    assert "fits resnet20" in text
+    for said in (text, also):
+        assert "'state_dict' of the file is used, and not optimizer (1 tensors)" in said
+        assert "the prefix 'net.' is taken off" in said
+        assert "1 tensor of the file is not used (loss.weight)" in said
+    assert "net." in read_card(tmp_path / "b").recipe["translation"]
+
+
 @pytest.mark.parametrize("content", [b"", b"\x08\0\0\0\0\0\0\0{}      ", b"<html>"])
 def test_a_corrupt_file_is_one_line(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "w.safetensors").write_bytes(content)
@@ -108,9 +130,9 @@ def test_a_bundle_answers_as_its_weights_do(own_file: Path, tmp_path: Path) -> N
     card = read_card(tmp_path / "b")
     assert card.classes == ["ant", "bee", "cat"]
     assert card.preprocessing["size"] == card.preprocessing["resize"] == 32
-    net, _ = api.load(tmp_path / "b")
+    net = api.load(tmp_path / "b").model
     twin = build("resnet20", classes=3)
-    twin.load_state_dict(read_file(own_file))
+    twin.load_state_dict(read_state_dicts(own_file)[0].tensors)
     x = torch.randn(1, 3, 32, 32)
     with torch.no_grad():
         assert torch.equal(net(x), twin.eval()(x))
@@ -184,6 +206,6 @@ def test_a_foreign_file_that_nobody_knows_takes_the_same_way(
 @pytest.fixture
 def small_change(shared_data: Path) -> dict[str, Tensor]:
     """akamaster's ResNet-20 with one number changed, under its own names."""
-    weights = read_file(shared_data / "weights" / "resnet20-12fca82f.th")
-    weights["linear.bias"][0] += 1
-    return {f"module.{key}": value for key, value in weights.items()}
+    weights = read_state_dicts(shared_data / "weights" / "resnet20-12fca82f.th")[0].tensors
+    weights["module.linear.bias"][0] += 1
+    return weights

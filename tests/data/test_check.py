@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import MakePhotos
-from PIL import Image, ImageEnhance
+from PIL import Image, ImageDraw, ImageEnhance
 
 from skipway.data import duplicates, kept, open_source
 from skipway.data.bad import apply_policy, leave_out
@@ -47,7 +47,7 @@ EXPECTED = {
     "grey.jpg": "grey",
     **dict.fromkeys(["moving.gif", "moving.webp", "moving.png"], "animated"),
     "pages.tif": "pages",
-    "profile.jpg": "colour profile",
+    "profile.jpg": "fine",  # it is sRGB's
     **{f"exif-{i}.jpg": "turned" for i in range(2, 9)},
     **dict.fromkeys(["line.png", "strip.jpg"], "thin"),
     "trailing.jpg": "data behind the picture",
@@ -194,7 +194,7 @@ def test_the_small_grey_copy_is_upright(orientation: int) -> None:
     quick = look(content, 3, "x")
     upright = decode(content, 3, "x").permute(1, 2, 0).numpy()
     again = look(hostile.encoded(Image.fromarray(upright), "PNG"), 3, "x")
-    small = duplicates.thumbnails([quick.grey, again.grey]).astype(float)
+    small = duplicates.thumbnails(duplicates.fine_copies([quick.grey, again.grey])).astype(float)
     assert np.abs(small[0] - small[1]).max() < 6
 
 
@@ -205,7 +205,7 @@ def test_the_small_grey_copy_is_upright(orientation: int) -> None:
 def test_cells_are_means_over_equal_areas() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (50, 70), dtype=np.uint8)
     expected = pixels.repeat(9, 0).repeat(9, 1).reshape(9, 50, 9, 70).mean((1, 3))
-    np.testing.assert_allclose(duplicates.thumbnails([pixels])[0], expected, atol=0.51)
+    np.testing.assert_allclose(duplicates.thumbnails(duplicates.fine_copies([pixels]))[0], expected, atol=0.51)
 
 
 def test_pairs_that_agree_in_a_band_are_all_found(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -297,7 +297,80 @@ def test_flat_and_tiny_images_are_not_said_to_be_alike(tmp_path: Path) -> None:
         flat = Image.new("RGB", (40, 40), (40 * i, 200, 30))
         write(tmp_path / "set", **{f"{'ab'[i % 2]}__{i}_png": hostile.encoded(flat, "PNG")})
     assert not any(f.category.startswith("near") for f in examined(tmp_path / "set").findings)
-    assert not any(f.category.startswith("near") for f in examine(open_source("digits")).findings)
+    assert not any(f.category.startswith("near") for f in examine(open_source("digits"), 1, reuse=False).findings)
+
+
+def of_arrays(pixels: np.ndarray) -> Source:
+    """uint8 (n, H, W, C) as a data set of one split, two classes in turn."""
+    names = [f"i{i}" for i in range(len(pixels))]
+    return Source("s", ("a", "b"), Split(pixels, np.arange(len(pixels)) % 2, names))
+
+
+def pen_strokes(count: int, side: int) -> np.ndarray:
+    """White strokes of every slant, thickness and place on black, uint8 (count, side, side, 1), no two the same."""
+    rng = np.random.default_rng(0)
+    drawn = []
+    for _ in range(count):
+        image = Image.new("L", (112, 112))
+        slant, middle = rng.uniform(-25, 25), rng.uniform(52, 60)
+        line = [(middle + slant, rng.uniform(12, 22)), (middle - slant, rng.uniform(90, 100))]
+        ImageDraw.Draw(image).line(line, fill=255, width=int(rng.integers(8, 16)))
+        drawn.append(np.asarray(image.resize((side, side), Image.Resampling.BOX)))
+    return np.stack(drawn)[..., None]
+
+
+@pytest.mark.parametrize("side", [28, 112])
+def test_strokes_on_an_even_ground_are_not_said_to_be_alike_at_any_size(side: int) -> None:
+    found = examine(of_arrays(pen_strokes(300, side)), 1, reuse=False)
+    assert not any(f.category.startswith("near") for f in found.findings)
+
+
+def test_handwritten_digits_of_mnist_are_not_said_to_be_alike(shared_data: Path) -> None:
+    whole = open_source(str(shared_data / "mnist" / "test.parquet"))
+    part = replace(whole, train=whole.train.take(np.arange(3000)))
+    found = examine(part, reuse=False)
+    assert found.images == 3000
+    assert not any(f.category.startswith("near") for f in found.findings)
+
+
+def test_real_photographs_are_found_again_however_they_were_saved(shared_data: Path) -> None:
+    originals = [Image.open(file).convert("RGB") for file in sorted((shared_data / "photos").glob("*.JPEG"))[:24]]
+    for picture in originals:
+        picture.thumbnail((200, 200))
+    items = [hostile.encoded(picture, "PNG") for picture in originals]
+    items += [copy for picture in originals for copy in altered(picture).values()]
+    names = [f"i{i}" for i in range(len(items))]
+    found = examine(Source("s", ("a", "b"), Split(items, np.zeros(len(items), np.int64), names)), reuse=False)
+    groups = [f for f in found.findings if f.category == "near duplicate"]
+    assert sum(f.count for f in groups) >= 0.97 * len(items) * 3 / 4
+    assert all(f.count <= 3 for f in groups), "no two pictures are taken for one"
+
+
+@pytest.mark.parametrize("side", [8, 28, 200])
+def test_equal_pixels_are_found_at_every_size_and_however_little_is_to_be_seen(side: int, tmp_path: Path) -> None:
+    def stroke(slant: int) -> Image.Image:
+        rows = np.arange(side)
+        pixels = np.zeros((side, side), np.uint8)
+        pixels[rows, (rows * slant // 4 + side // 4).clip(0, side - 1)] = 255
+        return Image.fromarray(pixels)
+
+    write(
+        tmp_path / "set",
+        a__one_png=hostile.encoded(stroke(1), "PNG"),
+        a__again_bmp=hostile.encoded(stroke(1), "BMP"),
+        b__other_png=hostile.encoded(stroke(2), "PNG"),
+    )
+    near = [f for f in examined(tmp_path / "set").findings if "duplicate" in f.category]
+    assert [(f.category, f.name, f.count) for f in near] == [("near duplicate", "a/again.bmp", 1)]
+
+
+def test_detail_is_told_at_any_contrast() -> None:
+    rich = [np.asarray(hostile.photo(i, 90, 70, "L")) for i in range(6)]
+    faint = [(one * 0.3 + 90).astype(np.uint8) for one in rich]
+    lone = np.zeros((70, 90), np.uint8)
+    lone[20:50, 40:46] = 255
+    copies = duplicates.fine_copies([*rich, *faint, lone])
+    assert duplicates.has_detail(copies).tolist() == [True] * 12 + [False]
 
 
 def test_images_of_several_labels_conflict_only_when_the_labels_differ() -> None:

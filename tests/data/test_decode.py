@@ -458,10 +458,26 @@ def bomb(side: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(bytes(10_000))) + chunk(b"IEND", b"")
 
 
-@pytest.mark.parametrize("side", [10_000, 60_000])  # pixels: Pillow warns of the first and refuses the second
-def test_a_decompression_bomb_is_refused_by_name_before_it_is_opened_up(side: int) -> None:
-    with pytest.raises(DataError, match=r"^bomb\.png cannot be read .*exceeds limit"):
-        decode(bomb(side), 3, "bomb.png")
+@pytest.mark.parametrize("side", [10_000, 16_000, 60_000])  # pixels: Pillow warns of the first, refuses the others
+@pytest.mark.parametrize("warned", ["error", "ignore"])
+def test_a_decompression_bomb_is_refused_with_its_size_before_it_is_opened_up(
+    side: int, warned: str, tmp_path: Path
+) -> None:
+    (tmp_path / "bomb.png").write_bytes(bomb(side))
+    for item in (bomb(side), tmp_path / "bomb.png"):
+        with warnings.catch_warnings():
+            warnings.simplefilter(warned, Image.DecompressionBombWarning)
+            with pytest.raises(DataError) as caught:
+                decode(item, 3, "bomb.png")
+        assert str(caught.value) == f"bomb.png is {side} x {side} pixels, too large to trust: make it smaller"
+
+
+def test_a_jpeg_that_claims_too_many_pixels_is_refused_with_its_size() -> None:
+    content = bytearray(encoded(Image.fromarray(noise(20, 20, 3)), "JPEG"))
+    place = content.index(b"\xff\xc0")
+    content[place + 5 : place + 9] = struct.pack(">HH", 20_000, 30_000)
+    with pytest.raises(DataError, match=r"^a\.jpg is 30000 x 20000 pixels, too large to trust: make it smaller$"):
+        decode(bytes(content), 3, "a.jpg")
 
 
 def test_damage_anywhere_is_a_picture_or_a_named_refusal() -> None:

@@ -68,7 +68,7 @@ Make = Callable[[Path], object]
         (lambda root: fill(root), "no class folders of images"),
         (lambda root: fill(root, "notes.txt"), "no class folders of images"),
         (lambda root: fill(root, "1.jpg", "2.jpg"), "2 images but no class folders"),
-        (lambda root: fill(root, "a/notes.txt", "b/notes.txt"), "no image in its 2 folders: images end in .bmp"),
+        (lambda root: fill(root, "a/notes.txt", "b/notes.txt"), "no image in its 2 folders: images end in ."),
         (lambda root: fill(root, "a/1.jpg", "b/notes.txt"), "class folders without an image: b"),
         (
             lambda root: fill(root, "train/a/1.jpg", "train/b/2.jpg", "test/c/3.jpg"),
@@ -107,6 +107,13 @@ def test_loose_images_beside_class_folders_are_not_dropped_in_silence(tmp_path: 
     fill(tmp_path, "a/1.jpg", "b/2.jpg", "loose.jpg")
     with pytest.raises(DataError, match="loose"):
         open_folder(tmp_path)
+
+
+def test_links_that_lead_nowhere_are_no_classes(tmp_path: Path) -> None:
+    root = fill(tmp_path / "set", "a/1.jpg", "b/2.jpg")
+    (root / "round").symlink_to(root / "round")
+    (root / "gone").symlink_to("nowhere")
+    assert open_folder(root).classes == ("a", "b")
 
 
 def test_classes_differ_by_name_when_folders_are_linked(tmp_path: Path) -> None:

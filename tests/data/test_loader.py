@@ -12,7 +12,17 @@ from torch import Tensor
 
 from skipway.data import open_source
 from skipway.data.augment import Augmentation
-from skipway.data.loader import Order, Resident, Streamed, derive, in_order, natural_size, open_all
+from skipway.data.loader import (
+    Order,
+    Resident,
+    Streamed,
+    decode_split,
+    decoded_side,
+    derive,
+    in_order,
+    natural_size,
+    open_all,
+)
 from skipway.data.preprocess import for_photographs, for_pixels
 from skipway.data.source import Source, Split
 from skipway.errors import DataError
@@ -346,6 +356,73 @@ def test_open_all_takes_arrays_of_the_right_size_as_they_are_and_resizes_others(
     same = open_all(digits, for_pixels(torch.zeros(1, 1, 8, 8, dtype=torch.uint8)))
     np.testing.assert_array_equal(same.numpy(), digits.items.transpose(0, 3, 1, 2))
     assert open_all(digits, for_pixels(torch.zeros(1, 1, 16, 16, dtype=torch.uint8))).shape == (360, 1, 16, 16)
+
+
+def test_open_all_cuts_the_margin_off_arrays_of_the_right_size_too() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
+    split, record = Split(pixels, np.zeros(3, dtype=np.int64), ["x"] * 3), for_photographs(64)
+    assert record.resize > record.size
+    images = open_all(split, record)
+    assert all(torch.equal(images[i], record.open(pixels[i], "x")) for i in range(3))
+
+
+def test_images_fit_into_memory_by_the_pixels_that_they_have_there(photos: Source) -> None:
+    def held(side: int) -> float:
+        """Bytes of all images, the shorter side at most `side`."""
+        sizes = [size_of(item) for item in photos.train.items]
+        return sum(3 * width * height * min(1, side / min(width, height)) ** 2 for width, height in sizes)
+
+    assert decoded_side(photos.train, 3, 100) == 220
+    assert decoded_side(photos.train, 3, 20) == 44
+    for size in (20, 100):
+        need = held(round(2.2 * size))
+        assert decoded_side(photos.train, 3, size, limit=int(1.001 * need)) is not None
+        assert decoded_side(photos.train, 3, size, limit=int(0.999 * need)) is None
+
+
+def test_decoded_images_keep_their_pixels_unless_they_are_too_large(photos: Source) -> None:
+    record = for_photographs(32)
+    split = decode_split(photos.train, record, 60)
+    kinds = set()
+    for item, small, name in zip(photos.train.items, split.items, split.names, strict=True):
+        whole = record.decoded(item, name).permute(1, 2, 0).numpy()
+        height, width = whole.shape[:2]
+        kinds.add(min(height, width) > 60)
+        if min(height, width) <= 60:
+            np.testing.assert_array_equal(small, whole)
+        else:
+            assert min(small.shape[:2]) == 60
+            assert small.shape[0] / small.shape[1] == pytest.approx(height / width, rel=0.02)
+            reference = Image.fromarray(whole).resize(small.shape[1::-1], Image.Resampling.BILINEAR)
+            np.testing.assert_allclose(small, np.asarray(reference), atol=2)
+    assert kinds == {True, False}
+    assert split.names == photos.train.names
+    assert split.labels.tolist() == photos.train.labels.tolist()
+
+
+@pytest.mark.parametrize("crop", ["none", "pad", "resized", "scale"])
+def test_crops_of_decoded_images_are_those_of_files_to_the_digit(photos: Source, crop: str) -> None:
+    side = decoded_side(photos.train, 3, 64)
+    assert side is not None
+    assert side > max(min(size_of(item)) for item in photos.train.items), "none is made smaller"
+    record, augmentation = for_photographs(64), replace(LARGE, crop=crop)
+    order = Order(24, 5, 1)
+    split = decode_split(photos.train, record, side)
+    kept = Streamed(split, order, record, augmentation, CPU, 0).epoch(1)
+    assert equal(kept, Streamed(photos.train, order, record, augmentation, CPU, 0).epoch(1)) == 4
+
+
+def test_decoding_names_the_image_that_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "bad.jpg").write_text("no picture")
+    split = Split([tmp_path / "bad.jpg"], np.array([0]), ["cats/bad.jpg"])
+    with pytest.raises(DataError, match=r"^cats/bad\.jpg is not an image"):
+        decode_split(split, for_photographs(32), 60)
+
+
+def test_a_split_opened_at_once_is_the_split_read_from_files(photos: Source) -> None:
+    record = for_photographs(64)
+    read = torch.cat([images for images, _ in in_order(photos.train, record, 7, 0)])
+    assert torch.equal(open_all(photos.train, record), read)
 
 
 def test_open_all_gives_the_channels_that_the_record_says_or_refuses() -> None:

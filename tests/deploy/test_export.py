@@ -1,12 +1,12 @@
 """An export is the network: read back by other programs, at any batch, or not written at all."""
 
 import json
+import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import onnx
 import onnxruntime
 import openvino
 import pytest
@@ -17,7 +17,9 @@ from skipway import bundle, models
 from skipway.deploy import formats
 from skipway.deploy.export import Wanted, export
 from skipway.deploy.folders import verify
+from skipway.deploy.predictor import Predictor
 from skipway.errors import BundleError, SkipwayError
+from skipway.hardware import decide
 
 from .conftest import CLASSES, SHOWN, random_images
 
@@ -28,22 +30,37 @@ def expected(run: Path, images: Tensor) -> Tensor:
         return net(SHOWN.normalised(images))
 
 
-def read_onnx(folder: Path, images: np.ndarray) -> np.ndarray:
+def read_onnx(folder: Path, images: np.ndarray, output: str = "scores") -> np.ndarray:
     session = onnxruntime.InferenceSession(folder / "model.onnx")
-    return session.run(["scores"], {"images": images})[0]
+    return session.run([output], {"images": images})[0]
 
 
-def read_openvino(folder: Path, images: np.ndarray) -> np.ndarray:
+def read_openvino(folder: Path, images: np.ndarray, output: str = "scores") -> np.ndarray:
     compiled = openvino.Core().compile_model(folder / "model.xml", "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    return compiled({"images": images})["scores"]
+    return compiled({"images": images})[output]
 
 
-def read_torch(folder: Path, images: np.ndarray) -> np.ndarray:
+def read_torch(folder: Path, images: np.ndarray, output: str = "scores") -> np.ndarray:
     module = torch.export.load(folder / "model.pt2").module()
-    return module(torch.from_numpy(images)).detach().numpy()
+    return module(torch.from_numpy(images))[output].detach().numpy()
+
+
+def classes_onnx(folder: Path) -> str:
+    return onnxruntime.InferenceSession(folder / "model.onnx").get_modelmeta().custom_metadata_map["skipway_classes"]
+
+
+def classes_openvino(folder: Path) -> str:
+    return openvino.Core().read_model(folder / "model.xml").get_rt_info("skipway_classes").value
+
+
+def classes_torch(folder: Path) -> str:
+    files = {"skipway_classes": ""}
+    torch.export.load(folder / "model.pt2", extra_files=files)
+    return files["skipway_classes"]
 
 
 READERS = {"onnx": read_onnx, "openvino": read_openvino, "torch": read_torch}
+NOTES = {"onnx": classes_onnx, "openvino": classes_openvino, "torch": classes_torch}
 
 
 @pytest.mark.parametrize("form", READERS)
@@ -62,9 +79,43 @@ def test_an_export_gives_the_networks_scores_for_uint8_images_at_any_batch(
     assert json.loads((done.folder / "card.json").read_bytes())["classes"] == CLASSES
     subprocess.run(["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=done.folder, check=True)
     assert "scores / 2" in (done.folder / "README.md").read_text()  # the temperature
-    if form == "onnx":
-        notes = onnx.load(done.folder / "model.onnx").metadata_props
-        assert json.loads({note.key: note.value for note in notes}["skipway_classes"]) == CLASSES
+    assert json.loads(NOTES[form](done.folder)) == CLASSES
+    assert [output["name"] for output in evidence["outputs"]] == ["scores", "probabilities"]
+
+
+@pytest.mark.parametrize("form", READERS)
+@pytest.mark.parametrize("task", ["classify", "tag"])
+def test_an_export_gives_the_probabilities_that_predict_gives(
+    run: Path, tmp_path: Path, make_images, form: str, task: str
+) -> None:
+    """Of a run at temperature 2, by another program that knows nothing of the card."""
+    folder = shutil.copytree(run, tmp_path / "run")
+    bundle.seal(folder, replace(bundle.read_card(run), task=task))
+    exported = export(folder, Wanted(form, tmp_path / "out")).folder
+    files = make_images(5)
+    images = np.stack([SHOWN.open(file, "test").numpy() for file in files])
+    seen = READERS[form](exported, images, "probabilities")
+    for row, answer in zip(seen, Predictor(folder, decide("cpu")).predict(files, top=8), strict=True):
+        np.testing.assert_allclose(
+            [row[CLASSES.index(name)] for name, _ in answer.classes], [p for _, p in answer.classes], atol=1e-5
+        )
+    scores = torch.from_numpy(READERS[form](exported, images)) / 2
+    by_hand = scores.sigmoid() if task == "tag" else scores.softmax(1)
+    np.testing.assert_allclose(seen, by_hand, atol=1e-5)
+
+
+def test_an_export_whose_probabilities_are_not_those_of_its_scores_is_not_written(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    true = formats.FORMATS["torch"]
+
+    def write(wanted, folder):
+        true.write(replace(wanted, temperature=1.0), folder)
+
+    monkeypatch.setitem(formats.FORMATS, "torch", replace(true, write=write))
+    with pytest.raises(SkipwayError, match=r"probabilities are not softmax\(scores / 2\), and it was not written"):
+        export(run, Wanted("torch", tmp_path / "out"))
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_export_is_proven_on_the_images_given(run: Path, tmp_path: Path, make_images) -> None:
@@ -80,11 +131,11 @@ def test_an_export_that_is_not_the_network_is_not_written(
     """Its writer takes another network than the one it was given: one whose head's bias differs by 0.1."""
     true = formats.FORMATS["torch"]
 
-    def write(trained, folder, notes):
+    def write(wanted, folder):
         with torch.no_grad():
             other = bundle.load(run, models.build)[0]
             other.fc.bias[0] += 0.1
-        true.write(replace(trained, net=other), folder, notes)
+        true.write(replace(wanted, trained=replace(wanted.trained, net=other)), folder)
 
     monkeypatch.setitem(formats.FORMATS, "torch", replace(true, write=write))
     with pytest.raises(SkipwayError, match="not the network, and was not written: in batches of 1 "):

@@ -153,6 +153,8 @@ def test_an_accepted_export_is_an_engine_of_the_run(make_run, tmp_path: Path, ma
     predictor = Predictor(folder, engine="int8")
     assert predictor.engine.precision == "int8"
     assert not any(answer.error for answer in predictor.predict(files))
+    scores, probabilities = formats.run_openvino(done.folder)(random_images(3))
+    torch.testing.assert_close(probabilities, scores.softmax(1), atol=1e-5, rtol=0)
     other = make_run(tmp_path / "other")
     (other / "exports").mkdir()
     done.folder.rename(other / "exports" / "openvino-int8")

@@ -5,14 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from judged import card, judged, scored
+from judged import card, images, judged, scored
 from torchmetrics.functional.classification import binary_calibration_error, multiclass_calibration_error
 
 from skipway import judging
 from skipway.adopt import Feeding, adopt
 from skipway.data import open_source
 from skipway.evaluation.calibration import BINS, cross_fitted, fit_temperature, reliability
-from skipway.evaluation.evaluate import calibrate, measure, score
+from skipway.evaluation.evaluate import Scored, calibrate, measure, score
 from skipway.hardware import decide
 from skipway.tasks import Classify, Tag
 
@@ -93,6 +93,35 @@ def test_no_image_helps_to_choose_its_own_temperature() -> None:
     changed = (cross_fitted(ONE, scores, other) != found).any(1)
     assert not changed[torch.arange(50) % 5 == 2].any()  # the seventh's own part
     assert changed[torch.arange(50) % 5 != 2].all()
+
+
+def on_val(scores: torch.Tensor, labels: torch.Tensor) -> Scored:
+    classes, names = tuple("abcd"), tuple(map(str, range(len(labels))))
+    return Scored("bugs", "val", classes, images(labels.numpy(), names), "f1" * 32, True, (), scores, 1.0)
+
+
+def test_a_temperature_that_lowers_the_error_of_images_that_it_was_not_fitted_on_is_kept() -> None:
+    found = calibrate(card(tuple("abcd")), on_val(*drawn(4.0, 600)))
+    assert found == {"temperature": pytest.approx(4, rel=0.2), "split": "val", "n": 600}
+
+
+def test_a_temperature_that_does_not_lower_it_is_dropped() -> None:
+    kept = []
+    for seed in range(12):
+        torch.manual_seed(seed)
+        scores, labels = drawn(1.0, 300)
+        what = on_val(scores, labels)
+        before = reliability(scores.softmax(1).numpy(), labels.numpy()).ece
+        after = reliability(cross_fitted(ONE, scores, labels).numpy(), labels.numpy()).ece
+        kept.append(calibrate(card(tuple("abcd")), what) is not None)
+        assert kept[-1] == (after < before)
+    assert not all(kept), "scores that are right as they are need no temperature"
+
+
+def test_fewer_than_thirty_images_fit_no_temperature() -> None:
+    scores, labels = drawn(4.0, 40)
+    assert calibrate(card(tuple("abcd")), on_val(scores[:29], labels[:29])) is None
+    assert calibrate(card(tuple("abcd")), on_val(scores, labels)) is not None
 
 
 def test_what_is_judged_on_the_split_of_the_fit_is_cross_fitted() -> None:

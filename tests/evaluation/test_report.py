@@ -259,6 +259,14 @@ def test_the_page_says_what_the_judged_images_were_to_training(split: str, data:
     assert said in wording.about_split(measure(card(), what), card())
 
 
+@pytest.mark.parametrize(("count", "told"), [(2, False), (5, False), (6, True)])
+def test_top5_is_shown_only_of_more_than_five_classes(count: int, told: bool) -> None:
+    evaluation = judged(classes=tuple(f"c{i}" for i in range(count)))
+    assert ("Top-5" in page(evaluation).text) == told
+    assert ("top-5" in wording.result(evaluation)) == told
+    assert ("top5" in report.report_json(made(card(evaluation.classes), evaluation))["metrics"]) == told
+
+
 def test_a_perfect_network_has_no_mistakes_to_show() -> None:
     what = scored()
     labels = what.scores.argmax(1).numpy()
@@ -295,7 +303,9 @@ def test_the_page_says_where_the_temperature_is_from_or_why_there_is_none() -> N
     fitted = card(calibration={"temperature": 0.7, "split": "val", "n": 40})
     assert "fitted on 40 images of val; no accuracy changes" in said(fitted)
     assert "which are the images judged here" in said(fitted, split="val")
-    assert "on val, none is best" in said(card())
+    many = {"name": "bugs", "fingerprint": "f1" * 32, "counts": {"train": 90, "val": 100}}
+    assert "did not lower the calibration error of the rest" in said(card(data=many))
+    assert "the 10 images of val are too few (at least 30)" in said(card())
     assert "There was no val to fit a temperature on" in said(card(data={"name": "bugs", "fingerprint": ""}))
     assert "No temperature is applied" in said(card(), "ten-crop")
     averaged = card(recipe={"name": "ensemble", "members": ["a", "b"]})

@@ -1,7 +1,10 @@
 """Named weights: the right numbers with the right names, fetched whole or not at all."""
 
 import hashlib
+import json
+import socket
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,11 +16,11 @@ import torchvision
 from huggingface_hub import constants, hf_hub_download
 from safetensors.torch import save
 
-from skipway import models
+from skipway import download, models
 from skipway.errors import SkipwayError, UnknownNameError
 from skipway.models import catalogue, hub
 from skipway.models.catalogue import WEIGHTS, imagenet_classes
-from skipway.models.weights import find, locate
+from skipway.models.weights import at_hand, find, is_cached, locate, network_of
 
 CONTENT = save({"conv1.weight": torch.arange(60_000.0)})
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -65,7 +68,7 @@ def test_every_record_is_complete() -> None:
         assert name.split(".")[0] == w.net
         assert w.licence
         assert w.measured
-        assert len(w.classes) == (10 if w.data == "cifar10" else 1000)
+        assert len(w.classes) == {"cifar10": 10, "ImageNet-1k": 1000, "Tiny ImageNet": 180}[w.data]
         assert w.interpolation in ("bilinear", "bicubic")
         assert w.top1 is not None
         assert 50 < w.top1 < 100
@@ -140,6 +143,49 @@ def test_a_pickle_on_the_hub_is_refused_unread() -> None:
         locate(None, "hf:a/b/pytorch_model.bin")
 
 
+@pytest.mark.parametrize(
+    ("text", "net"),
+    [
+        ("resnet18.tv_v1", "resnet18"),
+        ("resnet20.akamaster", "resnet20"),
+        ("embedded", "resnet18d_x0_5"),
+        ("resnet18d_x0_5.embedded", None),  # where this copy has none
+        ("hf:timm/resnet50.a1_in1k", "resnet50"),
+        ("hf:timm/resnet50.a1_in1k@main", "resnet50"),
+        ("hf:timm/resnetv2_50.a1h_in1k/model.safetensors", "preresnet50"),
+        ("hf:timm/resnet18.some_new_tag", "resnet18"),
+        ("hf:timm/vit_base_patch16_224.augreg_in21k", None),
+        ("hf:somebody/resnet50.a1_in1k", None),
+        ("tv_v1", None),
+        ("nonsense", None),
+        ("nowhere/net.pth", None),
+    ],
+)
+def test_weights_tell_their_network_without_a_download(
+    text: str, net: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SKIPWAY_OFFLINE", "1")
+    monkeypatch.delitem(WEIGHTS, "resnet18d_x0_5.embedded", raising=False)
+    assert network_of(text) == net
+
+
+def test_a_bundle_and_a_file_in_it_tell_their_network_by_the_card(tmp_path: Path) -> None:
+    (tmp_path / "weights.safetensors").write_bytes(CONTENT)
+    card = tmp_path / "card.json"
+    for content in ("", "[]", "{}", '{"network": {"name": "nonsense"}}', '{"network": {"name": 3}}'):
+        card.write_text(content)
+        assert network_of(str(tmp_path)) is None
+    card.write_text(json.dumps({"network": {"name": "resnet32"}}))
+    assert network_of(str(tmp_path)) == network_of(str(tmp_path / "weights.safetensors")) == "resnet32"
+
+
+def test_a_file_tells_its_network_by_its_checksum(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "w.safetensors").write_bytes(CONTENT)
+    assert network_of(str(tmp_path / "w.safetensors")) is None
+    monkeypatch.setitem(WEIGHTS, "resnet18.tv_v1", replace(WEIGHTS["resnet18.tv_v1"], checksum=f"sha256:{SHA256[:8]}"))
+    assert network_of(str(tmp_path / "w.safetensors")) == "resnet18"
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Fetching
 
@@ -171,6 +217,12 @@ class Served:
         if body_wanted:
             self.ranges.append(asked)
             handler.wfile.write(self.content[start:][: self.break_after])
+
+
+@pytest.fixture(autouse=True)
+def _asked_anew() -> None:
+    """What a process remembers of hosts is forgotten: ports are used again."""
+    download.answers.cache_clear()
 
 
 @pytest.fixture
@@ -302,3 +354,99 @@ def test_timms_names_are_places_on_the_hub(served: Served) -> None:
     assert "models--timm--resnet50.a1_in1k" in str(file)
     assert locate(None, "hf:timm/resnet50.a1_in1k") == (file, record), "the long form is known by its name"
     assert Path(hf_hub_download("timm/resnet50.a1_in1k", "model.safetensors")) == file, "other programs share it"
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What is said before, and what is asked without fetching
+
+
+def test_before_named_weights_are_fetched_one_line_says_what_they_are(
+    served: Served, ours: str, capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for _ in range(2):
+        locate(None, ours)
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert [line for line in err.splitlines() if "downloads" in line] == [
+        "downloads resnet18.tv_v1 weights: 44.7 MB from 127.0.0.1, BSD-3-Clause, trained on ImageNet-1k "
+        "(non-commercial research terms may apply to the data); once, into ~/cache/weights"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("hf:owner/name", "hf:owner/name/model.safetensors: 0.2 MB from 127.0.0.1, licence as its page says"),
+        ("resnet50.a1_in1k", "resnet50.a1_in1k weights: 0.2 MB from 127.0.0.1, apache-2.0, trained on ImageNet-1k"),
+    ],
+)
+def test_before_a_file_of_the_hub_is_fetched_its_size_is_asked_and_said(
+    text: str, what: str, served: Served, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for _ in range(2):
+        locate(None, text)
+    said = [line for line in capfd.readouterr().err.splitlines() if line.startswith("downloads")]
+    assert len(said) == 1
+    assert said[0].startswith(f"downloads {what}")
+    assert said[0].endswith("/hub")
+
+
+def test_what_is_not_there_is_not_announced(served: Served, capfd: pytest.CaptureFixture[str]) -> None:
+    served.status = 404
+    with pytest.raises(SkipwayError, match="does not exist on the hub"):
+        locate(None, "hf:owner/name")
+    assert "downloads" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["resnet18.tv_v1", "hf:owner/name", "resnet50.a1_in1k"])
+def test_whether_weights_are_cached_is_told_without_asking_anybody(
+    text: str, served: Served, ours: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(download, "ask", lambda _: pytest.fail("a server was asked"))
+    assert not is_cached(text)
+    assert not served.ranges
+    monkeypatch.undo()
+
+
+@pytest.mark.parametrize("text", ["resnet18.tv_v1", "hf:owner/name", "resnet50.a1_in1k"])
+def test_fetched_weights_are_cached_and_at_hand_offline(
+    text: str, served: Served, ours: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert at_hand(text), "their host answers"
+    locate(None, text)
+    monkeypatch.setenv("SKIPWAY_OFFLINE", "1")
+    assert is_cached(text)
+    assert at_hand(text)
+
+
+def test_a_tag_and_a_file_are_told_to_be_cached_too(
+    served: Served, ours: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "w.safetensors").write_bytes(CONTENT)
+    assert is_cached(str(tmp_path / "w.safetensors"))
+    assert not is_cached("tv_v1", "resnet18")
+    locate("resnet18", "tv_v1")
+    assert is_cached("tv_v1", "resnet18")
+    assert not is_cached("tv_v1")
+    assert not at_hand("nonsense")
+
+
+@pytest.mark.parametrize("text", ["resnet18.tv_v1", "hf:owner/name"])
+def test_offline_what_is_not_cached_is_not_at_hand(
+    text: str, served: Served, ours: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SKIPWAY_OFFLINE", "1")
+    assert not at_hand(text)
+
+
+def test_cached_weights_of_the_hub_serve_at_once_when_nobody_answers(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = locate(None, "hf:owner/name")[0]
+    monkeypatch.setattr(download, "PATIENCE", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections, and says nothing
+        monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        began = time.monotonic()
+        assert locate(None, "hf:owner/name")[0] == file
+        assert time.monotonic() - began < 2

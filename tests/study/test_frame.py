@@ -14,6 +14,7 @@ from skipway.study.contract import SCALES, no_training
 from skipway.study.frame import Request, conduct, find_study, seeded
 from skipway.study.results import SCHEMA, read_result, read_results, write_result
 from skipway.study.runs import Machine, open_cut
+from skipway.training.estimate import parse_budget
 from skipway.training.recipes import HE2015_CIFAR, Recipe
 
 QUIET = Console(quiet=True)
@@ -76,10 +77,10 @@ def test_what_is_no_result_is_refused(tiny: Tiny, tmp_path: Path) -> None:
 
 
 def test_a_budget_holds_what_it_plans_and_not_a_step_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(budget, "seconds_per_step", lambda *_: 0.5)
+    monkeypatch.setattr(budget, "step_time", lambda *_: 0.5)
     study, scale = STUDIES["degradation"], SCALES["paper"]
     source, decided = open_cut("digits", 64), Machine().decide()
-    limit = budget.parse("2h")
+    limit = parse_budget("2h")
 
     def spent(scale: frame.Scale) -> float:
         whole = budget.cost(study.plan(scale), source, scale, decided)
@@ -100,7 +101,7 @@ def test_a_network_costs_more_on_larger_images_and_is_timed_once_for_trainings_t
         timed.append(recipe)
         return 1.0 if recipe.size == 32 else 0.25
 
-    monkeypatch.setattr(budget, "seconds_per_step", seconds)
+    monkeypatch.setattr(budget, "step_time", seconds)
     large = replace(HE2015_CIFAR, iterations=10, size=32)
     recipes = [large, replace(large, iterations=20), replace(large, size=16)]
     whole = budget.cost(recipes, open_cut("digits", 64), SCALES["tiny"], Machine().decide())
@@ -110,7 +111,7 @@ def test_a_network_costs_more_on_larger_images_and_is_timed_once_for_trainings_t
 
 def test_a_budget_is_planned_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     times = iter([0.5] * 4 + [0.1] * 4)
-    monkeypatch.setattr(budget, "seconds_per_step", lambda *_: next(times))
+    monkeypatch.setattr(budget, "step_time", lambda *_: next(times))
     study, scale, source = STUDIES["degradation"], SCALES["small"], open_cut("digits", 64)
     plans = [frame.plan(study, scale, 1, 600.0, source, Machine(), tmp_path) for _ in range(2)]
     assert plans[0] == plans[1] != scale
@@ -125,12 +126,12 @@ def test_a_budget_too_small_for_one_step_is_refused_before_anything_is_trained(t
 @pytest.mark.parametrize("text", ["30", "m", "-3m", "0s", "1d", "half an hour"])
 def test_a_budget_that_is_no_time_is_refused(text: str) -> None:
     with pytest.raises(SkipwayError, match="is no time"):
-        budget.parse(text)
+        parse_budget(text)
 
 
 def test_a_timed_step_takes_some_time() -> None:
     recipe = STUDIES["degradation"].plan(SCALES["tiny"])[-1]
-    assert 0 < budget.seconds_per_step(recipe, open_cut("digits", 64), Machine().decide()) < 60
+    assert 0 < budget.step_time(recipe, open_cut("digits", 64), Machine().decide()) < 60
 
 
 def test_a_study_without_training_needs_no_budget() -> None:

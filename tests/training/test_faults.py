@@ -4,7 +4,12 @@ import io
 import json
 import multiprocessing
 import os
+import signal
+import subprocess
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,12 +21,12 @@ from safetensors.torch import load_file
 from small import CPU, EVERY_2, QUIET, SHORT, before_step, few_digits, same, weights
 from torch import Tensor
 
-from skipway.data import loader, open_source
+from skipway.data import open_source
 from skipway.data.loader import Views, batches_of
 from skipway.data.preprocess import for_photographs
 from skipway.data.source import Source
 from skipway.errors import DataError, SkipwayError
-from skipway.training import closing, loop, step
+from skipway.training import closing, images, loop, step
 from skipway.training.keeping import checkpoints
 from skipway.training.prepare import prepare
 from skipway.training.recipes import Recipe
@@ -90,21 +95,21 @@ def test_out_of_memory_halves_what_goes_through_at_once_and_the_batch_stays(digi
     through, sizes = step.through, []
 
     def small_memory(run: object, state: object, images: Tensor, targets: Tensor, share: float) -> tuple:
-        if len(images) > 20:
+        if len(images) > 10:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 MiB")
         sizes.append(len(images))
         return through(run, state, images, targets, share)  # type: ignore[arg-type]
 
-    text = io.StringIO()
+    text, recipe = io.StringIO(), replace(SHORT, batch=24, epochs=1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(step, "through", small_memory)
-        out = loop.train(digits, SHORT, tmp_path / "run", CPU, Console(file=text, width=300), upkeep=EVERY_2)
+        out = loop.train(digits, recipe, tmp_path / "run", CPU, Console(file=text, width=300), upkeep=EVERY_2)
     assert text.getvalue().count("out of memory: from now on") == 2
-    assert "from now on 16 images go through the network at once, 4 times a step" in text.getvalue()
-    assert "a step is still of 64 images, but batch norm sees 16" in text.getvalue()
-    assert sizes == [16] * 4 * 12
-    assert json.loads((checkpoints(out)[0] / "state.json").read_text())["micro"] == 16
-    asked = loop.train(digits, replace(SHORT, micro=16), tmp_path / "asked", CPU, QUIET)
+    assert "from now on 6 images go through the network at once, 4 times a step" in text.getvalue()
+    assert "a step is still of 24 images, but batch norm sees 6" in text.getvalue()
+    assert sizes == [6] * 4 * 11
+    assert json.loads((checkpoints(out)[0] / "state.json").read_text())["micro"] == 6
+    asked = loop.train(digits, replace(recipe, micro=6), tmp_path / "asked", CPU, QUIET)
     assert same(weights(asked), weights(out))
 
 
@@ -137,6 +142,7 @@ def test_a_file_that_goes_bad_in_a_later_epoch_stops_the_run_saved_and_mended_it
     content, out = victim.read_bytes(), tmp_path / "run"
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(DataError) as stopped:
+        patch.setattr(images, "decoded_side", lambda *_: None)  # files are read in every epoch
         before_step(patch, 4, victim.unlink)
         loop.train(source, recipe, out, CPU, QUIET)
     assert f"{source.train.names[3]} cannot be read (" in str(stopped.value)
@@ -160,10 +166,7 @@ class Dying(Views):
 
 
 @pytest.mark.parametrize(("kind", "said"), [(Stuck, "gave no images for 1 s"), (Dying, "have died")])
-def test_a_worker_that_is_stuck_or_dies_is_a_line(
-    photo_folder: Path, monkeypatch: pytest.MonkeyPatch, kind: type[Views], said: str
-) -> None:
-    monkeypatch.setattr(loader, "LINGER", 1)
+def test_a_worker_that_is_stuck_or_dies_is_a_line(photo_folder: Path, kind: type[Views], said: str) -> None:
     views, line = kind(open_source(str(photo_folder)).train, for_photographs(32), None), ""
     try:
         list(batches_of(views, [[(0, 0)]], workers=1, pinned=False, patience=1))
@@ -174,6 +177,108 @@ def test_a_worker_that_is_stuck_or_dies_is_a_line(
     for worker in multiprocessing.active_children():
         worker.join(20)
         assert not worker.is_alive(), "a worker that does not end keeps whoever waits for its output"
+
+
+SLOW = """
+import sys, time
+from pathlib import Path
+import typer
+from rich.console import Console
+from skipway import hardware
+from skipway.cli.train import ending
+from skipway.data import loader, open_source
+from skipway.errors import SkipwayError
+from skipway.training import images, loop
+from skipway.training.recipes import Recipe
+images.decoded_side = lambda *_: None  # files are read in every epoch, by workers
+loader.POLL = 0.1
+one_step, taken = loop.one_step, []
+def slow(*given):
+    taken.append(1)
+    if len(taken) == 2:
+        print("in step 2", flush=True)
+        {0}
+    return one_step(*given)
+loop.one_step = slow
+recipe = Recipe("slow", model="resnet20", size=72, epochs=3, batch=6, lr=0.01, val=0.0, crop="resized")
+settings = hardware.decide("cpu", precision="float32", workers=1)
+try:
+    with ending():
+        loop.train(open_source("photos"), recipe, Path("run"), settings, Console(quiet=True))
+except typer.Exit as ended:
+    sys.exit(ended.exit_code)
+except SkipwayError as fault:
+    print(fault, file=sys.stderr)
+    sys.exit(2)
+"""
+
+
+def test_sigterm_to_all_processes_in_a_long_step_is_a_line_with_workers_too(make_photos, tmp_path: Path) -> None:
+    make_photos(tmp_path / "photos", each=6)
+    with in_its_own_group(SLOW.format("time.sleep(1.5)"), tmp_path) as run:
+        assert any(line == "in step 2\n" for line in run.stdout or ())
+        os.killpg(run.pid, signal.SIGTERM)
+        _, said = run.communicate(timeout=60)
+    assert run.returncode == 128 + signal.SIGTERM
+    lines = [line for line in said.splitlines() if line]
+    assert len(lines) == 2
+    assert lines[0].startswith("finishing the step")
+    assert lines[1] == "stopped by SIGTERM after step 2; to continue: skipway train --resume run"
+    assert checkpoints(tmp_path / "run")[0].name.endswith("step-00000002")
+
+
+KILL = "import multiprocessing, os; os.kill(multiprocessing.active_children()[0].pid, 9); time.sleep(1.5)"
+
+
+def test_a_worker_that_is_killed_in_a_step_is_a_line(make_photos, tmp_path: Path) -> None:
+    """torch tells of it wherever the process is just then, which is seldom where it asks for images."""
+    make_photos(tmp_path / "photos", each=6)
+    with in_its_own_group(SLOW.format(KILL), tmp_path) as run:
+        _, said = run.communicate(timeout=60)
+    assert run.returncode == 2
+    assert said.startswith("the workers that decode have died (DataLoader worker (pid ")
+    assert said.endswith("; to go on: skipway train --resume run\n")
+    assert said.count("\n") == 1
+
+
+ORPHAN = """
+import time
+from skipway.data import loader
+loader.POLL = 0.1
+class Stuck(loader.Views):
+    def __getitem__(self, index):
+        print("stuck", flush=True)
+        time.sleep(60)
+list(loader.batches_of(Stuck(None, None, None), [[(0, 0)]], workers=1, pinned=False))
+"""
+
+
+def test_a_stuck_worker_goes_soon_after_the_process_that_trains(tmp_path: Path) -> None:
+    with in_its_own_group(ORPHAN, tmp_path) as run:
+        assert run.stdout is not None
+        assert run.stdout.readline() == "stuck\n"
+        os.killpg(run.pid, signal.SIGTERM)
+        run.communicate(timeout=15)  # until nobody holds its output any more
+    assert run.returncode == -signal.SIGTERM
+
+
+@contextmanager
+def in_its_own_group(code: str, folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """A Python process that runs `code` in `folder`, the first of a process group that is killed in the end."""
+    run = subprocess.Popen(
+        [sys.executable, "-c", code],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        yield run
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(run.pid, signal.SIGKILL)
+        run.wait()
 
 
 def test_a_missing_number_in_val_does_not_spoil_a_checkpoint(digits: Source, tmp_path: Path) -> None:

@@ -29,6 +29,19 @@ def test_the_first_signal_is_noticed_and_the_second_ends_at_once(name: str, numb
     assert "finishing the step; once more stops at once" in done.stderr
 
 
+TOLD = """
+import os, signal
+from skipway.training.interrupt import noticing
+with noticing(doing=lambda: "the step, at most 7 s"):
+    os.kill(os.getpid(), signal.SIGINT)
+"""
+
+
+def test_who_stops_is_told_what_is_finished_first_and_how_long_that_takes() -> None:
+    done = subprocess.run([sys.executable, "-c", TOLD], capture_output=True, text=True, check=False)
+    assert done.stderr == "\nfinishing the step, at most 7 s; once more stops at once\n"
+
+
 def test_handlers_are_as_before_afterwards_whatever_happened() -> None:
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(ZeroDivisionError), noticing() as came:

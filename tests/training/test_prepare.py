@@ -14,7 +14,7 @@ from skipway.data import open_source
 from skipway.data.source import Source
 from skipway.errors import SkipwayError
 from skipway.tasks import Classify, Tag
-from skipway.training.prepare import prepare, wants_recomputation
+from skipway.training.prepare import fitted_batch, prepare, wants_recomputation
 from skipway.training.recipes import FINETUNE, QUICK, Recipe
 
 CPU = hardware.decide(device="cpu", workers=0)
@@ -35,7 +35,7 @@ def said(source: Source, recipe: Recipe) -> str:
 
 def test_a_bundle_as_pretrained_weights_brings_its_preprocessing(digits: Source, tmp_path: Path) -> None:
     run = api.train(digits, replace(QUICK, epochs=1), tmp_path / "first", CPU)
-    _, card = api.load(run)
+    card = api.load(run).card
     recipe = replace(FINETUNE, model="resnet20", pretrained=str(run), size=8, crop="pad", pad=1)
     other = replace(digits, train=digits.train.take(np.arange(150)))
     prepared = prepare(other, recipe, CPU, Console(quiet=True))
@@ -95,3 +95,26 @@ def test_the_task_is_chosen_by_the_labels(digits: Source) -> None:
     columns = replace(digits, train=replace(digits.train, labels=np.eye(10, dtype=np.uint8)[digits.train.labels]))
     assert prepare(digits, QUICK, CPU, quiet).task == Classify(digits.classes)
     assert prepare(columns, QUICK, CPU, quiet).task == Tag(digits.classes)
+
+
+@pytest.mark.parametrize("images", [2, 9, 15, 20, 50, 137, 245, 1_000, 34_567, 100_000])
+@pytest.mark.parametrize("batch", [1, 16, 32, 128, 256, 100_000])
+def test_a_batch_suits_the_number_of_images(images: int, batch: int) -> None:
+    fitted = fitted_batch(batch, images)
+    assert 1 <= fitted <= batch
+    assert fitted <= max(images / 10, 8), "an epoch of few images has few steps"
+    assert images % fitted <= max(images / 10, images // fitted), "an epoch leaves out a part of the data"
+    if batch <= 8 and images >= 100:
+        assert fitted == batch, "a small batch is as the user wants it"
+
+
+def test_a_batch_that_several_processes_share_stays_their_multiple() -> None:
+    assert all(fitted_batch(128, images, 3) % 3 == 0 for images in (40, 100, 245, 1_000))
+
+
+def test_a_batch_that_is_reduced_is_said(digits: Source) -> None:
+    assert "batch 100000 is reduced to 29: 290 images then give 10 steps an epoch" in said(
+        replace(digits, train=digits.train.take(np.arange(290)), val=digits.train.take(np.arange(290, 300))),
+        replace(QUICK, batch=100_000),
+    )
+    assert "reduced" not in said(digits, replace(QUICK, batch=16))

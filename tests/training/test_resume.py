@@ -20,6 +20,8 @@ from skipway.training.interrupt import Interrupted
 from skipway.training.keeping import checkpoints
 from skipway.training.recipes import Recipe
 
+STEPS = replace(SHORT, batch=24)  # 11 steps an epoch
+
 
 @pytest.fixture(scope="module")
 def digits() -> Source:
@@ -49,16 +51,16 @@ def train(source: Source, recipe: Recipe, out: Path, resume: bool = False) -> Pa
     [
         {},
         {"optimiser": "adamw", "lr": 0.002, "mixup": 0.2, "cutmix": 1.0, "average": 0.0},
-        {"optimiser": "muon", "micro": 24, "small": 6, "small_epochs": 1},
+        {"optimiser": "muon", "micro": 10, "small": 6, "small_epochs": 1},
         {"balance": "sampler", "survival": 0.8, "freeze": 1, "freeze_norm": False},
     ],
 )
 def test_a_run_killed_three_times_in_the_middle_of_epochs_ends_with_the_same_weights(
     digits: Source, tmp_path: Path, changes: dict
 ) -> None:
-    recipe = replace(SHORT, **changes)
+    recipe = replace(STEPS, **changes)
     whole, cut = train(digits, recipe, tmp_path / "whole"), tmp_path / "cut"
-    for number, step in enumerate((4, 5, 4)):  # 12 steps in all, of which each time up to 2 are done again
+    for number, step in enumerate((9, 12, 8)):  # 33 steps in all, of which each time up to 2 are done again
         with killed_at(step):
             train(digits, recipe, cut, resume=bool(number))
         assert not (cut / bundle.SUMS).exists()
@@ -71,22 +73,22 @@ def test_a_run_killed_three_times_in_the_middle_of_epochs_ends_with_the_same_wei
 def test_a_signal_finishes_the_step_saves_it_and_says_how_to_go_on(
     digits: Source, tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
-    whole, cut = train(digits, SHORT, tmp_path / "whole"), tmp_path / "cut"
+    whole, cut = train(digits, STEPS, tmp_path / "whole"), tmp_path / "cut"
     handlers = [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)]
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Interrupted) as stopped:
-        before_step(patch, 7, lambda: os.kill(os.getpid(), number))
-        train(digits, SHORT, cut)
+        before_step(patch, 14, lambda: os.kill(os.getpid(), number))
+        train(digits, STEPS, cut)
     assert stopped.value.code == code
-    assert str(stopped.value).endswith(f"after step 7; to continue: skipway train --resume {cut}")
-    assert checkpoints(cut)[0].name == "epoch-0001-step-00000007"
+    assert str(stopped.value).endswith(f"after step 14; to continue: skipway train --resume {cut}")
+    assert checkpoints(cut)[0].name == "epoch-0001-step-00000014"
     assert [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)] == handlers
-    train(digits, SHORT, cut, resume=True)
+    train(digits, STEPS, cut, resume=True)
     assert same(weights(whole), weights(cut))
     assert losses(whole) == losses(cut)
 
 
 def test_a_signal_during_validation_is_answered_between_its_batches(digits: Source, tmp_path: Path) -> None:
-    whole, cut = train(digits, SHORT, tmp_path / "whole"), tmp_path / "cut"
+    whole, cut = train(digits, STEPS, tmp_path / "whole"), tmp_path / "cut"
     validate, calls = closing.validate, []
 
     def interrupted(*given: object) -> dict[str, float]:
@@ -97,9 +99,9 @@ def test_a_signal_during_validation_is_answered_between_its_batches(digits: Sour
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Interrupted):
         patch.setattr(closing, "validate", interrupted)
-        train(digits, SHORT, cut)
-    assert checkpoints(cut)[0].name == "epoch-0001-step-00000008"
-    train(digits, SHORT, cut, resume=True)
+        train(digits, STEPS, cut)
+    assert checkpoints(cut)[0].name == "epoch-0001-step-00000022"
+    train(digits, STEPS, cut, resume=True)
     assert same(weights(whole), weights(cut))
     assert losses(whole) == losses(cut)
 

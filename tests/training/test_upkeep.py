@@ -18,7 +18,6 @@ from skipway.training import loop
 from skipway.training.checkpoint import NAME
 from skipway.training.determinism import cost, determinism
 from skipway.training.upkeep import Upkeep, decided, read_begun, write_begun
-from skipway.training.watching import memory_held, progress_line
 
 
 def test_what_a_run_was_begun_with_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,19 +79,6 @@ def test_determinism_is_for_the_run_alone_and_its_cost_is_said(tmp_path: Path) -
         assert torch.are_deterministic_algorithms_enabled()
         assert cost(lambda: None, torch.device("cpu")) > 0
         assert torch.are_deterministic_algorithms_enabled()
-
-
-def test_the_line_tells_speed_waiting_and_memory_and_is_not_there_without_a_terminal() -> None:
-    shown, piped = io.StringIO(), io.StringIO()
-    for file, terminal in ((shown, True), (piped, False)):
-        console = Console(file=file, force_terminal=terminal, width=200)
-        with progress_line(console, CPU, 10, 40, 4) as advance:
-            advance(1, 20, 1234.5, 0.031)
-    assert piped.getvalue() == ""
-    assert "epoch 2/4" in shown.getvalue()
-    assert "20/40" in shown.getvalue()
-    assert "1,234 images/s  waiting 3.1 %" in shown.getvalue()
-    assert memory_held(CPU) > 2**24
 
 
 def test_metrics_are_a_json_line_an_epoch_whatever_is_tracked(tmp_path: Path) -> None:

@@ -18,6 +18,13 @@ NAMED = 20  # findings of a category that the terminal names; --json has all
 SIDES = (32, 64, 128, 224, 512, 1024)  # pixels, between which sizes are counted together
 FITS = ("crop", "pad", "squash")
 
+LabelColumnOption = Annotated[
+    str, typer.Option(metavar="NAME", help="Column with the labels, of a table, parquet or a data set of the hub.")
+]
+LabelPatternOption = Annotated[
+    str, typer.Option(metavar="REGEX", help="Finds the class in an image's file name: its first group.")
+]
+
 
 def check(
     data: Annotated[str, typer.Argument(help="digits, cifar10, a folder, a table, parquet, tar shards, hf:...")],
@@ -26,27 +33,33 @@ def check(
     size: Annotated[int, typer.Option(min=0, help="Pixels a side; 0: the images' own if small, or 224.")] = 0,
     fit: Annotated[str, typer.Option(help="crop, pad or squash, for the preview.")] = "crop",
     channels: Annotated[int, typer.Option(min=0, help="1, 3 or more; 0: the data's own.")] = 0,
+    label_column: LabelColumnOption = "",
+    label_pattern: LabelPatternOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Decode every image and say what is wrong: unreadable files, leaks between splits, conflicting labels, duplicates,
-    classes, sizes and kinds, each with what training does about it and how to change that.
+    r"""Decode every image and say what is wrong: unreadable files, leaks between splits, conflicting labels,
+    duplicates, classes, sizes and kinds, each with what training does about it and how to change that.
 
     Exit codes: 0 nothing is wrong (warnings and notes may be there), 1 at least one fault, 2 wrong usage or no data.
     Nothing is changed unless --bad quarantine is given. What was found is kept in the cache until a file changes.
 
-    Examples: skipway check photos/ | skipway check photos/ --preview sheet.png --fit pad | skipway check cifar10 --json
+    Examples: skipway check photos/ | skipway check photos/ --preview sheet.png --fit pad |
+    skipway check cifar10 --json | skipway check pets.csv --label-column breed |
+    skipway check pets/ --label-pattern '(.+)_\d+\.jpg'
     """
     if fit not in FITS:
         raise SkipwayError(f"--fit '{fit}' is none of {', '.join(FITS)}")
     from skipway import checking, showing
     from skipway.data.bad import policy_of
+    from skipway.data.reading import Reading
 
     policy = policy_of(bad)
     if preview is not None:
         showing.require_new(preview, "--preview")
         if preview.suffix.lower() != ".png":
             raise SkipwayError(f"--preview {preview} is no PNG: name it so that it ends in .png")
-    examination, source = checking.check(data, size, channels, policy, console(stderr=True))
+    reading = Reading(label_column, label_pattern)
+    examination, source = checking.check(data, size, channels, policy, console(stderr=True), reading)
     if as_json:
         from dataclasses import asdict
 

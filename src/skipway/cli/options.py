@@ -3,6 +3,7 @@
 Nothing heavy is imported before a verb runs.
 """
 
+import os
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,6 +17,7 @@ DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")]
 PrecisionOption = Annotated[str, typer.Option(help="auto, float32, bfloat16.")]
 SwitchOption = Annotated[str, typer.Option(help="auto, on, off.")]
 WorkersOption = Annotated[int | None, typer.Option(help="Processes that decode large images; default one a core.")]
+OfflineOption = Annotated[bool, typer.Option("--offline", help="Fetch nothing: use what is here already.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 
@@ -23,6 +25,12 @@ def console(stderr: bool = False) -> "Console":
     from rich.console import Console
 
     return Console(stderr=stderr, highlight=False)
+
+
+def go_offline(offline: bool) -> None:
+    """Have nothing fetched by this process and those that it starts, if `offline`."""
+    if offline:
+        os.environ["SKIPWAY_OFFLINE"] = "1"
 
 
 def print_json(value: Any) -> None:

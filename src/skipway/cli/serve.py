@@ -1,6 +1,7 @@
 """`skipway serve`: a trained network over HTTP, with a web page."""
 
 import os
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +10,7 @@ import typer
 from skipway.cli.options import DeviceOption, console, decide
 from skipway.errors import SkipwayError
 
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
+LOOPBACK, EVERYWHERE = ("127.0.0.1", "::1", "localhost"), ("0.0.0.0", "::", "")
 KEY_VARIABLE = "SKIPWAY_API_KEY"
 
 KeyFileOption = Annotated[
@@ -35,11 +36,23 @@ def read_key(file: Path | None) -> str:
     return key
 
 
-def announce(run: Path, address: str, guarded: bool) -> None:
-    """Say where the bundle is served, and when it is served to anybody."""
-    console().print(f"{run} at {address} (Ctrl-C ends it)", soft_wrap=True)
-    if not guarded:
-        console().print("whoever reaches this address may use it: --api-key-file asks for a key", soft_wrap=True)
+def key_in_shell(file: Path | None, key: str) -> str:
+    """How a shell finds the key, so that it need not be shown; empty without one."""
+    if not key:
+        return ""
+    return f"${KEY_VARIABLE}" if file is None else f"$(head -n 1 {shlex.quote(str(file.absolute()))})"
+
+
+def announce(run: Path, address: str, host: str, key: str) -> None:
+    """Say where the bundle is served and how it is asked, and when it is served to anybody; `key` as in the shell."""
+    from skipway.deploy.serve.documentation import curl_command
+
+    everywhere = " and every other address of this machine" if host in EVERYWHERE else ""
+    lines = [f"{run} at {address}{everywhere} (Ctrl-C ends it)", curl_command(address, key)]
+    if host not in LOOPBACK and not key:
+        lines.append("whoever reaches this address may use it: --api-key-file asks for a key")
+    for line in lines:
+        console().print(line, soft_wrap=True, markup=False)
 
 
 def serve(
@@ -69,7 +82,7 @@ def serve(
     engine: EngineOption = "eager",
     device: DeviceOption = "auto",
 ) -> None:
-    """Serve a trained network: a web page at /, predictions at POST /v1/predict, the API at /openapi.json.
+    """Serve a trained network: a web page at /, predictions at POST /v1/predict, the API at /docs.
 
     Listens to this machine alone unless --host says otherwise. Nothing is fetched from anywhere. SIGTERM and Ctrl-C
     end it once everything accepted is answered.
@@ -93,4 +106,5 @@ def serve(
     )
     machine = decide(device)
     settings = Settings(run, device, engine, machine.threads, machine.workers, limits, key)
-    run_server(settings, host, port, workers, lambda address: announce(run, address, host in LOOPBACK or bool(key)))
+    shown = key_in_shell(api_key_file, key)
+    run_server(settings, host, port, workers, lambda address: announce(run, address, host, shown))

@@ -4,16 +4,26 @@ import inspect
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from dataclasses import fields as fields_of
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, NoReturn, get_args, get_origin
 
 import typer
 
-from skipway.cli.options import DeviceOption, PrecisionOption, SwitchOption, WorkersOption, console, decide
+from skipway.cli.data import LabelColumnOption, LabelPatternOption
+from skipway.cli.options import (
+    DeviceOption,
+    OfflineOption,
+    PrecisionOption,
+    SwitchOption,
+    WorkersOption,
+    console,
+    decide,
+    go_offline,
+)
 from skipway.errors import SkipwayError
-from skipway.training.fields import FIELDS, MEANING, checked, parse
-from skipway.training.recipes import find_recipe
+from skipway.training.fields import FIELDS, MEANING, parse
 
 
 def takes_recipe_fields(verb: Callable[..., None]) -> Callable[..., None]:
@@ -46,17 +56,27 @@ def train(
         str | None, typer.Argument(help="digits, cifar10, cifar100, a folder of class folders, parquet, tar shards.")
     ] = None,
     *,
-    recipe: Annotated[str | None, typer.Option(help="quick, modern, finetune, ...; default by image size.")] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="finetune, head, scratch, quick, modern, ...; default: what suits the data.")
+    ] = None,
+    budget: Annotated[
+        str | None, typer.Option(metavar="TIME", help="The most that the run may take, such as 90s, 10m, 2h.")
+    ] = None,
+    from_scratch: Annotated[bool, typer.Option("--from-scratch", help="Without pretrained weights.")] = False,
+    offline: OfflineOption = False,
     out: Annotated[Path | None, typer.Option(help="Folder for the run; default runs/<data>-<model>.")] = None,
     resume: Annotated[
         Path | None, typer.Option(metavar="RUN", help="Go on with the run in this folder; needs nothing else.")
     ] = None,
+    label_column: LabelColumnOption = "",
+    label_pattern: LabelPatternOption = "",
     bad: Annotated[str, typer.Option(help="Images that cannot be read: error, skip, quarantine.")] = "error",
     devices: Annotated[int, typer.Option(help="Processes, each on a GPU or on its share of the processor.")] = 1,
     deterministic: Annotated[bool, typer.Option("--deterministic", help="Equal digits for equal seeds.")] = False,
     checkpoint_steps: Annotated[int | None, typer.Option(help="A checkpoint every so many steps.")] = None,
     checkpoint_seconds: Annotated[float | None, typer.Option(help="Or every so many seconds; default 120.")] = None,
     track: Annotated[str | None, typer.Option(help="none, tensorboard, mlflow: figures there too.")] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Print every value of the recipe.")] = False,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
     channels_last: SwitchOption = "auto",
@@ -66,37 +86,58 @@ def train(
 ) -> None:
     """Train a network on images; leaves a bundle and a report.
 
-    Examples: skipway train digits | skipway train photos/ --model resnet50 --recipe finetune --out runs/flowers |
-    skipway train cifar10 --model resnet56 --recipe he2015-cifar --seed 3 | skipway train --resume runs/flowers
+    Network, weights, size, batch and length are chosen to suit the data and the machine, unless they are given.
+
+    Examples: skipway train photos/ | skipway train photos/ --budget 10m | skipway train photos/ --model resnet50
+    --recipe finetune --out runs/flowers | skipway train cifar10 --model resnet56 --recipe he2015-cifar --seed 3 |
+    skipway train --resume runs/flowers
 
     Every option from --model on is a field of the recipe, and is as the recipe has it unless given.
     """
-    require_one_start(data, resume, {"--recipe": recipe, "--out": out, "--bad": bad if bad != "error" else None})
+    start = Beginning(data, recipe, from_scratch, budget, label_column, label_pattern, out, bad)
+    require_one_start(start, resume)
+    go_offline(offline)
     values = {name: parse(name, text) for name, text in fields.items()}
     machine: dict[str, Any] = {"device": device, "precision": precision, "channels_last": channels_last}
     machine |= {"compile_": compile_, "workers": workers}
     kept: dict[str, Any] = {"checkpoint_steps": checkpoint_steps, "checkpoint_seconds": checkpoint_seconds}
-    kept |= {"track": track, "deterministic": deterministic or None}
+    kept |= {"track": track, "deterministic": deterministic or None, "verbose": verbose or None}
     if devices != 1:
         together(devices, out or resume)
-        return
     with ending():
-        if resume:
-            go_on(resume, machine, kept, values)
-        else:
-            begin(str(data), recipe, out, bad, machine, kept, values)
+        go_on(resume, machine, kept, values) if resume else begin(start, machine, kept, values)
 
 
-def require_one_start(data: str | None, resume: Path | None, others: dict[str, Any]) -> None:
+@dataclass(frozen=True)
+class Beginning:
+    """What a new run was asked for, as it was typed; `data` None: there is none, but a run to resume."""
+
+    data: str | None
+    recipe: str | None
+    from_scratch: bool
+    budget: str | None
+    label_column: str
+    label_pattern: str
+    out: Path | None
+    bad: str
+
+    def given(self) -> Iterator[str]:
+        """The options that have a value of their own."""
+        for field in fields_of(self):
+            if field.name != "data" and getattr(self, field.name) not in (None, False, "", "error"):
+                yield f"--{field.name.replace('_', '-')}"
+
+
+def require_one_start(start: Beginning, resume: Path | None) -> None:
     """Raises SkipwayError unless there are either data to begin with or a run to resume, and nothing else for that."""
-    if (data is None) == (resume is None):
+    if (start.data is None) == (resume is None):
         raise SkipwayError("give the data to train on, or --resume RUN to go on with a run, and not both")
-    strange = next((name for name, value in others.items() if resume and value is not None), None)
-    if strange:
+    strange = next(start.given(), None)
+    if resume and strange:
         raise SkipwayError(f"{strange} is as the run has it: leave it out with --resume")
 
 
-def together(devices: int, run: Path | None) -> None:
+def together(devices: int, run: Path | None) -> NoReturn:
     """The same command as so many processes. Raises SkipwayError for a number or a folder that will not do."""
     if devices < 1:
         raise SkipwayError(f"--devices must be above 0, not {devices}")
@@ -136,26 +177,28 @@ def go_on(run: Path, machine: dict[str, Any], kept: dict[str, Any], values: dict
     api.resume(run, hardware, console(), replace(begun.upkeep, **given), values)
 
 
-def begin(
-    data: str,
-    recipe: str | None,
-    out: Path | None,
-    bad: str,
-    machine: dict[str, Any],
-    kept: dict[str, Any],
-    values: dict[str, Any],
-) -> None:
+def begin(start: Beginning, machine: dict[str, Any], kept: dict[str, Any], values: dict[str, Any]) -> None:
     """Train from the first step. What can be refused is, before any image is opened."""
-    chosen = find_recipe(recipe) if recipe else None
-    from skipway import api, models
+    if start.from_scratch and (start.recipe or values.get("pretrained")):
+        raise SkipwayError("--from-scratch chooses the recipe: leave out --recipe and --pretrained, or leave it out")
+    from skipway import api
     from skipway.data.bad import policy_of
+    from skipway.data.reading import Reading
     from skipway.training.tracking import tracker
     from skipway.training.upkeep import Upkeep
 
-    policy, hardware = policy_of(bad), decide(**machine)
     upkeep = Upkeep(**{name: value for name, value in kept.items() if value is not None})
     tracker(upkeep.track)
-    checked(replace(chosen or find_recipe("quick"), **values))
-    if "model" in values:
-        models.require_name(values["model"])
-    api.train(data, chosen, out, hardware, console(), bad=policy, upkeep=upkeep, changes=values)
+    api.train(
+        str(start.data),
+        start.recipe,
+        start.out,
+        decide(**machine),
+        console(),
+        bad=policy_of(start.bad),
+        upkeep=upkeep,
+        changes=values,
+        reading=Reading(start.label_column, start.label_pattern),
+        start="scratch" if start.from_scratch else "pretrained",
+        budget=start.budget,
+    )

@@ -22,7 +22,9 @@ def predict(
     images: Annotated[list[str], typer.Argument(help="Files, folders, patterns, or - for paths on standard input.")],
     top: Annotated[int, typer.Option(min=1, help="Classes to print for each image.")] = 5,
     as_json: JsonOption = False,
-    csv: Annotated[Path | None, typer.Option(help="Write the answers to this new file.")] = None,
+    csv: Annotated[
+        Path | None, typer.Option(help="Write the answers to this new file; unreadable images have empty fields.")
+    ] = None,
     engine: Annotated[str, typer.Option(help="eager (evaluation's digits), auto (fastest that agrees), or a name.")] = (
         "eager"
     ),
@@ -52,7 +54,7 @@ def predict(
     start = time.perf_counter()
     predictions = answers.counted(predictor.predict(chain(first, waiting), top), predictor.engine.name)
     if csv is not None:
-        count = answers.write_csv(predictions, csv, top)
+        count = answers.write_csv(predictions, csv, min(top, len(predictor.card.classes)))
     else:
         count = answers.print_json_lines(predictions) if as_json else answers.print_table(predictions, console())
     seconds = time.perf_counter() - start
@@ -94,7 +96,9 @@ def export(
             f"{done.evidence['compared_with']}, {row['changed'] + row['close']} first classes changed",
             soft_wrap=True,
         )
-    console().print(f"proven on {done.evidence['images']}\n{done.folder}", soft_wrap=True)
+    console().print(f"proven on {done.evidence['images']}", soft_wrap=True)
+    console().print(f"outputs scores, and probabilities = {done.evidence['probabilities']}", soft_wrap=True)
+    console().print(str(done.folder), soft_wrap=True, markup=False)
 
 
 def bench(

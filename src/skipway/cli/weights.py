@@ -18,7 +18,7 @@ weights_app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-WHICH = "A name from `skipway weights list`, a file, a bundle, or hf:owner/repository[@revision][/file]."
+WHICH = "A name from `skipway weights list`, embedded, a file, a bundle, or hf:owner/repository[@revision][/file]."
 ModelOption = Annotated[str | None, typer.Option(help="The network; named weights know theirs.")]
 
 
@@ -81,8 +81,8 @@ def verify(
 
     from skipway import adopt, models
     from skipway.download import digest
-    from skipway.models.fitting import MismatchError, compare
-    from skipway.models.weights import find
+    from skipway.models.fitting import MismatchError, compare, without_strangers
+    from skipway.models.weights import find, not_used
 
     pretrained = find(model, which)
     record = pretrained.record
@@ -93,16 +93,21 @@ def verify(
         "sha256": digest(pretrained.file, "sha256"),
         "known as": record.name if record else "",
         "tensors": len(pretrained.weights),
+        "note": "; ".join(pretrained.read),
         "translation": pretrained.translation,
     }
     mismatch = None
+    strangers: list[str] = []
     if model is not None:
         try:
             with torch.device("meta"):
-                mismatch = compare(models.build(**adopt.network_of(model, pretrained)), pretrained.weights)
+                net = models.build(**adopt.network_of(model, pretrained))
+            weights, strangers = without_strangers(net, pretrained.weights)
+            mismatch = compare(net, weights)
         except MismatchError as fault:  # so different that not even classes and channels can be told
             mismatch = fault.mismatch
         found["fits"] = "" if mismatch else model
+    found["unused"] = "; ".join(not_used([*pretrained.unused, *strangers]))
     if as_json:
         print_json({**found, "mismatch": mismatch.rows() if mismatch else []})
     else:

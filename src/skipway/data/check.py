@@ -15,7 +15,7 @@ from skipway.data.findings import Examination, Finding, finding
 from skipway.data.folder import LayoutError
 from skipway.data.seen import Seen, Task, holds_files, look_at_all
 from skipway.data.source import Source
-from skipway.data.tree import surprises
+from skipway.data.tree import surprises, undecoded
 from skipway.data.verdicts import Rows, bad_images, class_findings, image_findings, twin_findings
 
 QUIET = Console(quiet=True)
@@ -25,8 +25,15 @@ def examine(source: Source, channels: int = 3, console: Console = QUIET, reuse: 
     """Decode every image of `source` once, as `decode` does with `channels`, and say what was found.
 
     The result is kept in the user's cache and, if `reuse`, taken from there as long as names, labels and files (by size
-    and time; images in memory by content) are as they were. `console` shows the progress where it is a terminal.
+    and time; images in memory by content) are as they were; files of a folder that no decoder is there for are looked
+    up every time. `console` shows the progress where it is a terminal.
     """
+    examination = examine_images(source, channels, console, reuse)
+    return replace(examination, findings=(*undecoded(source), *examination.findings))
+
+
+def examine_images(source: Source, channels: int, console: Console, reuse: bool) -> Examination:
+    """`examine` without the files that are not images of `source`."""
     splits = source.splits
     files = (item for split in splits.values() if holds_files(split) for item in split.items)
     statuses = [kept.status_of(item) for item in files if isinstance(item, Path)]

@@ -5,20 +5,31 @@ import json
 import pyarrow as pa
 
 from skipway.data.labels import Classes
+from skipway.data.reading import place_of
 from skipway.errors import DataError
 
 LABELS = ("label", "labels", "fine_label", "class", "target", "cls")
 
 
-def columns(schema: pa.Schema, where: str) -> tuple[str, str]:
-    """The names of the image column, {bytes, path}, and of the label column. Raises DataError when one is missing."""
+def columns(schema: pa.Schema, where: str, label_column: str = "") -> tuple[str, str]:
+    """The names of the image column, {bytes, path}, and of the label column.
+
+    That is `label_column`; where none is given, `label`, which is the hub's name, or else the only one among LABELS.
+    Raises DataError when a column is missing or several may be the label's, UnknownNameError for a `label_column` that
+    is not there.
+    """
     images = [f.name for f in schema if pa.types.is_struct(f.type) and f.type.get_field_index("bytes") >= 0]
+    if images and label_column:
+        return images[0], schema.names[place_of(label_column, schema.names, where)]
     labels = [name for name in LABELS if name in schema.names]
     if not images or not labels:
+        other = "; --label-column chooses another" if images else ""
         raise DataError(
             f"{where} has columns {', '.join(schema.names)}: an image column of {{bytes, path}} and a column 'label' "
-            "are needed"
+            f"are needed{other}"
         )
+    if len(labels) > 1 and labels[0] != LABELS[0]:
+        raise DataError(f"{where} has columns {' and '.join(labels)}: choose one, such as --label-column {labels[0]}")
     return images[0], labels[0]
 
 

@@ -1,17 +1,20 @@
 """From a path, bytes or an array to a uint8 tensor (C, H, W): upright, eight bits, without transparency.
 
 Pillow decodes, because photographs come in more modes than any faster decoder takes; only an upright JPEG in grey or
-colour, without a flaw, goes the shorter way of simplejpeg, which calls the same libjpeg-turbo and copies less. Every
-image is decoded in full, for training as for prediction, so that both see the same pixels. A fault names the image.
-What becomes of which:
+colour, in sRGB, without a flaw, goes the shorter way of simplejpeg, which calls the same libjpeg-turbo and copies less.
+Every image is decoded in full, for training as for prediction, so that both see the same pixels. A fault names the
+image. What becomes of which:
 
-- Orientation as EXIF says. Of an animation, the first frame. Colour profiles are not applied.
+- Orientation as EXIF says, or as a HEIF or AVIF file itself says. Of an animation, the first frame.
+- Colours become sRGB by the image's profile; without one, or with one that cannot be used, they are taken as sRGB.
 - 16-bit grey is scaled by 1/257, rounded, so that 65535 is 255; of 16-bit colour Pillow keeps the high byte, at most
   one level beside that. Floating point and 32-bit integers are refused: nothing says what their white is.
 - Transparency (alpha, a palette's, a colour named transparent) is laid over a background.
-- CMYK becomes RGB by (1 - ink)(1 - black); JPEGs of Adobe's, which store ink inverted, likewise.
+- CMYK without a profile becomes RGB by (1 - ink)(1 - black); JPEGs of Adobe's, which store ink inverted, likewise.
+- 10 and 12 bits of HEIF and AVIF keep their high eight.
 - Grey is the luma of BT.601; one bit is black and white.
-- Counts of channels but 1 and 3 are taken exactly as stored: an array's, an image's bands, or the pages of a TIFF.
+- Counts of channels but 1 and 3 are taken exactly as stored, whatever the profile: an array's, an image's bands, or
+  the pages of a TIFF.
 """
 
 import io
@@ -28,8 +31,10 @@ import torch
 from PIL import Image, ImageChops, ImageOps, ImageSequence, UnidentifiedImageError
 from torch import Tensor
 
+from skipway.data.colour import to_srgb, use_of_profile
+from skipway.data.heif import DECODABLE, INSTALL, DecoderMissingError, require_decoder
 from skipway.data.source import Item
-from skipway.errors import DataError
+from skipway.errors import DataError, first_line
 
 Colour = tuple[int, int, int]
 WHITE: Colour = (255, 255, 255)
@@ -48,13 +53,13 @@ DAMAGE = (  # what Pillow and NumPy raise for content that is not what it says
     OverflowError,
     struct.error,
     tokenize.TokenError,
-    Image.DecompressionBombError,
-    Image.DecompressionBombWarning,
+    RuntimeError,  # the decoder of AVIF
 )
-# Pillow only warns of images past its limit, which `decode` refuses.
+# Pillow only warns of images past its limit, and raises from twice that on; `decode` refuses both.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".npy"})
+PLAIN = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".npy"})
+SUFFIXES = PLAIN | DECODABLE  # how the names of files end that are images and can be decoded here
 
 
 def eight_bits(values: np.ndarray) -> np.ndarray:
@@ -67,6 +72,8 @@ def faults_of(name: str) -> Iterator[None]:
     """Turns what Pillow and NumPy raise within into a DataError that names the image."""
     try:
         yield
+    except DecoderMissingError as fault:
+        raise DataError(f"{name} {fault}: {INSTALL}") from None
     except UnidentifiedImageError:
         raise DataError(f"{name} is not an image that can be read: remove or replace it") from None
     except DAMAGE as fault:
@@ -87,6 +94,49 @@ def require_pixels(width: int, height: int, name: str) -> None:
     """Raises DataError for more pixels than Pillow's limit, before any is decoded."""
     if Image.MAX_IMAGE_PIXELS and width * height > Image.MAX_IMAGE_PIXELS:
         raise DataError(f"{name} is {width} x {height} pixels, too large to trust: make it smaller")
+
+
+def claimed_size(item: Path | bytes) -> tuple[int, int] | None:
+    """Width and height in the header of an image that Pillow will not open for its size; None where it hides them.
+
+    By the readers that Pillow's `open` tries, which compares their sizes with its limit only afterwards.
+    """
+    with item.open("rb") if isinstance(item, Path) else io.BytesIO(item) as stream:
+        start = stream.read(16)
+        for reader, accepts in list(Image.OPEN.values()):
+            stream.seek(0)
+            try:
+                taken = accepts is None or accepts(start)
+                if taken and not isinstance(taken, str):  # words say why an optional reader is not there
+                    return reader(stream, "").size
+            except Image.DecompressionBombError:
+                return None
+            except Exception:  # of another kind's bytes, readers raise what they like
+                continue
+    return None
+
+
+def open_image(item: Path | bytes, name: str) -> Image.Image:
+    """An encoded image, of which the header is read. Raises DataError for one of more pixels than Pillow's limit,
+    DecoderMissingError for one that needs a decoder which is not here, and what Pillow raises."""
+
+    def opened() -> Image.Image:
+        return Image.open(item if isinstance(item, Path) else io.BytesIO(item))
+
+    try:
+        try:
+            image = opened()
+        except UnidentifiedImageError:
+            if not require_decoder(item):
+                raise
+            image = opened()
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as fault:
+        size = claimed_size(item)
+        if size:
+            require_pixels(*size, name)
+        raise DataError(f"{name} is too large to trust ({first_line(fault)}): make it smaller") from None
+    require_pixels(image.width, image.height, name)
+    return image
 
 
 def is_array(item: Path | bytes) -> bool:
@@ -152,14 +202,17 @@ def require_scale(image: Image.Image, name: str) -> None:
 
 
 def as_mode(image: Image.Image, mode: str, background: Colour) -> Image.Image:
-    """`image` in `mode`, "RGB" or "L": transparency over `background`, 16 bits as 8."""
+    """`image` in `mode`, "RGB" or "L": in sRGB, transparency over `background`, 16 bits as 8."""
+    profile, stored = image.info.get("icc_profile"), image.mode
     if image.mode == "CMYK" and image.format == "JPEG" and "adobe" not in image.info:
         image = ImageChops.invert(image)  # Pillow takes every CMYK JPEG for Adobe's and has inverted it
     if image.mode.startswith("I"):
         image = from_sixteen_bits(image)
     if image.has_transparency_data:
         below = Image.new("RGBA", image.size, (*background, 255))
-        image = Image.alpha_composite(below, image.convert("RGBA"))
+        image = Image.alpha_composite(below, to_srgb(image.convert("RGBA"), profile, stored))
+    else:
+        image = to_srgb(image, profile, stored)
     return image if image.mode == mode else image.convert(mode)
 
 
@@ -184,8 +237,11 @@ def bands(image: Image.Image, channels: int, name: str) -> np.ndarray:
 
 
 def plain_jpeg(image: Image.Image, item: Path | bytes, mode: str) -> np.ndarray | None:
-    """The pixels of an upright JPEG that is in `mode`, uint8 (H, W, channels); None for any other, or for a flaw."""
+    """The pixels of an upright JPEG that is in `mode` and in sRGB, uint8 (H, W, channels); None for any other, or for a
+    flaw."""
     if image.format != "JPEG" or image.mode != mode or image.getexif().get(ORIENTATION, 1) != 1:
+        return None
+    if use_of_profile(image) == "converts":
         return None
     if isinstance(item, Path):
         if item.stat().st_size > WHOLE:
@@ -202,8 +258,7 @@ def read_image(item: Path | bytes, channels: int, name: str, background: Colour)
     with faults_of(name):
         if isinstance(item, Path):
             require_file(item, name)
-        with Image.open(item if isinstance(item, Path) else io.BytesIO(item)) as image:
-            require_pixels(image.width, image.height, name)
+        with open_image(item, name) as image:
             if channels not in MODES:
                 return bands(image, channels, name)
             require_scale(image, name)

@@ -1,7 +1,12 @@
 """Images that are the same, byte for byte or to the eye.
 
 The same to the eye is found by the signs of gradients between the cells of a 9 x 9 grey copy: 144 bits that scaling and
-recompression hardly change (the "dHash" of N. Krawetz, 2013, in two directions). Libraries for such hashes decode each
+recompression hardly change (the "dHash" of N. Krawetz, 2013, in two directions). Such a copy tells images apart when
+there is something to see all over them. Of strokes on an even ground, as handwritten digits are, it keeps position and
+slant, which thousands of different images share; so images where most neighbouring cells of an 18 x 18 copy are equal
+are not asked about, of whatever size they are, and of these only copies with equal pixels are found.
+
+Libraries for such hashes decode each
 file anew and compare all pairs; here the copies come from the decoding that the check does anyway, and pairs are looked
 for only among images that agree in one sixteen-bit ninth of their signs. Two images that differ in at most 8 signs
 always share a ninth; pairs that are found are then compared by their grey copies.
@@ -15,6 +20,9 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 GRID = 9  # cells a side
+FINE = 2 * GRID  # cells a side of the copies in which detail is sought
+LEAST_STEP = 0.05  # of a copy's standard deviation, between neighbouring cells that differ: less is a coder's noise
+LEAST_DETAIL = 0.5  # of the pairs of neighbouring cells that differ
 BANDS = 9  # of 16 signs each
 MOST_SIGNS = 16  # that may differ
 LEAST_CORRELATION = 0.97  # of the grey copies
@@ -26,25 +34,38 @@ DIFFERING = np.array([bin(bits).count("1") for bits in range(1 << 16)], np.uint8
 
 @lru_cache(512)
 def area_weights(length: int) -> np.ndarray:
-    """(GRID, length): each cell's share of each of `length` pixels; rows sum to 1."""
-    edges = np.linspace(0, length, GRID + 1)
+    """(FINE, length): each cell's share of each of `length` pixels; rows sum to 1."""
+    edges = np.linspace(0, length, FINE + 1)
     starts = np.arange(length)
     covered = np.minimum(edges[1:, None], starts + 1) - np.maximum(edges[:-1, None], starts)
-    return (covered.clip(0) * GRID / length).astype(np.float32)
+    return (covered.clip(0) * FINE / length).astype(np.float32)
 
 
-def thumbnails(greys: Sequence[np.ndarray | None]) -> np.ndarray:
-    """Grey images (H, W) of any sizes -> uint8 (n, GRID, GRID) of mean values; 0 everywhere for None."""
-    found = np.zeros((len(greys), GRID, GRID), np.uint8)
+def fine_copies(greys: Sequence[np.ndarray | None]) -> np.ndarray:
+    """Grey images (H, W) of any sizes -> float32 (n, FINE, FINE) of mean values; 0 everywhere for None."""
+    found = np.zeros((len(greys), FINE, FINE), np.float32)
     shapes: dict[tuple[int, ...], list[int]] = {}
     for i, grey in enumerate(greys):
         if grey is not None:
             shapes.setdefault(grey.shape, []).append(i)
     for (height, width), places in shapes.items():  # images of one shape together: two matrix products for all
         stack = np.stack([greys[i] for i in places]).astype(np.float32)  # type: ignore[misc]
-        cells = area_weights(height) @ stack @ area_weights(width).T
-        found[places] = (cells + 0.5).clip(0, 255)
+        found[places] = area_weights(height) @ stack @ area_weights(width).T
     return found
+
+
+def thumbnails(copies: np.ndarray) -> np.ndarray:
+    """Fine copies (n, FINE, FINE) -> uint8 (n, GRID, GRID) of mean values."""
+    cells = copies.reshape(-1, GRID, FINE // GRID, GRID, FINE // GRID).mean((2, 4))
+    return (cells + 0.5).clip(0, 255).astype(np.uint8)
+
+
+def has_detail(copies: np.ndarray) -> np.ndarray:
+    """bool (n,): in which fine copies (n, FINE, FINE) at least LEAST_DETAIL of the neighbouring cells differ."""
+    least = np.maximum(LEAST_STEP * copies.std((1, 2)), 1)[:, None, None]  # half a level is what rounding leaves
+    across = np.abs(np.diff(copies, axis=2)) >= least
+    down = np.abs(np.diff(copies, axis=1)) >= least
+    return (across.mean((1, 2)) + down.mean((1, 2))) / 2 >= LEAST_DETAIL
 
 
 def signs(thumbs: np.ndarray) -> np.ndarray:
@@ -122,9 +143,16 @@ def same_bytes(digests: Sequence[bytes]) -> list[np.ndarray]:
     return [np.array(found) for found in places.values() if len(found) > 1]
 
 
-def same_to_the_eye(thumbs: np.ndarray, usable: np.ndarray) -> list[np.ndarray]:
-    """Sets of places among those `usable`, bool (n,), whose grey copies, uint8 (n, GRID, GRID), are the same."""
+def equal_pairs(digests: Sequence[bytes]) -> np.ndarray:
+    """Pairs (m, 2) that connect the places whose digests are equal."""
+    pairs = [np.stack([found[:-1], found[1:]], axis=1) for found in same_bytes(digests)]
+    return np.concatenate(pairs) if pairs else np.empty((0, 2), np.int64)
+
+
+def same_to_the_eye(thumbs: np.ndarray, usable: np.ndarray, digests: Sequence[bytes]) -> list[np.ndarray]:
+    """Sets of places whose grey copies, uint8 (n, GRID, GRID), are the same among those `usable`, bool (n,), or whose
+    pixels are, by `digests`, n of them."""
     places = np.flatnonzero(usable)
     chosen = thumbs[places]
-    pairs = candidates(signs(chosen))
-    return [places[found] for found in grouped(pairs[alike(chosen, pairs)])]
+    near = candidates(signs(chosen))
+    return grouped(np.concatenate([places[near[alike(chosen, near)]], equal_pairs(digests)]))

@@ -5,15 +5,19 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
+from skipway.data.heif import INSTALL
+
 Severity = Literal["fault", "warning", "note"]
 
 
 @dataclass(frozen=True)
 class Category:
-    """`action` says what training does about such a finding and how to have it otherwise."""
+    """`action` says what training does about such a finding and how to have it otherwise; `remedy`, in short, what a
+    summary of one line says of that too."""
 
     severity: Severity
     action: str
+    remedy: str = ""
 
 
 STOPS = "training stops; --bad skip leaves it out, --bad quarantine moves it beside the data"
@@ -29,6 +33,7 @@ UNREADABLE = {
     "not a file": Category("fault", STOPS),
     "no permission": Category("fault", f"{STOPS}; or allow reading it"),
     "missing file": Category("fault", STOPS),
+    "missing decoder": Category("fault", f"{STOPS}; or {INSTALL}", INSTALL),
 }
 
 CATEGORIES: dict[str, Category] = UNREADABLE | {
@@ -45,6 +50,8 @@ CATEGORIES: dict[str, Category] = UNREADABLE | {
     "near leak": Category("warning", f"{KEPT}: look at both; if they are one picture, remove it from one split"),
     "near conflict": Category("warning", f"{KEPT}, under every label: look, and remove the wrong ones"),
     "near duplicate": Category("warning", f"{KEPT}: look, and remove all but one"),
+    "file without decoder": Category("warning", f"not read, and missing from its class: {INSTALL}", INSTALL),
+    "unusable profile": Category("warning", "ignored, and colours may be wrong: save the image anew, in sRGB"),
     "imbalance": Category("warning", f"{KEPT}; --balance weights or --balance sampler evens the classes out"),
     "missing class": Category("warning", "the split says nothing about the class: add images of it"),
     "small": Category("warning", "enlarged to what the network sees: give larger images, or a smaller --size"),
@@ -61,8 +68,8 @@ CATEGORIES: dict[str, Category] = UNREADABLE | {
     "16-bit": Category("note", "scaled to 8 bits"),
     "palette": Category("note", "looked up in its palette"),
     "transparency": Category("note", "laid over the recipe's --background, white by default"),
-    "CMYK": Category("note", "converted to RGB without a colour profile"),
-    "colour profile": Category("note", "the profile is not applied: pixels are taken as they are"),
+    "CMYK": Category("note", "converted to RGB, by its colour profile where it has one"),
+    "colour profile": Category("note", "colours are converted from the profile's to sRGB"),
     "animated": Category("note", "the first frame is used"),
     "pages": Category("note", "the first page is used"),
     "data behind the picture": Category("note", "what follows the picture's end is not read"),
@@ -130,9 +137,15 @@ class Examination:
         tally: dict[str, int] = {}
         for finding in (*self.of("fault"), *self.of("warning")):
             tally[finding.category] = tally.get(finding.category, 0) + finding.count
-        found = ", ".join(f"{count:,} {category}" for category, count in tally.items())
+        found = ", ".join(f"{count:,} {category}{remedy_of(category)}" for category, count in tally.items())
         took = f"result of {self.examined}, files unchanged" if self.reused else f"{self.seconds:.1f} s"
         return f"checked {self.images:,} images ({took}): {found or 'no findings'}"
+
+
+def remedy_of(category: str) -> str:
+    """What a summary adds to the category; nothing for most."""
+    remedy = CATEGORIES[category].remedy if category in CATEGORIES else ""
+    return f" ({remedy})" if remedy else ""
 
 
 def finding(category: str, name: str, detail: str, count: int = 1) -> Finding:

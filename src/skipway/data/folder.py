@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from skipway.data.decode import SUFFIXES
+from skipway.data.name_pattern import advice
 from skipway.data.source import Source, Split
 from skipway.errors import DataError
 
@@ -42,8 +43,13 @@ class LayoutError(DataError):
 
 def class_folders(folder: Path) -> list[Path]:
     """The visible folders in `folder`, in name order. Raises DataError when it may not be read."""
+
+    def leads_to_folder(entry: os.DirEntry[str]) -> bool:  # asks the system about links alone, not about every image
+        return entry.is_dir(follow_symlinks=False) or (entry.is_symlink() and Path(entry).is_dir())
+
     try:
-        return sorted(p for p in folder.iterdir() if not p.name.startswith(".") and p.is_dir())
+        with os.scandir(folder) as entries:
+            return sorted(Path(e) for e in entries if not e.name.startswith(".") and leads_to_folder(e))
     except PermissionError as fault:
         raise DataError(f"{fault.filename} may not be read: allow it, or move it") from None
 
@@ -90,7 +96,8 @@ def layout_faults(folder: Path, beside: list[Path]) -> Iterator[LayoutFault]:
     loose = [p for p in sorted(folder.iterdir()) if p.suffix.lower() in SUFFIXES and p.is_file()]
     strays = [p for p in beside if images_below(p)]
     if loose and not class_folders(folder):
-        why = f"{folder} has {len(loose)} images but no class folders: give each class a folder of its own"
+        how = f"give each class a folder of its own, {advice(p.name for p in loose)}"
+        why = f"{folder} has {len(loose)} images but no class folders: {how}"
         yield LayoutFault("layout", str(folder), why)
     elif loose or strays:
         found = (loose or strays)[0].name

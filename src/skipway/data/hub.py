@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 
 from skipway.data.columns import columns, declared_names, label_values
 from skipway.data.labels import Named, to_source
+from skipway.data.reading import DEFAULT_READING, Reading, require_only
 from skipway.data.source import Source
 from skipway.data.stored import PREFIXES, Stored
 from skipway.download import offline
@@ -99,12 +100,12 @@ def fetch(place: Place, where: str) -> Path:
     return Path(folder)
 
 
-def read_part(rows: "Dataset", split: str, where: str) -> Named:
+def read_part(rows: "Dataset", split: str, where: str, label_column: str) -> Named:
     """The rows of a split. Raises DataError for columns or labels that cannot be."""
     from datasets import Image
 
     schema = rows.features.arrow_schema
-    image, label = columns(schema, where)
+    image, label = columns(schema, where, label_column)
     names = declared_names(schema, label)
     column = rows.select_columns([label]).with_format("arrow")[:][label]
     reader = DatasetReader(rows.select_columns([image]).cast_column(image, Image(decode=False)), image)
@@ -121,8 +122,11 @@ def hidden(rows: "Dataset", label: str) -> bool:
     return pa.types.is_integer(column.type) and len(column) > 0 and pc.max(column).as_py() == -1
 
 
-def read_all(found: "Dataset | Mapping[str, Dataset]", where: str) -> Source:
-    """What `datasets` loaded, as a source, which says what splits it leaves out: of other names, or without labels."""
+def read_all(found: "Dataset | Mapping[str, Dataset]", where: str, label_column: str) -> Source:
+    """What `datasets` loaded, as a source, which says what splits it leaves out: of other names, or without labels.
+
+    `label_column` holds the labels; "": the one of the usual name.
+    """
     splits = dict(found) if isinstance(found, Mapping) else {"train": found}
     if len(splits) == 1:
         splits = {"train": next(iter(splits.values()))}
@@ -132,24 +136,25 @@ def read_all(found: "Dataset | Mapping[str, Dataset]", where: str) -> Source:
         split = PREFIXES.get(key.lower())
         if split is None or split in ours:
             left_out.append((key, f"a split that is not train, val or test: {len(rows):,} rows"))
-        elif split != "train" and hidden(rows, columns(rows.features.arrow_schema, where)[1]):
+        elif split != "train" and hidden(rows, columns(rows.features.arrow_schema, where, label_column)[1]):
             left_out.append((key, f"its {len(rows):,} labels are withheld (-1)"))
         else:
             ours[split] = rows
     if "train" not in ours:
         raise DataError(f"{where} has no train split: it has {', '.join(splits)}")
     schema = ours["train"].features.arrow_schema
-    classes = declared_names(schema, columns(schema, where)[1])
-    parts = {split: read_part(rows, split, where) for split, rows in ours.items()}
+    classes = declared_names(schema, columns(schema, where, label_column)[1])
+    parts = {split: read_part(rows, split, where, label_column) for split, rows in ours.items()}
     return to_source(where, parts, classes, tuple(left_out))
 
 
-def open_hub(where: str) -> Source:
+def open_hub(where: str, reading: Reading = DEFAULT_READING) -> Source:
     """The data set at `hf:owner/name[:config][@revision]`, of which the whole repository is downloaded once.
 
     Raises DataError in one line where it is not within reach, not there, or no set of labelled images; SkipwayError
     without the extra `data`.
     """
+    require_only(reading, where, "label_column")
     place = parse(where)
     datasets = require_datasets(where)
     folder = fetch(place, where)
@@ -157,14 +162,15 @@ def open_hub(where: str) -> Source:
         found = datasets.load_dataset(str(folder), name=place.config)
     except Exception as fault:  # readers of many formats raise faults of many kinds
         raise DataError(f"{where} cannot be opened as a data set ({first_line(fault)}): check its page") from None
-    return read_all(found, where)
+    return read_all(found, where, reading.label_column)
 
 
-def open_saved(folder: Path) -> Source:
+def open_saved(folder: Path, reading: Reading = DEFAULT_READING) -> Source:
     """The data set that `save_to_disk` wrote to `folder`. Raises DataError for one that is damaged or no such set."""
+    require_only(reading, str(folder), "label_column")
     datasets = require_datasets(str(folder))
     try:
         found = datasets.load_from_disk(str(folder))
     except Exception as fault:  # as above
         raise DataError(f"{folder} cannot be opened as a saved data set ({first_line(fault)}): save it again") from None
-    return read_all(found, str(folder))
+    return read_all(found, str(folder), reading.label_column)

@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ from skipway.data.source import Source, Split
 from skipway.data.stored import Stored
 from skipway.download import cache_folder
 
-FORM = "1"  # of what is examined and kept; another form does not reuse this one's
+FORM = "2"  # of what is examined and kept; another form does not reuse this one's
 
 
 def status_of(path: Path) -> tuple[int, int]:
@@ -51,13 +51,21 @@ def contents(split: Split, files: list[Path]) -> Iterator[bytes]:
                 yield len(item).to_bytes(8, "little") + bytes(item)
 
 
+def version_of(package: str) -> str:
+    """The version of an installed package; empty where it is not installed."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
+
+
 def key_of(source: Source, statuses: Sequence[tuple[int, int]], channels: int) -> str:
     """Hexadecimal digits that change with anything the examination depends on. `statuses`: of the items that are
     paths, in the order of train, val and test."""
     digest = hashlib.blake2b(digest_size=20)
     files = behind(source) if isinstance(source.train.items, Stored) else []
     held = [*statuses, *map(status_of, files)]
-    programs = [(name, version(name)) for name in ("pillow", "simplejpeg", "skipway")]
+    programs = [(name, version_of(name)) for name in ("pillow", "pillow-heif", "simplejpeg", "skipway")]
     digest.update(repr((FORM, programs, source.name, source.classes, channels, held)).encode(errors="surrogateescape"))
     for key, split in source.splits.items():
         digest.update(repr((key, split.labels.shape, split.labels.dtype.str)).encode())

@@ -4,11 +4,16 @@ Everything random in a batch follows from (seed, epoch, place in the epoch), nev
 that stops can go on as if it had not.
 """
 
+import atexit
 import os
 import signal
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from ctypes import c_bool
 from dataclasses import dataclass, replace
+from functools import partial
+from multiprocessing.sharedctypes import RawValue
 
 import numpy as np
 import torch
@@ -23,9 +28,9 @@ from skipway.errors import DataError, first_line
 
 RESIDENT_LIMIT = 2 << 30  # bytes of uint8 pixels that are kept whole on the device
 PATIENCE = 300.0  # seconds that the next batch may take before the workers count as stuck
-DECODED_SCALE = 2.2  # times the size: the shorter side of images kept decoded; more than any random crop enlarges
-DECODED_ASPECT = 1.5  # longer over shorter side, assumed when memory is estimated
-LINGER = 30  # seconds that a worker lives on after SIGTERM, while the process that trains finishes its step
+DECODED_SCALE = 2.2  # times the size: the shorter side of images kept decoded; the crop "scale" takes up to 480/224
+SAMPLED = 64  # images that tell what sizes all of them have
+POLL = 1.0  # seconds between two looks of a worker that got SIGTERM at whether its parent is still there
 
 
 def derive(*words: int) -> int:
@@ -37,7 +42,13 @@ def derive(*words: int) -> int:
 def open_all(split: Split, preprocessing: Preprocessing) -> Tensor:
     """Every image of `split` as uint8 (N, C, size, size), decoded by as many threads as there are cores."""
     side, channels, items = preprocessing.size, preprocessing.channels, split.items
-    if isinstance(items, np.ndarray) and items.dtype == np.uint8 and items.shape[1:] == (side, side, channels):
+    whole = preprocessing.fit != "crop" or preprocessing.resize == side  # otherwise a margin is cut off
+    if (
+        isinstance(items, np.ndarray)
+        and whole
+        and items.dtype == np.uint8
+        and items.shape[1:] == (side, side, channels)
+    ):
         return torch.from_numpy(items).permute(0, 3, 1, 2).contiguous()
     images = torch.empty(len(split), channels, side, side, dtype=torch.uint8)
 
@@ -50,32 +61,46 @@ def open_all(split: Split, preprocessing: Preprocessing) -> Tensor:
     return images
 
 
-def natural_size(split: Split, channels: int, sample: int = 64) -> int:
-    """The shorter side in pixels that most of a sample of images do not fall short of."""
+def sampled_sides(split: Split, channels: int, sample: int = SAMPLED) -> list[tuple[int, int]]:
+    """(height, width) in pixels of at most `sample` images, evenly over `split`."""
     chosen = np.linspace(0, len(split) - 1, min(sample, len(split))).astype(int)
-    return int(np.median([min(decode(split.items[i], channels, split.names[i]).shape[1:]) for i in chosen]))
+    shapes = [decode(split.items[i], channels, split.names[i]).shape for i in chosen]
+    return [(height, width) for _, height, width in shapes]
 
 
-def decoded_side(split: Split, channels: int, size: int) -> int | None:
-    """The shorter side at which `split` fits into RESIDENT_LIMIT decoded, for crops of `size`; None where it does not.
+def natural_size(split: Split, channels: int, sample: int = SAMPLED) -> int:
+    """The shorter side in pixels that most of a sample of images do not fall short of."""
+    return int(np.median([min(sides) for sides in sampled_sides(split, channels, sample)]))
 
-    It is never more than DECODED_SCALE times `size`, which is as much as random crops can use.
+
+def decoded_side(split: Split, channels: int, size: int, limit: int = RESIDENT_LIMIT) -> int | None:
+    """The shorter side to which images are reduced when `split` is decoded for crops of `size`: DECODED_SCALE times it.
+
+    None where they would take more than `limit` bytes, as a sample of them tells.
     """
-    side = min(natural_size(split, channels), round(DECODED_SCALE * size))
-    return side if len(split) * channels * side * side * DECODED_ASPECT <= RESIDENT_LIMIT else None
+    side = round(DECODED_SCALE * size)
+    sides = sampled_sides(split, channels)
+    areas = [height * width * min(1.0, side / min(height, width)) ** 2 for height, width in sides]
+    return side if len(split) * channels * float(np.mean(areas)) <= limit else None
+
+
+def reduced(image: Tensor, preprocessing: Preprocessing, side: int) -> Tensor:
+    """`image`, uint8 (C, H, W), made smaller where its shorter side is more than `side`, which it then is."""
+    if min(image.shape[1:]) <= side:
+        return image
+    image = centre_of(image)
+    scale = side / min(image.shape[1:])
+    return preprocessing.resized(image, round(image.shape[1] * scale), round(image.shape[2] * scale))
 
 
 def decode_split(split: Split, preprocessing: Preprocessing, side: int) -> Split:
-    """`split` with every image decoded, as uint8 (H, W, C) arrays whose shorter side is at most `side` pixels."""
+    """`split` with every image decoded, as uint8 (H, W, C) arrays whose shorter side is at most `side` pixels.
+
+    Images that are not larger keep their pixels. Raises DataError naming an image that cannot be read.
+    """
 
     def decoded(i: int) -> np.ndarray:
-        image = preprocessing.decoded(split.items[i], split.names[i])
-        scale = side / min(image.shape[1:])
-        if scale < 1:
-            image = centre_of(image)
-            height, width = image.shape[1:]
-            scale = side / min(height, width)
-            image = preprocessing.resized(image, round(height * scale), round(width * scale))
+        image = reduced(preprocessing.decoded(split.items[i], split.names[i]), preprocessing, side)
         return image.permute(1, 2, 0).contiguous().numpy()
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -203,12 +228,39 @@ def collated(items: list[tuple[Tensor, Tensor] | DataError]) -> tuple[Tensor, Te
     return fault if fault is not None else default_collate(items)
 
 
-def leave_signals(_worker: int) -> None:
-    """In a worker: the process that trains decides when to end, also where a signal went to all processes at once."""
+@contextmanager
+def closing_flag() -> Iterator[c_bool]:
+    """A value in memory that workers share: false inside of the context, true after it and when the process exits."""
+    closed = RawValue(c_bool, False)
+
+    def close() -> None:
+        closed.value = True
+
+    atexit.register(close)
+    try:
+        yield closed
+    finally:
+        close()
+        atexit.unregister(close)
+
+
+def stay_while_needed(closed: c_bool, _worker: int) -> None:
+    """In a worker: let the process that trains decide when to end, also where a signal went to all processes at once.
+
+    SIGTERM ends the worker only when the loader is `closed`, which ends one that is stuck, or the parent has gone.
+    """
+    parent = os.getppid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if hasattr(signal, "alarm"):
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)  # whatever the process that forked this one does with it
-        signal.signal(signal.SIGTERM, lambda *_: signal.alarm(LINGER))
+    if not hasattr(signal, "setitimer"):
+        return
+
+    def look(number: int, _frame: object) -> None:
+        if (number == signal.SIGTERM and closed.value) or os.getppid() != parent:
+            os._exit(0)
+        signal.setitimer(signal.ITIMER_REAL, POLL)
+
+    for number in (signal.SIGTERM, signal.SIGALRM):
+        signal.signal(number, look)
 
 
 def batches_of(
@@ -223,26 +275,40 @@ def batches_of(
     Raises the DataError of an image that cannot be read, and one where workers give nothing for `patience` seconds or
     have been killed.
     """
-    loader = DataLoader(
-        views,
-        batch_sampler=batches,
-        num_workers=workers,
-        pin_memory=pinned,
-        collate_fn=collated,
-        timeout=patience if workers else 0,
-        worker_init_fn=leave_signals,
-    )
-    try:
-        for batch in loader:
-            if isinstance(batch, DataError):
-                raise batch
-            yield batch
-    except RuntimeError as fault:
-        if "DataLoader" not in str(fault):
-            raise
-        stuck = f"gave no images for {patience:g} s: is the disk or the network that holds them stuck?"
-        killed = f"have died ({first_line(fault)}): give the machine more memory, or fewer --workers"
-        raise DataError(f"the workers that decode {stuck if 'timed out' in str(fault) else killed}") from None
+    with closing_flag() as closed:
+        loader = DataLoader(
+            views,
+            batch_sampler=batches,
+            num_workers=workers,
+            pin_memory=pinned,
+            collate_fn=collated,
+            timeout=patience if workers else 0,
+            worker_init_fn=partial(stay_while_needed, closed),
+        )
+        try:
+            iterator = iter(loader)  # kept until the flag is set: what is left of its workers is ended with it
+            for batch in iterator:
+                if isinstance(batch, DataError):
+                    raise batch
+                yield batch
+        except RuntimeError as fault:
+            if not workers_lost(fault):
+                raise
+            raise DataError(what_became_of_workers(fault, patience)) from None
+
+
+def workers_lost(fault: BaseException) -> bool:
+    """Whether torch says that worker processes are stuck or have ended; of the latter it tells in any line of code."""
+    return isinstance(fault, RuntimeError) and "DataLoader" in str(fault)
+
+
+def what_became_of_workers(fault: BaseException, patience: float = PATIENCE) -> str:
+    """For a fault of `workers_lost`: what happened, and what to do."""
+    if "timed out" in str(fault):
+        became = f"gave no images for {patience:g} s: is the disk or the network that holds them stuck?"
+    else:
+        became = f"have died ({first_line(fault)}): give the machine more memory, or fewer --workers"
+    return f"the workers that decode {became}"
 
 
 class Streamed:

@@ -6,7 +6,6 @@ libjpeg-turbo decodes the picture at an eighth of its size, in grey, which reads
 arithmetic, and complains of anything amiss where Pillow keeps silent. Only what it complains of is decoded in full.
 """
 
-import io
 import math
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -19,7 +18,8 @@ import numpy as np
 import simplejpeg
 from PIL import Image, ImageOps
 
-from skipway.data.decode import ORIENTATION, WHOLE, decode
+from skipway.data.colour import use_of_profile
+from skipway.data.decode import ORIENTATION, WHOLE, decode, open_image
 from skipway.data.refusals import JPEG, Why, classified, fault_of_file
 from skipway.data.source import Item
 from skipway.errors import DataError, first_line
@@ -39,6 +39,7 @@ UPRIGHT = {
     7: lambda x: x[::-1, ::-1].T,
     8: lambda x: x.T[::-1],
 }
+TAGS = ("exif", "Raw profile type exif", "Raw profile type APP1", "xmp", "XML:com.adobe.xmp")  # where Pillow finds EXIF
 large_images = Lock()
 
 
@@ -145,11 +146,9 @@ def shared_header(head: bytes) -> Header | None:
 def header_of(item: Path | bytes) -> Header | None:
     """What Pillow finds before the pixels; None when it finds no image, or one of more pixels than it trusts."""
     try:
-        with Image.open(item if isinstance(item, Path) else io.BytesIO(item)) as image:
+        with open_image(item, "") as image:
             orientation = orientation_of(image)
-            most = Image.MAX_IMAGE_PIXELS
             plain = image.format == "JPEG" and image.mode in ("L", "RGB") and orientation is not None
-            plain = plain and not (most and image.width * image.height > most)
             kind = kind_of(image.format or "", image.mode, traits_of(image, orientation or 1))
             return Header(kind, image.width, image.height, orientation or 1, plain)
     except Exception:  # hostile bytes raise all kinds in Pillow's plugins; `decode` judges what came of it
@@ -161,6 +160,8 @@ def orientation_of(image: Image.Image) -> int | None:
 
     Tried on a single pixel with the same tags: turning an image reads and rewrites them.
     """
+    if not any(tags in image.info for tags in TAGS) and not hasattr(image, "tag_v2"):
+        return 1
     stand_in = Image.new("L", (1, 1))
     stand_in.info = dict(image.info)
     try:
@@ -174,20 +175,24 @@ def orientation_of(image: Image.Image) -> int | None:
 def traits_of(image: Image.Image, orientation: int) -> tuple[str, ...]:
     """What is unusual about an opened image, by findings.CATEGORIES."""
     deep = image.mode.startswith("I") or any(";16" in str(tile.args) for tile in getattr(image, "tile", ()))
+    deep = deep or image.info.get("bit_depth", 8) > 8  # as the decoder of HEIF says
+    profile = use_of_profile(image)
     try:
         many = getattr(image, "is_animated", False)
     except Exception:  # a second frame that is damaged; the first is what is read
         many = True
     still = image.format in ("TIFF", "MPO")
     held = {
-        "turned": orientation != 1,
+        # the decoder of HEIF has turned the image already, and keeps what was asked for
+        "turned": orientation != 1 or image.info.get("original_orientation") in UPRIGHT,
         "grey": image.mode in ("1", "L", "LA", "I", "F") or image.mode.startswith("I;16"),
         "1-bit": image.mode == "1",
         "16-bit": deep,
         "palette": image.mode in ("P", "PA"),
         "transparency": image.has_transparency_data,
         "CMYK": image.mode == "CMYK",
-        "colour profile": "icc_profile" in image.info,
+        "colour profile": profile == "converts",
+        "unusable profile": profile == "unusable",
         "animated": many and not still,
         "pages": many and still,
     }
@@ -214,9 +219,12 @@ def judged(item: Item, channels: int, name: str, header: Header | None) -> Look:
 
 
 def grey_of(pixels: np.ndarray) -> np.ndarray:
-    """uint8 (C, H, W) -> float32 (H, W) of at most THIN pixels a side: it is for comparing small copies."""
+    """uint8 (C, H, W) -> float32 (H, W) of at most THIN pixels a side, means of those that they stand for: it is for
+    comparing small copies."""
     rows, columns = (math.ceil(side / THIN) for side in pixels.shape[1:])
-    thin = pixels[:, ::rows, ::columns]
-    if len(thin) == 3:
-        return np.tensordot(LUMA, thin, 1)
-    return thin.mean(0, dtype=np.float32)
+    if len(pixels) == 3:
+        if (rows, columns) == (1, 1):
+            return np.tensordot(LUMA, pixels, 1)
+        grey = Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0))).convert("L")
+        return np.asarray(grey.reduce((columns, rows)), np.float32)
+    return pixels[:, ::rows, ::columns].mean(0, dtype=np.float32)

@@ -1,4 +1,5 @@
-"""Parquet files in the hub's image layout: a column of {bytes, path} and a column of labels, or of lists of labels.
+"""Parquet files in the hub's image layout: a column of {bytes, path} and a column of labels, or of lists of labels,
+which is found by its name (`columns.LABELS`) or chosen by the reading's label_column.
 
 One file is a training set; in a folder, the files' names say which split they hold (train*.parquet, test*.parquet,
 val*.parquet or validation*.parquet, shards in name order), or else the folders that they lie in.
@@ -21,6 +22,7 @@ import pyarrow.parquet as pq
 
 from skipway.data.columns import columns, declared_names, label_values
 from skipway.data.labels import Classes, Named, to_source
+from skipway.data.reading import DEFAULT_READING, Reading, require_only
 from skipway.data.source import Source
 from skipway.data.stored import Stored, by_split
 from skipway.errors import DataError, first_line
@@ -62,12 +64,15 @@ def damage_in(file: Path) -> Iterator[None]:
         ) from None
 
 
-def read_footer(file: Path) -> Footer:
-    """Labels, names and row groups of a file. Raises DataError for one that is damaged or laid out ill."""
+def read_footer(file: Path, label_column: str) -> Footer:
+    """Labels, names and row groups of a file. `label_column` holds the labels; "": the one of the usual name.
+
+    Raises DataError for a file that is damaged or laid out ill.
+    """
     with damage_in(file):
         opened = pq.ParquetFile(file)
         schema, parts = opened.schema_arrow, opened.metadata
-        image, label = columns(schema, str(file))
+        image, label = columns(schema, str(file), label_column)
         has_paths = schema.field(image).type.get_field_index("path") >= 0
         table = opened.read(columns=[label, f"{image}.path"] if has_paths else [label])
     sizes = [parts.row_group(i).total_byte_size for i in range(parts.num_row_groups)]
@@ -140,10 +145,13 @@ def read_part(footers: Sequence[Footer], whole: bool) -> Named:
     )
 
 
-def open_parquet(path: Path) -> Source:
+def open_parquet(path: Path, reading: Reading = DEFAULT_READING) -> Source:
     """The data set in a parquet file or a folder of them. Raises DataError for one that is damaged or laid out ill."""
+    require_only(reading, str(path), "label_column")
     files = [path] if path.is_file() else sorted(path.rglob("*.parquet"))
-    footers = {key: [read_footer(file) for file in group] for key, group in by_split(files, path).items()}
+    footers = {
+        key: [read_footer(file, reading.label_column) for file in group] for key, group in by_split(files, path).items()
+    }
     for group in footers.values():
         if len({(footer.kind, footer.groups[0].column if footer.groups else "") for footer in group}) > 1:
             raise DataError(f"{path} holds parquet files of different columns: keep those of one data set")

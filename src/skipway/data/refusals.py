@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from skipway.data.heif import MISSING, is_whole, kind_of_brand
 from skipway.data.source import Item
 
 Why = tuple[str, str]  # a category, and words
@@ -57,8 +58,12 @@ def classified(item: Item, why: str, opened: bool) -> Why:
         named = next((f"is {what}" for magic, what in IMPOSTORS if start.lower().lstrip().startswith(magic)), None)
         if named:
             return "not an image", named
-    if "exceeds limit" in why or "too large" in why:
+    if "too large" in why:
         return "too large", why
+    if MISSING in why:
+        return "missing decoder", why
+    if kind_of_brand(start) is not None:
+        return ("unreadable" if is_whole(item) else "truncated"), why
     whole = next((whole for magic, whole in WHOLENESS if start.startswith(magic)), None)
     if whole is None and not opened:
         return "not an image", "is text" if start and is_text(start) else why

@@ -15,7 +15,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
-from skipway.data.duplicates import GRID, thumbnails
+from skipway.data.duplicates import GRID, fine_copies, has_detail, thumbnails
 from skipway.data.look import Kind, Look, look
 from skipway.data.refusals import Why
 from skipway.data.source import Item, Split
@@ -29,7 +29,9 @@ PART_OF_FILES = 8
 class Seen:
     """What was seen, an image an entry. kinds: None where not even the header can be read; sides: int32 (n, 2), width
     and height, upright; faults, remarks: by place, of images that cannot be read, and of others; thumbs: uint8
-    (n, 9, 9), of those that could be read; digests: empty of files that no other has the size of.
+    (n, 9, 9), of those that could be read; detailed: bool (n,), which of these show enough to be told from others by
+    their thumbs; digests: empty of files that no other has the size of; greys: digests of the grey copies, empty
+    of images that are flat or could not be read.
     """
 
     kinds: list[Kind | None]
@@ -37,7 +39,9 @@ class Seen:
     faults: dict[int, Why]
     remarks: dict[int, Why]
     thumbs: np.ndarray
+    detailed: np.ndarray
     digests: list[bytes]
+    greys: list[bytes]
 
 
 @dataclass(frozen=True)
@@ -57,13 +61,16 @@ class Task:
             found, digest = self.one(split, place)
             looks.append(found)
             digests.append(digest)
+        copies = fine_copies([one.grey for one in looks])
         return Seen(
             kinds=[one.kind for one in looks],
             sides=np.array([(one.width, one.height) for one in looks], np.int32),
             faults={i: one.fault for i, one in enumerate(looks) if one.fault},
             remarks={i: one.remark for i, one in enumerate(looks) if one.remark},
-            thumbs=thumbnails([one.grey for one in looks]),
+            thumbs=thumbnails(copies),
+            detailed=has_detail(copies),
             digests=digests,
+            greys=[digest_of_grey(one.grey) for one in looks],
         )
 
     def one(self, split: Split, place: int) -> tuple[Look, bytes]:
@@ -95,6 +102,14 @@ def digest_of(item: Item, sizes: Counter[int]) -> bytes:
             return file_digest(stream, lambda: blake2b(digest_size=16)).digest()
     except OSError:
         return b""
+
+
+def digest_of_grey(grey: np.ndarray | None) -> bytes:
+    """A digest of a grey copy's size and values; empty where there is none, or one that is flat: images of one colour
+    may have one luma, and not be the same."""
+    if grey is None or grey.min() == grey.max():
+        return b""
+    return blake2b(repr(grey.shape).encode() + grey.tobytes(), digest_size=16).digest()
 
 
 def cores() -> int:
@@ -145,14 +160,16 @@ def told(parts: Iterator[Seen], advance: Callable[[Seen], None]) -> Iterator[See
 
 def joined(parts: Iterator[Seen]) -> Seen:
     """Parts one after the other as one."""
-    whole = Seen([], np.empty((0, 2), np.int32), {}, {}, np.empty((0, GRID, GRID), np.uint8), [])
-    sides, thumbs = [whole.sides], [whole.thumbs]
+    whole = Seen([], np.empty((0, 2), np.int32), {}, {}, np.empty((0, GRID, GRID), np.uint8), np.empty(0, bool), [], [])
+    sides, thumbs, detailed = [whole.sides], [whole.thumbs], [whole.detailed]
     for part in parts:
         before = len(whole.kinds)
         whole.faults.update({before + i: why for i, why in part.faults.items()})
         whole.remarks.update({before + i: why for i, why in part.remarks.items()})
         whole.kinds.extend(part.kinds)
         whole.digests.extend(part.digests)
+        whole.greys.extend(part.greys)
         sides.append(part.sides)
         thumbs.append(part.thumbs)
-    return replace(whole, sides=np.concatenate(sides), thumbs=np.concatenate(thumbs))
+        detailed.append(part.detailed)
+    return replace(whole, sides=np.concatenate(sides), thumbs=np.concatenate(thumbs), detailed=np.concatenate(detailed))

@@ -21,6 +21,7 @@ import numpy as np
 
 from skipway.data.decode import SUFFIXES
 from skipway.data.labels import Classes, Named, to_source
+from skipway.data.reading import DEFAULT_READING, Reading, require_only
 from skipway.data.source import Source
 from skipway.data.stored import Stored, by_split, split_of
 from skipway.errors import DataError, first_line
@@ -221,11 +222,12 @@ def matching(pattern: str) -> list[Path]:
     return found
 
 
-def open_shards(where: str) -> Source:
+def open_shards(where: str, reading: Reading = DEFAULT_READING) -> Source:
     """The data set in a tar file, a folder of them, or those of a pattern such as "train-{000..012}.tar".
 
     The shards of a pattern that all hold one split are the whole set. Raises DataError in one line.
     """
+    require_only(reading, where)
     path = Path(where)
     root = path if path.is_dir() else path.parent
     if path.exists():

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from skipway.data.reading import DEFAULT_READING, Reading
 from skipway.data.stored import Stored
 from skipway.data.stratify import held_by_class, held_by_labels
 from skipway.errors import DataError
@@ -49,7 +50,8 @@ class Split:
 class Source:
     """A data set: its name as `open_source` takes it, its class names, and up to three splits.
 
-    left_out: (image's name, why) for each image that the data hold and no split has.
+    left_out: (image's name, why) for each image that the data hold and no split has. reading: as it was given to
+    `open_source`; with the name and this, the data set opens again as it is.
     """
 
     name: str
@@ -58,6 +60,7 @@ class Source:
     val: Split | None = None
     test: Split | None = None
     left_out: tuple[tuple[str, str], ...] = ()
+    reading: Reading = DEFAULT_READING
 
     @property
     def multilabel(self) -> bool:

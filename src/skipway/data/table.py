@@ -3,6 +3,7 @@
 Columns are found by name, in any order and case: `path` (or `image`, `file`, `filename`), relative to the table's
 folder or absolute; `label` (or `labels`, `class`, `target`); and `split`, where there is one. Several labels of an
 image stand in one cell of a column called `labels`, separated by ";" or "|"; or each class has a column of 0 and 1.
+The reading's label_column is the column of labels instead, whatever it is called, and other columns do not count then.
 Fields are separated by commas, tabs or semicolons, whichever part the header into names. Rows are counted as a
 spreadsheet does: the header is row 1. Spaces around labels do not count.
 """
@@ -13,10 +14,12 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from shlex import quote
 from typing import NamedTuple
 
 from skipway.data.folder import SPLITS
 from skipway.data.labels import Classes, Named, to_source
+from skipway.data.reading import DEFAULT_READING, Reading, place_of, require_only
 from skipway.data.source import Source
 from skipway.errors import DataError
 
@@ -101,20 +104,39 @@ def only(names: Sequence[str], wanted: Sequence[str], table: Path) -> int | None
     """The place of the one name that is `wanted`; None where there is none. Raises DataError for several."""
     found = [i for i, name in enumerate(names) if name.lower() in wanted]
     if len(found) > 1:
-        raise DataError(f"{table} has columns {' and '.join(names[i] for i in found)}: keep one of them")
+        choice = f", or choose one by --label-column {quote(names[found[0]])}" if wanted is LABELS else ""
+        raise DataError(f"{table} has columns {' and '.join(names[i] for i in found)}: keep one of them{choice}")
     return found[0] if found else None
 
 
-def read_layout(header: Sequence[str], table: Path) -> Layout:
-    """Which columns hold what. Raises DataError for names that are missing, unknown or there twice."""
-    names = [name.strip() for name in header]
-    path, label, split = (only(names, wanted, table) for wanted in (PATHS, LABELS, ("split",)))
-    others = {name: i for i, name in enumerate(names) if i not in (path, label, split)}
+def chosen_layout(names: Sequence[str], table: Path, label_column: str) -> Layout:
+    """Which columns hold what where `label_column` holds the labels; others do not count. Raises DataError for names
+    that are missing or there twice, UnknownNameError for a `label_column` that is not there."""
+    label = place_of(label_column, names, str(table))
+    rest = ["" if i == label else name for i, name in enumerate(names)]
+    path, split = only(rest, PATHS, table), only(rest, ("split",), table)
+    return Layout(require_path(path, names, table), label, split, {})
+
+
+def require_path(path: int | None, names: Sequence[str], table: Path) -> int:
+    """`path`, the place of the column of paths. Raises DataError where there is none."""
     if path is None:
         raise DataError(f"{table} has columns {', '.join(names)}: one called path is needed, or {', '.join(PATHS[1:])}")
+    return path
+
+
+def read_layout(header: Sequence[str], table: Path, label_column: str) -> Layout:
+    """Which columns hold what. Raises DataError for names that are missing, unknown or there twice."""
+    names = [name.strip() for name in header]
+    if label_column:
+        return chosen_layout(names, table, label_column)
+    found, label, split = (only(names, wanted, table) for wanted in (PATHS, LABELS, ("split",)))
+    path = require_path(found, names, table)
+    others = {name: i for i, name in enumerate(names) if i not in (path, label, split)}
     if label is not None and others:
         raise DataError(
-            f"{table} has columns that mean nothing here: {', '.join(map(repr, others))}; keep path, label and split"
+            f"{table} has columns that mean nothing here: {', '.join(map(repr, others))}; keep path, label and split, "
+            f"or choose the label's by --label-column {quote(names[label])}"
         )
     if label is None and not others:
         raise DataError(f"{table} has no column called label, and no columns of 0 and 1, one a class: add one")
@@ -148,7 +170,7 @@ def value_of(row: Row, layout: Layout, table: Path) -> Classes:
             if row.fields[i].strip() not in MARKS:
                 raise DataError(
                     f"{table} row {row.number} has '{row.fields[i]}' in column {name}: without a column called label, "
-                    "each other column is a class and holds 0 or 1"
+                    "each other column is a class and holds 0 or 1; choose the label's by --label-column"
                 )
         return tuple(name for name, i in layout.marks.items() if MARKS[row.fields[i].strip()])
     cell = row.fields[layout.label]
@@ -192,10 +214,11 @@ def require_consistent(images: Sequence[Image], table: Path) -> None:
                 )
 
 
-def open_table(table: Path) -> Source:
+def open_table(table: Path, reading: Reading = DEFAULT_READING) -> Source:
     """The data set in a CSV or TSV file, images by the path as written. Raises DataError naming the row that is ill."""
+    require_only(reading, str(table), "label_column")
     header, *rows = read_rows(table)
-    layout = read_layout(header.fields, table)
+    layout = read_layout(header.fields, table, reading.label_column)
     if layout.label is not None:
         name = header.fields[layout.label].strip().lower()
         layout = replace(layout, separator=separator_of(rows, layout.label, name, table))

@@ -1,4 +1,5 @@
-"""What lies in a folder of class folders besides images, and names and links that surprise."""
+"""What lies in a folder of class folders besides images, images that nothing here decodes, and names and links that
+surprise."""
 
 import os
 from pathlib import Path
@@ -6,15 +7,37 @@ from pathlib import Path
 from skipway.data.decode import SUFFIXES
 from skipway.data.findings import Finding, gathered
 from skipway.data.folder import split_folders
+from skipway.data.heif import UNDECODABLE
 from skipway.data.source import Source
+
+
+def folder_of(source: Source) -> Path | None:
+    """The folder of class folders that `source` was read from; None for any other data set."""
+    root = Path(source.name)
+    in_memory = len(source.train) and not isinstance(source.train.items[0], Path)
+    return None if in_memory or not root.is_dir() else root
+
+
+def undecoded(source: Source) -> list[Finding]:
+    """One finding about the files in a folder of class folders whose endings are those of images that nothing installed
+    here decodes; none where there is no such file."""
+    root = folder_of(source)
+    if root is None or not UNDECODABLE:
+        return []
+    paths = [
+        os.path.relpath(Path(parent, file), root)
+        for parent, _, files in os.walk(root)
+        for file in files
+        if Path(file).suffix.lower() in UNDECODABLE and not file.startswith(".")
+    ]
+    return [gathered("file without decoder", sorted(paths))] if paths else []
 
 
 def surprises(source: Source) -> list[Finding]:
     """Files that are not read, folders named like images, links that are not followed, names that do not print; none
     for a data set that is no folder of class folders."""
-    root = Path(source.name)
-    in_memory = len(source.train) and not isinstance(source.train.items[0], Path)
-    if in_memory or not root.is_dir():
+    root = folder_of(source)
+    if root is None:
         return []
     held: dict[str, list[str]] = {}
     followed = 2 if split_folders(root) else 1  # levels of folders that are splits and classes, links to which count
@@ -31,7 +54,7 @@ def surprises(source: Source) -> list[Finding]:
             if entry.name.startswith("."):
                 note("hidden file", entry.path)
             elif not Path(entry).is_dir():  # an entry of scandir raises where links lead round in a circle
-                if not like_an_image:
+                if not like_an_image and Path(entry.name).suffix.lower() not in UNDECODABLE:  # see `undecoded`
                     note("ignored file", entry.path)
             elif linked and depth >= followed:
                 note("link not followed", entry.path)

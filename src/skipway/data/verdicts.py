@@ -10,6 +10,7 @@ from PIL import Image
 from skipway.data.duplicates import same_bytes, same_to_the_eye
 from skipway.data.findings import Bad, Finding, finding, gathered
 from skipway.data.folder import NO_CLASS
+from skipway.data.heif import DECODERS
 from skipway.data.look import Kind
 from skipway.data.seen import Seen
 from skipway.data.source import Source, Split, require_learnable
@@ -79,7 +80,8 @@ def image_findings(rows: Rows, seen: Seen) -> Iterator[Finding]:
 
 def misnamed(rows: Rows, seen: Seen) -> list[int]:
     """The readable images whose names end as another format's do."""
-    meant = Image.registered_extensions()
+    heif = {ending: "HEIF" for ending, module in DECODERS.items() if module == "pillow_heif"}
+    meant = Image.registered_extensions() | heif
     endings = [name[name.rfind(".") :].lower() for split in rows.splits.values() for name in split.names]
 
     def wrong(ending: str, kind: Kind | None) -> bool:
@@ -120,12 +122,15 @@ def twin_findings(rows: Rows, seen: Seen) -> Iterator[Finding]:
     """Images that are there twice: in two splits, under two labels, or merely twice; first byte for byte, then to the
     eye, where one of each group of equals stands for it."""
     exact = same_bytes(seen.digests)
-    usable = seen.sides.min(1) >= LEAST_SIDE
+    usable = (seen.sides.min(1) >= LEAST_SIDE) & seen.detailed
     usable[list(seen.faults)] = False
+    greys = list(seen.greys)
     for group in exact:
         yield from group_findings(rows, group.tolist(), near=False)
         usable[group[1:]] = False
-    for group in same_to_the_eye(seen.thumbs, usable):
+        for other in group[1:]:
+            greys[other] = b""
+    for group in same_to_the_eye(seen.thumbs, usable, greys):
         yield from group_findings(rows, group.tolist(), near=True)
 
 

@@ -78,7 +78,9 @@ def unfinished(file: Path) -> Path:
 
 
 def write_csv(predictions: Iterable[Prediction], file: Path, top: int) -> Count:
-    """Rows of image, class, probability, error, then class_2, probability_2 and so on up to `top`.
+    """Rows of image, class, probability, then class_2, probability_2 and so on up to `top`, which is at most as many as
+    the network has classes: so no column is empty. The row of an image that could not be read has its name alone; why
+    is said on standard error.
 
     They go to `unfinished(file)`, which takes the name `file` at the end. Raises SkipwayError as `require_free`.
     """
@@ -87,12 +89,11 @@ def write_csv(predictions: Iterable[Prediction], file: Path, top: int) -> Count:
     further = [f"{what}_{i}" for i in range(2, top + 1) for what in ("class", "probability")]
     with unfinished(file).open("x", newline="", encoding="utf-8", errors="surrogateescape") as stream:
         writer = csv.writer(stream)
-        writer.writerow(["image", "class", "probability", "error", *further])
+        writer.writerow(["image", "class", "probability", *further])
         for prediction in predictions:
             count = count.add(prediction)
-            first, *others = prediction.classes or (("", ""),)
-            rest = [value for pair in others for value in pair]
-            writer.writerow([prediction.name, *first, prediction.error, *rest, *[""] * (len(further) - len(rest))])
+            values = [value for pair in prediction.classes for value in pair]
+            writer.writerow([prediction.name, *values, *[""] * (2 * top - len(values))])
     unfinished(file).rename(file)
     return count
 

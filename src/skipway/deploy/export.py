@@ -3,7 +3,7 @@
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,8 @@ from skipway.deploy.choose import versions
 from skipway.deploy.contract import Engine, Say, Trained, silent
 from skipway.deploy.engines import openvino_cpu
 from skipway.deploy.folders import CARD, EVIDENCE, usual_folder, write_sums
-from skipway.deploy.formats import FORMATS, OPENVINO_FILE, noted, save_openvino
-from skipway.deploy.graph import INPUT, OUTPUT
+from skipway.deploy.formats import CLASSES_NOTE, FORMATS, Exportable, Runner, finish_openvino
+from skipway.deploy.graph import INPUT, OUTPUT, PROBABILITIES
 from skipway.deploy.quantise import Quantised, chosen_images, quantise
 from skipway.deploy.samples import Samples, at_hand
 from skipway.errors import SkipwayError, UnknownNameError
@@ -30,6 +30,7 @@ from skipway.tasks import task_named
 
 BATCHES = (1, 2, 7)  # images at a time that every export is proven with
 PROVEN_ON = 14  # images
+TURNED = 1e-5  # how far an export's probabilities may be from those that its own scores give
 
 
 @dataclass(frozen=True)
@@ -88,9 +89,13 @@ def export(run: str | Path, wanted: Wanted, say: Say = silent) -> Exported:
     return Exported(folder, evidence)
 
 
+def exportable(trained: Trained, card: Card) -> Exportable:
+    return Exportable(trained, task_named(card.task, card.classes), card.temperature, notes(card))
+
+
 def write_exact(trained: Trained, card: Card, form: str, folder: Path, samples: Samples) -> dict[str, Any]:
     """The network in `folder`, proven by the format's own runtime. Raises SkipwayError when it disagrees."""
-    FORMATS[form].write(trained, folder, notes(card))
+    FORMATS[form].write(exportable(trained, card), folder)
     runner = FORMATS[form].runner(folder)
     rows = proof(runner, trained, card, samples, "float32")
     return record(card, form, samples, rows)
@@ -109,14 +114,14 @@ def write_int8(
     images, reference = chosen_images(card, wanted.data), engines.build("eager", trained)
     task = task_named(card.task, card.classes)
     graph, found = quantise(trained, task, images, wanted.max_drop, reference, made, say)
-    save_openvino(noted(graph, notes(card)), folder / OPENVINO_FILE)
+    finish_openvino(graph, exportable(trained, card), folder)
     runner = FORMATS["openvino"].runner(folder)
-    rows = proof(runner, trained, card, samples, "float32", runner(samples.images))
+    rows = proof(runner, trained, card, samples, "float32", runner(samples.images)[0])
     return record(card, wanted.form, samples, rows, found)
 
 
 def proof(
-    runner: Callable[[Tensor], Tensor],
+    runner: Runner,
     trained: Trained,
     card: Card,
     samples: Samples,
@@ -125,14 +130,19 @@ def proof(
 ) -> dict[int, Agreement]:
     """How `runner` agrees with `expected` scores, eager's when None, at each of BATCHES.
 
-    Raises SkipwayError when it does not.
+    Raises SkipwayError when it does not, and when its probabilities are not those of its scores at the temperature.
     """
     if expected is None:
         expected = engines.build("eager", trained).scores(samples.images)
-    rows = {}
+    rows, task = {}, task_named(card.task, card.classes)
     for batch in BATCHES:
-        scores = torch.cat([runner(part) for part in samples.images.split(batch)])
-        rows[batch] = compare(expected, scores, task_named(card.task, card.classes), precision)
+        found = [runner(part) for part in samples.images.split(batch)]
+        scores, probabilities = (torch.cat(parts) for parts in zip(*found, strict=True))
+        rows[batch] = compare(expected, scores, task, precision)
+        if not torch.allclose(probabilities, task.probabilities(scores, card.temperature), rtol=0, atol=TURNED):
+            raise SkipwayError(
+                f"the export's probabilities are not {formula(card)}, and it was not written: try another --format"
+            )
         if not rows[batch].agrees:
             raise SkipwayError(
                 f"the export is not the network, and was not written: in batches of {batch} {rows[batch].in_words()}; "
@@ -150,13 +160,21 @@ def record(
         "network": card.network["name"],
         "weights_sha256": card.weights_sha256,
         "input": {"name": INPUT, "type": "uint8", "shape": ["batch", *shape_of(card)]},
-        "output": {"name": OUTPUT, "type": "float32", "shape": ["batch", len(card.classes)]},
+        "outputs": [
+            {"name": name, "type": "float32", "shape": ["batch", len(card.classes)]} for name in (OUTPUT, PROBABILITIES)
+        ],
+        "probabilities": formula(card),
         "images": samples.origin,
         "compared_with": "eager, float32" if found is None else "itself, all images at once, after the gate",
         "batches": {str(batch): {**asdict(row), "agrees": row.agrees} for batch, row in rows.items()},
         "int8": None if found is None else asdict(found),
         "versions": versions(),
     }
+
+
+def formula(card: Card) -> str:
+    """What the probabilities are."""
+    return f"{'sigmoid' if card.task == 'tag' else 'softmax'}({OUTPUT} / {card.temperature:.6g})"
 
 
 def shape_of(card: Card) -> list[int]:
@@ -168,7 +186,7 @@ def shape_of(card: Card) -> list[int]:
 def notes(card: Card) -> dict[str, str]:
     """What travels inside the file too: the class names and the whole card, as JSON."""
     return {
-        "skipway_classes": json.dumps(card.classes, ensure_ascii=False),
+        CLASSES_NOTE: json.dumps(card.classes, ensure_ascii=False),
         "skipway_card": json.dumps(asdict(card), ensure_ascii=False),
     }
 
@@ -185,8 +203,6 @@ def readme(card: Card, form: str, evidence: dict[str, Any]) -> str:
     """How to use the export, for people."""
     channels, side, _ = shape_of(card)
     shown = Preprocessing(**card.preprocessing)
-    several = card.task == "tag"
-    turned = "sigmoid" if several else "softmax"
     int8 = ["", Quantised(**evidence["int8"]).in_words() + "."] if evidence["int8"] else []
     return "\n".join(
         [
@@ -196,8 +212,8 @@ def readme(card: Card, form: str, evidence: dict[str, Any]) -> str:
             f"pixels from 0 to 255{', red first' if channels == 3 else ''}, shorter side resized to {shown.resize} "
             f"({shown.filter}, antialiased: {shown.antialias}), fit: {shown.fit}. Normalisation is inside.",
             "",
-            f"It gives `{OUTPUT}`, float32 (batch, {len(card.classes)}). Probabilities are "
-            f"{turned}(scores / {card.temperature:.6g}); the classes are in card.json in their order.",
+            f"It gives `{OUTPUT}` and `{PROBABILITIES}`, float32 (batch, {len(card.classes)}) each; the latter are "
+            f"{formula(card)}. The classes are in card.json in their order, and in {FORMATS[form].noted}.",
             "",
             f"Proven on {evidence['images']} in batches of {', '.join(evidence['batches'])} (evidence.json).",
             *int8,

@@ -5,20 +5,37 @@ import io
 import logging
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.export import ExportedProgram
 
 from skipway.deploy.contract import EngineMissingError, Trained
-from skipway.deploy.graph import INPUT, OUTPUT, captured
+from skipway.deploy.graph import INPUT, OUTPUT, PROBABILITIES, captured, captured_with_probabilities
 from skipway.deploy.openvino_core import core
+from skipway.tasks import Task
 
 ONNX_FILE, OPENVINO_FILE, TORCH_FILE = "model.onnx", "model.xml", "model.pt2"
+CLASSES_NOTE = "skipway_classes"  # the key of the class names among the notes
 OPSET = 20  # ONNX 1.15, which every runtime of the last years reads
+
+
+@dataclass(frozen=True)
+class Exportable:
+    """What an export is made of: the network, what turns its scores into probabilities, and the file's metadata."""
+
+    trained: Trained
+    task: Task
+    temperature: float
+    notes: Mapping[str, str]
+
+    def captured(self) -> ExportedProgram:
+        """The graph with both outputs."""
+        return captured_with_probabilities(self.trained, self.task, self.temperature)
 
 
 @contextlib.contextmanager
@@ -34,22 +51,24 @@ def quiet() -> Iterator[None]:
         logging.disable(level)
 
 
-def onnx_bytes(trained: Trained, notes: Mapping[str, str] | None = None) -> bytes:
-    """A whole ONNX model, `notes` among its metadata. Raises EngineMissingError without onnx and onnxscript."""
+def onnx_model(program: ExportedProgram, outputs: Sequence[str]) -> Any:
+    """The ONNX model (a protobuf) of a graph. Raises EngineMissingError without onnx and onnxscript."""
     try:
         import onnx  # noqa: F401
         import onnxscript  # noqa: F401
     except ImportError as fault:
         raise EngineMissingError(f"{fault.name} is not installed: pip install 'skipway[deploy]'") from None
     with quiet():
-        program = torch.onnx.export(
-            captured(trained), dynamo=True, opset_version=OPSET, input_names=[INPUT], output_names=[OUTPUT]
+        found = torch.onnx.export(
+            program, dynamo=True, opset_version=OPSET, input_names=[INPUT], output_names=list(outputs)
         )
-    assert program is not None
-    model = program.model_proto
-    for key, value in (notes or {}).items():
-        model.metadata_props.add(key=key, value=value)
-    content = model.SerializeToString()
+    assert found is not None
+    return found.model_proto
+
+
+def onnx_bytes(trained: Trained) -> bytes:
+    """A whole ONNX model that gives scores."""
+    content = onnx_model(captured(trained), [OUTPUT]).SerializeToString()
     assert isinstance(content, bytes)
     return content
 
@@ -66,6 +85,21 @@ def openvino_graph(trained: Trained) -> Any:
     return graph
 
 
+def with_probabilities(graph: Any, task: Task, temperature: float) -> Any:
+    """`graph`, whose first output is scores, quantised or not, with probabilities for its second."""
+    import openvino
+    from openvino import opset13 as ops
+
+    scores = graph.output(0)
+    before = scores.get_node().input_value(0)
+    calibrated = ops.divide(before, ops.constant([temperature], dtype=openvino.Type.f32))
+    turned = ops.sigmoid(calibrated) if task.name == "tag" else ops.softmax(calibrated, 1)
+    graph.add_outputs([turned.output(0)])
+    graph.output(0).set_names({OUTPUT})
+    graph.output(1).set_names({PROBABILITIES})
+    return graph
+
+
 def save_openvino(graph: Any, file: Path, half: bool = False) -> None:
     """`graph` at `file` (.xml, its weights in a .bin beside it), whole or not at all; `half` stores float16 weights."""
     import openvino
@@ -78,20 +112,28 @@ def save_openvino(graph: Any, file: Path, half: bool = False) -> None:
         made.replace(file)
 
 
+Runner = Callable[[Tensor], tuple[Tensor, Tensor]]
+
+
 @dataclass(frozen=True)
 class Form:
     """A format: `write` puts the network into a folder, `runner` gives what its own runtime makes of what is there.
 
-    A runner takes uint8 (n, C, size, size), any n, and gives scores (n, outputs) in float32. use: how, in a few words.
+    A runner takes uint8 (n, C, size, size), any n, and gives scores and probabilities, each (n, outputs) in float32.
+    use: how, in a few words; noted: where the classes are in the file.
     """
 
-    write: Callable[[Trained, Path, Mapping[str, str]], None]
-    runner: Callable[[Path], Callable[[Tensor], Tensor]]
+    write: Callable[[Exportable, Path], None]
+    runner: Callable[[Path], Runner]
     use: str
+    noted: str
 
 
-def write_onnx(trained: Trained, folder: Path, notes: Mapping[str, str]) -> None:
-    (folder / ONNX_FILE).write_bytes(onnx_bytes(trained, notes))
+def write_onnx(wanted: Exportable, folder: Path) -> None:
+    model = onnx_model(wanted.captured(), [OUTPUT, PROBABILITIES])
+    for key, value in wanted.notes.items():
+        model.metadata_props.add(key=key, value=value)
+    (folder / ONNX_FILE).write_bytes(model.SerializeToString())
 
 
 def require_onnxruntime() -> Any:
@@ -103,47 +145,74 @@ def require_onnxruntime() -> Any:
     return onnxruntime
 
 
-def run_onnx(folder: Path) -> Callable[[Tensor], Tensor]:
+def run_onnx(folder: Path) -> Runner:
     onnxruntime = require_onnxruntime()
     settings = onnxruntime.SessionOptions()
     settings.log_severity_level = 3  # errors
     session = onnxruntime.InferenceSession(folder / ONNX_FILE, settings, providers=["CPUExecutionProvider"])
-    return lambda images: torch.from_numpy(session.run([OUTPUT], {INPUT: images.contiguous().numpy()})[0])
+
+    def run(images: Tensor) -> tuple[Tensor, Tensor]:
+        scores, probabilities = session.run([OUTPUT, PROBABILITIES], {INPUT: images.contiguous().numpy()})
+        return torch.from_numpy(scores), torch.from_numpy(probabilities)
+
+    return run
 
 
-def write_openvino(trained: Trained, folder: Path, notes: Mapping[str, str]) -> None:
-    save_openvino(noted(openvino_graph(trained), notes), folder / OPENVINO_FILE)
+def write_openvino(wanted: Exportable, folder: Path) -> None:
+    finish_openvino(openvino_graph(wanted.trained), wanted, folder)
 
 
-def noted(graph: Any, notes: Mapping[str, str]) -> Any:
-    """`graph` with `notes` in its runtime information."""
-    for key, value in notes.items():
+def finish_openvino(graph: Any, wanted: Exportable, folder: Path) -> None:
+    """Save `graph`, which gives scores, with probabilities beside them and the notes in its runtime information."""
+    graph = with_probabilities(graph, wanted.task, wanted.temperature)
+    for key, value in wanted.notes.items():
         graph.set_rt_info(value, key)
-    return graph
+    save_openvino(graph, folder / OPENVINO_FILE)
 
 
-def run_openvino(folder: Path) -> Callable[[Tensor], Tensor]:
+def run_openvino(folder: Path) -> Runner:
     # in float32, as eager is: by itself OpenVINO takes bfloat16 where the processor has it
     compiled = core().compile_model(folder / OPENVINO_FILE, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    return lambda images: torch.from_numpy(compiled([images.contiguous().numpy()])[0].copy())
+
+    def run(images: Tensor) -> tuple[Tensor, Tensor]:
+        found = compiled([images.contiguous().numpy()])
+        return torch.from_numpy(found[OUTPUT].copy()), torch.from_numpy(found[PROBABILITIES].copy())
+
+    return run
 
 
-def write_torch(trained: Trained, folder: Path, notes: Mapping[str, str]) -> None:
-    torch.export.save(captured(trained), folder / TORCH_FILE, extra_files=dict(notes))
+def write_torch(wanted: Exportable, folder: Path) -> None:
+    torch.export.save(wanted.captured(), folder / TORCH_FILE, extra_files=dict(wanted.notes))
 
 
-def run_torch(folder: Path) -> Callable[[Tensor], Tensor]:
+def run_torch(folder: Path) -> Runner:
     module = torch.export.load(folder / TORCH_FILE).module()
 
-    def run(images: Tensor) -> Tensor:
+    def run(images: Tensor) -> tuple[Tensor, Tensor]:
         with torch.no_grad():
-            return module(images.contiguous())
+            found = module(images.contiguous())
+        return found[OUTPUT], found[PROBABILITIES]
 
     return run
 
 
 FORMATS: dict[str, Form] = {
-    "onnx": Form(write_onnx, run_onnx, f"`onnxruntime.InferenceSession('{ONNX_FILE}')`"),
-    "openvino": Form(write_openvino, run_openvino, f"`openvino.Core().compile_model('{OPENVINO_FILE}', 'CPU')`"),
-    "torch": Form(write_torch, run_torch, f"`torch.export.load('{TORCH_FILE}').module()`"),
+    "onnx": Form(
+        write_onnx,
+        run_onnx,
+        f"`onnxruntime.InferenceSession('{ONNX_FILE}')`",
+        f"the model's metadata (`session.get_modelmeta().custom_metadata_map['{CLASSES_NOTE}']`, JSON)",
+    ),
+    "openvino": Form(
+        write_openvino,
+        run_openvino,
+        f"`openvino.Core().compile_model('{OPENVINO_FILE}', 'CPU')`",
+        f"the model's runtime information (`model.get_rt_info('{CLASSES_NOTE}').value`, JSON)",
+    ),
+    "torch": Form(
+        write_torch,
+        run_torch,
+        f"`torch.export.load('{TORCH_FILE}').module()`",
+        f"the file's extra_files (`{CLASSES_NOTE}`, JSON)",
+    ),
 }

@@ -12,9 +12,10 @@ from torch.export import Dim, ExportedProgram
 
 from skipway.data.preprocess import Preprocessing
 from skipway.deploy.contract import Trained
+from skipway.tasks import Task
 
 aten = torch.ops.aten
-INPUT, OUTPUT = "images", "scores"
+INPUT, OUTPUT, PROBABILITIES = "images", "scores", "probabilities"
 
 
 class Fed(nn.Module):
@@ -28,12 +29,37 @@ class Fed(nn.Module):
         return self.net(self.preprocessing.normalised(images))
 
 
+class Calibrated(nn.Module):
+    """A network that gives probabilities at its temperature beside the scores, each (N, outputs), by their names."""
+
+    def __init__(self, fed: Fed, task: Task, temperature: float) -> None:
+        super().__init__()
+        self.fed, self.task, self.temperature = fed, task, temperature
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        scores = self.fed(images)
+        return {OUTPUT: scores, PROBABILITIES: self.task.probabilities(scores, self.temperature)}
+
+
 def captured(trained: Trained) -> ExportedProgram:
     """The graph with any number of images a batch, on the CPU."""
-    fed = Fed(copy.deepcopy(trained.net).cpu().eval(), trained.preprocessing)
+    return recorded(fed_by(trained), trained)
+
+
+def captured_with_probabilities(trained: Trained, task: Task, temperature: float) -> ExportedProgram:
+    """Likewise with two outputs: `Calibrated`'s."""
+    return recorded(Calibrated(fed_by(trained), task, temperature), trained)
+
+
+def fed_by(trained: Trained) -> Fed:
+    """A copy of the network on the CPU, with the normalisation before it."""
+    return Fed(copy.deepcopy(trained.net).cpu().eval(), trained.preprocessing)
+
+
+def recorded(module: nn.Module, trained: Trained) -> ExportedProgram:
     # two images, because torch.export takes a batch of one for a constant
     with torch.no_grad():
-        return torch.export.export(fed, (trained.example(2).contiguous(),), dynamic_shapes=({0: Dim("batch")},))
+        return torch.export.export(module, (trained.example(2).contiguous(),), dynamic_shapes=({0: Dim("batch")},))
 
 
 def fold_batch_norm(program: ExportedProgram) -> fx.GraphModule:

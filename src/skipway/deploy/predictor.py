@@ -1,10 +1,13 @@
 """From a bundle and images to the most likely classes, by the path that evaluation takes."""
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from skipway import bundle, models
@@ -14,6 +17,7 @@ from skipway.deploy import engines
 from skipway.deploy.choose import choose, folder_of
 from skipway.deploy.contract import Engine, Goal, Say, Trained, silent
 from skipway.deploy.folders import exported_int8
+from skipway.deploy.inputs import Picture, is_one, named, pictures_of
 from skipway.deploy.pipeline import decoders, overlapped
 from skipway.errors import DataError, SkipwayError
 from skipway.hardware import Hardware, decide
@@ -34,6 +38,27 @@ class Prediction:
     classes: tuple[tuple[str, float], ...] = ()
     error: str = ""
 
+    @property
+    def label(self) -> str:
+        """The most likely class. Raises DataError, saying why, for an image that was not read."""
+        return self.first[0]
+
+    @property
+    def probability(self) -> float:
+        """The probability of `label`, from 0 to 1. Raises as that does."""
+        return self.first[1]
+
+    @property
+    def first(self) -> tuple[str, float]:
+        """The most likely class and its probability. Raises DataError for an image that was not read."""
+        if not self.classes:
+            raise DataError(self.error or f"{self.name} has no prediction")
+        return self.classes[0]
+
+    def __repr__(self) -> str:
+        said = f"{self.label!r}, {self.probability:.4f}" if self.classes else f"error={self.error!r}"
+        return f"Prediction({self.name!r}, {said})"
+
 
 class Predictor:
     """A trained network ready to label images.
@@ -48,7 +73,7 @@ class Predictor:
 
     def __init__(
         self,
-        folder: str | Path,
+        folder: str | os.PathLike[str],
         hardware: Hardware | None = None,
         engine: str = REFERENCE,
         goal: Goal = "throughput",
@@ -90,25 +115,69 @@ class Predictor:
         choice = choose(trained, self.card, self.task, found, say)
         return engines.build(choice.engine, trained, choice.options)
 
-    def predict(self, images: Iterable[str | Path | Item], top: int = 5) -> Iterator[Prediction]:
-        """For each image (path, encoded bytes, or uint8 array (H, W, C)), its `top` classes, in order.
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes, in the order of `predict_proba`."""
+        return tuple(self.task.classes)
+
+    @overload  # a type checker sees in text both an image's path and an iterable of text
+    def predict(self, images: Picture, top: int = 5) -> Prediction: ...  # type: ignore[overload-overlap]
+
+    @overload
+    def predict(self, images: Iterable[Picture], top: int = 5) -> Iterator[Prediction]: ...
+
+    def predict(self, images: Picture | Iterable[Picture], top: int = 5) -> Prediction | Iterator[Prediction]:
+        """The `top` likeliest classes of an image, or of each of several, in order.
+
+        An image is a path, its encoded bytes, a Pillow image, a uint8 or uint16 array (H, W, C) or (H, W), or a uint8
+        tensor (C, H, W): one gives a Prediction. A list, a generator or any other iterable of images gives an iterator
+        of Predictions; so does the path of a folder or a pattern as "photos/*.jpg", for which type checkers want
+        `Path("photos").glob("*.jpg")`.
 
         An image that cannot be read gives a Prediction with `error`; the others are answered all the same. Images are
-        taken a few batches ahead of the answers, however many there are.
+        taken a few batches ahead of the answers, however many there are. Raises SkipwayError for what is no image.
         """
-        named = (
-            (str(image) if isinstance(image, str | Path) else f"image {i}", image) for i, image in enumerate(images)
-        )
+        if top < 1:
+            raise SkipwayError(f"top must be at least 1, and is {top}")
+        answers = self.answers(pictures_of(images), top)
+        if not is_one(images):
+            return answers
+        [answer] = answers
+        return answer
 
-        def opened(pair: tuple[str, str | Path | Item]) -> Tensor:
-            name, image = pair
-            return self.preprocessing.open(Path(image) if isinstance(image, str) else image, name)
-
-        for (name, _), found in overlapped(named, opened, self.engine, self.decoders):
+    def answers(self, pictures: Iterator[Picture], top: int) -> Iterator[Prediction]:
+        """A Prediction for each picture."""
+        for name, found in self.scored(pictures):
             if isinstance(found, DataError):
                 yield Prediction(name, error=str(found))
             else:
                 yield Prediction(name, self.best(found, top))
+
+    def predict_proba(self, images: Picture | Iterable[Picture]) -> np.ndarray:
+        """The calibrated probability of every class, float32 (n, classes) in the order of `classes`.
+
+        `images` are as for `predict`; a single one gives a row. Raises DataError, which names it, for an image that
+        cannot be read, SkipwayError for what is no image.
+        """
+        rows = []
+        for _, found in self.scored(pictures_of(images)):
+            if isinstance(found, DataError):
+                raise found
+            rows.append(found)
+        scores = torch.stack(rows) if rows else torch.empty(0, self.task.outputs)
+        return self.task.probabilities(scores, self.card.temperature).numpy()
+
+    def scored(self, pictures: Iterator[Picture]) -> Iterator[tuple[str, Tensor | DataError]]:
+        """Each picture's name with its scores (outputs,), or with why it cannot be read."""
+
+        def opened(pair: tuple[str, Item | DataError]) -> Tensor:
+            name, item = pair
+            if isinstance(item, DataError):
+                raise item
+            return self.preprocessing.open(item, name)
+
+        for (name, _), found in overlapped(named(pictures, self.preprocessing), opened, self.engine, self.decoders):
+            yield name, found
 
     def best(self, scores: Tensor, top: int) -> tuple[tuple[str, float], ...]:
         """The `top` classes of scores (outputs,), the most likely first, with their calibrated probabilities."""

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from skipway.bundle import Card
-from skipway.data import open_source
 from skipway.data.decode import SUFFIXES
 from skipway.data.loader import open_all
 from skipway.data.preprocess import Preprocessing
-from skipway.data.source import Item, Source, fingerprint, match_classes, with_validation
+from skipway.data.source import Item, Source, match_classes, with_validation
+from skipway.deploy.training_data import opened_again
 from skipway.errors import DataError, SkipwayError
 
 
@@ -48,14 +48,15 @@ def generated(preprocessing: Preprocessing, count: int) -> Samples:
 
 
 def source_of(card: Card, data: str | None) -> Source:
-    """`data` (None: what the network was trained on) in the card's classes; val is cut as it was for the training.
+    """`data` (None: what the network was trained on) in the card's classes: without what the training left
+    out, and with val cut as it was for it.
 
     Raises DataError where the data cannot be opened or have other classes.
     """
     if data is None and not card.data.get("fingerprint"):
         raise DataError("what these weights were trained on is not known here: name images with --data")
-    source = open_source(data or card.data["name"])
-    if fingerprint(source) == card.data.get("fingerprint"):
+    source, mark = opened_again(data, card)
+    if mark == card.data.get("fingerprint"):
         source = with_validation(source, card.recipe["val"], card.recipe["seed"])
     return match_classes(source, card.classes)
 

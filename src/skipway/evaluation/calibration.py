@@ -16,6 +16,7 @@ from skipway.tasks import Task
 
 BINS = 15
 FOLDS = 5
+FEWEST = 30  # images to fit a temperature on: of fewer, the error before and after is chance
 COLDEST, HOTTEST = 0.02, 50.0
 
 

@@ -169,7 +169,15 @@ def write_comparison(folder: Path, comparison: Comparison) -> Path:
     found = comparison_json(comparison)
     write_atomically(folder / "comparison.json", (json.dumps(found, indent=1) + "\n").encode())
     page = folder / "comparison.html"
-    several = comparison.evaluations[0].several
-    text = pages.render("comparison.html", found=found, several=several, points=points, p_value=p_value, most=CLASSES)
+    first = comparison.evaluations[0]
+    text = pages.render(
+        "comparison.html",
+        found=found,
+        several=first.several,
+        ranked="top5" in first.metrics,
+        points=points,
+        p_value=p_value,
+        most=CLASSES,
+    )
     write_atomically(page, text.encode())
     return page

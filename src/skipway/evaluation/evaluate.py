@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from skipway.bundle import Card
+from skipway.bundle import Card, headline
 from skipway.data.source import Source, Split, match_classes, with_validation
 from skipway.errors import DataError
-from skipway.evaluation.calibration import Reliability, cross_fitted, fit_temperature, reliability
+from skipway.evaluation.calibration import FEWEST, Reliability, cross_fitted, fit_temperature, reliability
 from skipway.evaluation.measures import MEASURES
 from skipway.tasks import task_named
 from skipway.tasks.tag import THRESHOLD
@@ -59,6 +59,10 @@ class Evaluation:
     uncalibrated: Reliability
     calibrated: Reliability | None
     cross_fitted: bool
+
+    def __repr__(self) -> str:
+        figure = headline(self.metrics)
+        return f"Evaluation({self.scored.data}, {self.scored.split}: {figure}, {self.metrics['n']:,} images)"
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -141,9 +145,17 @@ def measure(card: Card, scored: Scored) -> Evaluation:
 
 
 def calibrate(card: Card, scored: Scored) -> dict[str, Any] | None:
-    """What the card says of a temperature fitted on `scored`; None where none fits best (see `fit_temperature`)."""
+    """What the card says of a temperature fitted on `scored`.
+
+    None where there are fewer than FEWEST images, where no temperature fits best (see `fit_temperature`), and where it
+    would not help: unless temperatures fitted on a part of the images lower the calibration error of the others.
+    """
     task, labels = task_named(card.task, scored.classes), torch.from_numpy(scored.images.labels)
+    if len(labels) < FEWEST:
+        return None
     temperature = fit_temperature(task, scored.scores, labels)
     if temperature is None:
         return None
-    return {"temperature": temperature, "split": scored.split, "n": len(labels)}
+    before = reliability(task.probabilities(scored.scores).numpy(), scored.images.labels)
+    after = reliability(cross_fitted(task, scored.scores, labels).numpy(), scored.images.labels)
+    return {"temperature": temperature, "split": scored.split, "n": len(labels)} if after.ece < before.ece else None

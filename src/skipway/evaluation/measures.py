@@ -60,12 +60,13 @@ def class_table(confusion: np.ndarray, classes: tuple[str, ...]) -> list[dict[st
 def of_classes(scores: Tensor, labels: Tensor, classes: tuple[str, ...]) -> Measured:
     """One class an image. scores (n, classes), labels (n,).
 
-    metrics: n; loss in nats; top1 and top5 in [0, 1] with their intervals; balanced_accuracy, the mean recall of the
-    classes that have images; f1_macro, the mean F1 of the classes that have images or are answered.
+    metrics: n; loss in nats; top1 and, of more than five classes, top5 in [0, 1] with their intervals;
+    balanced_accuracy, the mean recall of the classes that have images; f1_macro, the mean F1 of the classes that have
+    images or are answered.
     """
     n = len(labels)
     metrics: dict[str, Any] = {"n": n, **Classify(classes).meter(scores, labels)}
-    for key in ("top1", "top5"):
+    for key in [name for name in ("top1", "top5") if name in metrics]:
         right = round(metrics[key] * n)  # the meter's share is in float32
         metrics |= {key: right / n, f"{key}_interval": interval(right, n)}
     confusion = confusion_matrix(labels.numpy(), scores.argmax(1).numpy(), labels=range(len(classes)))

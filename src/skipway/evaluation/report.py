@@ -2,7 +2,8 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from markupsafe import Markup
 from skipway.bundle import Card, write_atomically
 from skipway.evaluation import pages
 from skipway.evaluation.calibration import Reliability
+from skipway.evaluation.diagnosis import Finding, diagnose
 from skipway.evaluation.evaluate import Evaluation
 from skipway.evaluation.gallery import Gallery
 from skipway.evaluation.pages import percent, plain
@@ -46,6 +48,11 @@ class Report:
     command: str
     training: str
 
+    @cached_property
+    def findings(self) -> list[Finding]:
+        """What speaks against the network; empty for one that learnt."""
+        return diagnose(self.card, self.records, self.evaluation)
+
 
 def write_report(folder: Path, report: Report) -> Path:
     """report.json and report.html in `folder`, which exists; returns the page's path."""
@@ -60,10 +67,10 @@ def write_report(folder: Path, report: Report) -> Path:
 def report_json(report: Report) -> dict[str, Any]:
     """Everything measured, as plain values.
 
-    confusion: rows the truth, null where images have several labels; calibration: the card's, with the bins before and
-    after it; seconds: of the scoring; data: what was judged, and name and fingerprint of what was trained on;
-    left_out: [image, why]; network, recipe, versions, hardware and commit: the card's, of training; predictions: one an
-    image in the split's order.
+    warnings: what speaks against the network, errors first (see `diagnosis`); confusion: rows the truth, null where
+    images have several labels; calibration: the card's, with the bins before and after it; seconds: of the scoring;
+    data: what was judged, and name and fingerprint of what was trained on; left_out: [image, why]; network, recipe,
+    versions, hardware and commit: the card's, of training; predictions: one an image in the split's order.
     """
     evaluation, card, scored = report.evaluation, report.card, report.evaluation.scored
     matrix = evaluation.confusion
@@ -73,6 +80,7 @@ def report_json(report: Report) -> dict[str, Any]:
         "task": card.task,
         "split": scored.split,
         "n": len(evaluation.labels),
+        "warnings": [asdict(finding) for finding in report.findings],
         "metrics": plain(evaluation.metrics),
         "per_class": [plain(row) for row in evaluation.per_class],
         "confusion": None if matrix is None else {"classes": list(evaluation.classes), "matrix": matrix.tolist()},
@@ -134,6 +142,7 @@ def render(report: Report) -> str:
         protocol=report.protocol,
         command=report.command,
         training=report.training,
+        findings=report.findings,
         headlines=headlines(evaluation),
         about_origin=about_origin(card),
         about_split=about_split(evaluation, card),

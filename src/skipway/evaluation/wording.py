@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from skipway.bundle import Card
-from skipway.evaluation.calibration import BINS, FOLDS
+from skipway.evaluation.calibration import BINS, FEWEST, FOLDS
 from skipway.evaluation.evaluate import Evaluation
 from skipway.evaluation.pages import interval, percent
 from skipway.evaluation.plots import legible
@@ -31,13 +31,11 @@ def headlines(evaluation: Evaluation) -> list[tuple[str, str, str]]:
             ("Every label right", percent(m["exact"]), f"95\u00a0% interval {interval(m['exact_interval'])}"),
             *shared,
         ]
-    few = f"there are only {count} classes"
+    shown = [("Top-1 accuracy", "top1", f", {n}"), *([("Top-5 accuracy", "top5", "")] if "top5" in m else [])]
     return [
-        ("Top-1 accuracy", percent(m["top1"]), f"95\u00a0% interval {interval(m['top1_interval'])}, {n}"),
-        (
-            "Top-5 accuracy",
-            percent(m["top5"]),
-            few if count <= 5 else f"95\u00a0% interval {interval(m['top5_interval'])}",
+        *(
+            (name, percent(m[key]), f"95\u00a0% interval {interval(m[f'{key}_interval'])}{end}")
+            for name, key, end in shown
         ),
         ("Balanced accuracy", percent(m["balanced_accuracy"]), "the mean recall of the classes"),
         ("Macro F1", percent(m["f1_macro"]), "the mean F1 of the classes"),
@@ -70,12 +68,16 @@ def about_calibration(evaluation: Evaluation, card: Card, protocol: str) -> str:
             f"own temperature, the error with temperature is that of {FOLDS} others, each fitted on four fifths of the "
             "images and applied to the rest."
         )
-    if card.data.get("counts", {}).get("val"):
-        return (
-            f"{what} No temperature was fitted: on val, none is best, because all answers are right or no better than "
-            "chance. Probabilities are as the network gives them."
-        )
-    return f"{what} There was no val to fit a temperature on: probabilities are as the network gives them."
+    unchanged = "Probabilities are as the network gives them."
+    val = card.data.get("counts", {}).get("val", 0)
+    if not val:
+        return f"{what} There was no val to fit a temperature on. {unchanged}"
+    if val < FEWEST:
+        return f"{what} No temperature was fitted: the {val} images of val are too few (at least {FEWEST}). {unchanged}"
+    return (
+        f"{what} No temperature was kept: on val, temperatures fitted on four fifths of the images did not lower the "
+        f"calibration error of the rest. {unchanged}"
+    )
 
 
 def about_chance(evaluation: Evaluation) -> str:
@@ -144,9 +146,7 @@ def result(evaluation: Evaluation) -> str:
         figures = ", ".join(f"{name} {100 * m[key]:.2f} %" for name, key in named.items())
     else:
         low, high = m["top1_interval"]
-        figures = (
-            f"accuracy {100 * m['top1']:.2f} % (95 % interval {100 * low:.2f} to {100 * high:.2f}), "
-            f"top-5 {100 * m['top5']:.2f} %"
-        )
+        figures = f"accuracy {100 * m['top1']:.2f} % (95 % interval {100 * low:.2f} to {100 * high:.2f})"
+        figures += f", top-5 {100 * m['top5']:.2f} %" if "top5" in m else ""
     without = f" ({100 * m['ece_uncalibrated']:.2f} % without temperature)" if evaluation.calibrated else ""
     return f"{evaluation.scored.split} {figures}, {m['n']:,} images\ncalibration error {100 * m['ece']:.2f} %{without}"

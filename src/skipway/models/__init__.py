@@ -4,6 +4,7 @@ What a network offers is written in contract.py.
 """
 
 import inspect
+import os
 from collections.abc import Callable
 
 import torch
@@ -61,18 +62,20 @@ def build(
     channels: int = 3,
     stem: str | None = None,
     shortcut: str | None = None,
-    weights: str | None = None,
+    pretrained: str | os.PathLike[str] | None = None,
 ) -> Network:
-    """The network called `name`, freshly initialised by the global random state, or with `weights`.
+    """The network called `name`, freshly initialised by the global random state, or with `pretrained` weights.
 
     `classes`, `stem` ("imagenet" or "small") and `shortcut` ("A", "B" or "C") are the paper's when None; `channels`
-    counts the image's. `weights` is what models.weights.locate takes: "tv_v2" or "resnet50.tv_v2", hf:owner/name, a
+    counts the image's. `pretrained` is what models.weights.locate takes: "tv_v2" or "resnet50.tv_v2", hf:owner/name, a
     file or a bundle; `classes` are then theirs when None, and any other number makes the classifier fresh. Raises
     SkipwayError for an unknown name or an option out of range.
     """
     require_name(name)
-    if weights is not None:
-        return build_pretrained(name, classes, channels, stem, shortcut, weights)
+    if pretrained is not None:
+        if not isinstance(pretrained, str | os.PathLike):
+            raise SkipwayError(f"pretrained must name weights, not {pretrained}: `skipway weights list` names them")
+        return build_pretrained(name, classes, channels, stem, shortcut, os.fspath(pretrained))
     if classes is not None and classes < 1:
         raise SkipwayError(f"{name} with {classes} classes: at least 1 is needed")
     if channels < 1:

@@ -1,7 +1,8 @@
 """Weights by name: where they are, how they are checked, how they are fed, what they reached, on what terms.
 
 A name is a network's and a tag's: `resnet50.tv_v2` (torchvision's), `resnet50.a1_in1k` (timm's, on the hub),
-`resnet20.akamaster` (a CIFAR-10 net of github.com/akamaster/pytorch_resnet_cifar10).
+`resnet20.akamaster` (a CIFAR-10 net of github.com/akamaster/pytorch_resnet_cifar10), `resnet18d_x0_5.embedded` (in the
+package).
 """
 
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from typing import Any
 
 import torchvision
 
+from skipway.models import embedded_weights
 from skipway.models.timm_table import TABLE
 
 
@@ -17,10 +19,10 @@ from skipway.models.timm_table import TABLE
 class Weights:
     """Weights that somebody published.
 
-    url: `https://...`, or `hf:owner/repository/file` on the hub; checksum: "sha256:" and at least the leading digits,
-    "" where the hub itself names the checksum; resize, size: the shorter side, and the crop's side, in pixels; mean,
-    std: per channel, for values in [0, 1]; top1, top5: in percent, None where not published; measured: on what, and who
-    says so; megabytes: of 2^20 bytes, None where not published.
+    url: `https://...`, `hf:owner/repository/file` on the hub, or "" for what is in the package; checksum: "sha256:" and
+    at least the leading digits, "" where the hub itself names the checksum; resize, size: the shorter side, and the
+    crop's side, in pixels; mean, std: per channel, for values in [0, 1]; top1, top5: in percent, None where not
+    published; measured: on what, and who says so; megabytes: of 2^20 bytes, None where not published.
     """
 
     name: str
@@ -41,9 +43,19 @@ class Weights:
     data: str
     megabytes: float | None = None
 
+    def terms(self) -> str:
+        """Licence and data, in words."""
+        remark = f" ({TERMS[self.data]})" if self.data in TERMS else ""
+        return f"{self.licence}, trained on {self.data}{remark}"
+
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 HALF = (0.5, 0.5, 0.5)
+TINY_IMAGENET = "Tiny ImageNet"
+TERMS = {
+    "ImageNet-1k": "non-commercial research terms may apply to the data",
+    TINY_IMAGENET: "ImageNet's terms: non-commercial research",
+}
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -172,7 +184,42 @@ def from_akamaster() -> list[Weights]:
     ]
 
 
-WEIGHTS: dict[str, Weights] = {w.name: w for w in (*from_torchvision(), *from_timm(), *from_akamaster())}
+# ---------------------------------------------------------------------------------------------------------------------
+# In the package
+
+
+def from_package() -> list[Weights]:
+    """The embedded weights as their card describes them; nothing in an installation that comes without them."""
+    card = embedded_weights.card()
+    if card is None:
+        return []
+    fed, judged = card["preprocessing"], card["metrics"]
+    return [
+        Weights(
+            name=card["name"],
+            net=card["network"]["name"],
+            source="skipway",
+            url="",
+            checksum=f"sha256:{card['weights_sha256']}",
+            classes=tuple(card["classes"]),
+            size=fed["size"],
+            resize=fed["resize"],
+            interpolation=fed["filter"],
+            mean=tuple(fed["mean"]),
+            std=tuple(fed["std"]),
+            top1=round(100 * judged["top1"], 2),
+            top5=round(100 * judged["top5"], 2) if "top5" in judged else None,
+            measured=f"{judged['n']:,} images of {judged['split']}; this package",
+            licence=card["licence"],
+            data=card["data"]["name"],
+            megabytes=round(embedded_weights.file().stat().st_size / 2**20, 1),
+        )
+    ]
+
+
+WEIGHTS: dict[str, Weights] = {
+    w.name: w for w in (*from_torchvision(), *from_timm(), *from_akamaster(), *from_package())
+}
 
 
 def by_digest(sha256: str) -> Weights | None:

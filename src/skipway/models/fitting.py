@@ -1,5 +1,6 @@
 """Weights into a network: by name and shape, and what differs said whole."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -9,6 +10,12 @@ from skipway.errors import SkipwayError
 from skipway.models.contract import Network
 
 COUNTS = "num_batches_tracked"  # which files older than PyTorch 0.4 do not have, and which no result depends on
+
+
+def first_names(names: Iterable[str]) -> str:
+    """The first three of `names`, as words."""
+    names = list(names)
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
 
 @dataclass(frozen=True)
@@ -26,7 +33,7 @@ class Mismatch:
         """The three counts, each with the first names."""
 
         def some(names: list[str]) -> str:
-            return f" ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})" if names else ""
+            return f" ({first_names(names)})" if names else ""
 
         wrong = [name for name, _, _ in self.misshapen]
         return (
@@ -98,19 +105,44 @@ def adapt_first(weights: dict[str, Tensor], net: Network) -> dict[str, Tensor]:
     return {**weights, key: kernel[:, turn] * (theirs / ours)}
 
 
-def load_all_but_head(net: Network, weights: dict[str, Tensor], name: str) -> list[str]:
-    """Load `weights` into `net`; a classifier of another number of classes stays fresh. Returns the names left out.
+def head_fits(net: Network, weights: dict[str, Tensor], head: str) -> bool:
+    """Whether `weights` hold all of the classifier `head` of `net`, with its number of classes."""
+    own = {key: value for key, value in net.state_dict().items() if key.startswith(f"{head}.")}
+    return all(key in weights and weights[key].shape == value.shape for key, value in own.items())
 
-    So do auxiliary classifiers that the weights have nothing of. Raises MismatchError when anything else is missing,
-    unexpected or of another shape; the network is then untouched.
+
+def strangers(net: Network, weights: dict[str, Tensor]) -> list[str]:
+    """The names in `weights` that are in no part of `net` but perhaps its classifiers: another head, a projector, a
+    queue. A name within another part, such as a unit more, says that the weights are of another network."""
+    own, heads = net.state_dict(), tuple(f"{head}." for head in net.heads)
+    body = {key.split(".")[0] for key in own if not key.startswith(heads)}
+    return [k for k in weights if k not in own and (k.split(".")[0] not in body or k.startswith(heads))]
+
+
+def without_strangers(net: Network, weights: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
+    """`weights` without what has no part in `net`, and those names, where all of `net` is in the rest; otherwise
+    `weights` as they are."""
+    names = set(strangers(net, weights))
+    rest = {key: value for key, value in weights.items() if key not in names}
+    return (weights, []) if compare(net, rest) else (rest, sorted(names))
+
+
+def load_all_but_head(net: Network, weights: dict[str, Tensor], name: str) -> list[str]:
+    """Load `weights` into `net`; a classifier that they lack, or have for other classes, stays fresh.
+
+    Returns the names in `weights` that were left out: such classifiers, and what has no part in `net`. Auxiliary
+    classifiers may be absent. Raises MismatchError when anything else is missing, unexpected or of another shape; the
+    network is then untouched.
     """
     own = net.state_dict()
-    heads = tuple(f"{head}." for head in net.heads)
-    other = [k for k, v in weights.items() if k.startswith(heads) and (k not in own or own[k].shape != v.shape)]
-    fresh = {f"{head}." for head in net.heads if any(k.startswith(f"{head}.") for k in other)}
-    kept = {k: v for k, v in weights.items() if k not in other}
-    standing_in = {k: own[k] for k in own if k.startswith(tuple(fresh)) and k not in kept}
-    if mismatch := compare(net, {**kept, **standing_in}):
-        raise MismatchError(name, mismatch)
+    absent = absent_judges(net, weights)
+    heads = [head for head in net.heads if not f"{head}.".startswith(absent)]
+    fresh = tuple(f"{head}." for head in heads if not head_fits(net, weights, head))
+    outside = set(strangers(net, weights))
+    other = [key for key in weights if key in outside or key.startswith(fresh)]
+    kept = {key: value for key, value in weights.items() if key not in other}
+    standing_in = {key: value for key, value in own.items() if key.startswith(fresh)}
+    if compare(net, {**kept, **standing_in}):
+        raise MismatchError(name, compare(net, {**weights, **standing_in}))
     net.load_state_dict(kept, strict=False)
     return other

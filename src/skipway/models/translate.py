@@ -36,7 +36,8 @@ def renamed(weights: Tensors, old: str, new: str) -> dict[str, Tensor]:
 def pads_both_sides(weights: Tensors) -> bool:
     """Three stages, a head called `linear`, and shortcuts without a parameter."""
     shortcuts = any(".shortcut." in key or ".downsample." in key for key in weights)
-    return "linear.weight" in weights and "layer3.0.conv2.weight" in weights and not shortcuts
+    stages = all(f"layer{stage}.0.conv2.weight" in weights for stage in (1, 2, 3))
+    return "linear.weight" in weights and stages and not shortcuts
 
 
 def channel_orders(weights: Tensors) -> list[Tensor]:
@@ -91,7 +92,7 @@ def undotted(weights: Tensors) -> dict[str, Tensor]:
 
 def convolves_its_classifier(weights: Tensors) -> bool:
     """timm's VGG: the first two linear layers are convolutions."""
-    return "pre_logits.fc1.weight" in weights
+    return {"pre_logits.fc1.weight", "pre_logits.fc2.weight"} <= set(weights)
 
 
 def linear_classifier(weights: Tensors) -> dict[str, Tensor]:

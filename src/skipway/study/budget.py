@@ -1,14 +1,8 @@
 """A budget in time: a few steps of each network are timed, and the trainings are cut to what fits."""
 
 import math
-import re
-import statistics
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-
-import torch
-import torch.nn.functional as F
 
 from skipway import models
 from skipway.data.decode import channels_in
@@ -17,13 +11,12 @@ from skipway.errors import SkipwayError
 from skipway.hardware import Hardware
 from skipway.study.contract import Scale, Study
 from skipway.study.networks import with_study_networks
+from skipway.training.estimate import seconds_per_step
 from skipway.training.prepare import size_of
 from skipway.training.recipes import Recipe
 
-TIMED, WARM = 3, 1  # steps of each network
 AROUND = 1.15  # what surrounds a step: augmentation, records, checkpoints
 FORWARD = 0.5  # of a step, for judging as many images in float32
-UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 @dataclass(frozen=True)
@@ -34,38 +27,14 @@ class Cost:
     judging: float
 
 
-def parse(text: str) -> float:
-    """ "90s", "30m" or "2h" in seconds. Raises SkipwayError."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text.strip())
-    if not found or not float(found[1]):
-        raise SkipwayError(f"--budget {text} is no time: write for instance 90s, 30m or 2h")
-    return float(found[1]) * UNITS[found[2]]
-
-
-def seconds_per_step(recipe: Recipe, source: Source, decided: Hardware) -> float:
-    """The median time of a step of `recipe` on random pixels of the shape of the images."""
+def step_time(recipe: Recipe, source: Source, decided: Hardware) -> float:
+    """Seconds of a step of `recipe` on random pixels of the shape of the images."""
     channels = channels_in(source.train.items[0], source.train.names[0])
     size = size_of(source, recipe, channels)
-    with torch.random.fork_rng([]), with_study_networks():
+    with with_study_networks():
         stem = models.stem_for(size) if "stem" in models.options_of(recipe.model) else None
-        net = decided.place(
-            models.build(recipe.model, len(source.classes), channels, stem, recipe.shortcut or None)
-        ).train()
-        images = decided.place_images(torch.randn(recipe.batch, channels, size, size))
-    targets = torch.zeros(recipe.batch, dtype=torch.int64, device=decided.device)
-    learner = torch.optim.SGD(net.parameters(), lr=0.0)
-    seconds = []
-    for _ in range(WARM + TIMED):
-        start = time.perf_counter()
-        with decided.autocast():
-            scores = net(images)
-        F.cross_entropy(getattr(scores, "scores", scores).float(), targets).backward()
-        learner.step()
-        learner.zero_grad()
-        if decided.device.type == "cuda":
-            torch.cuda.synchronize()
-        seconds.append(time.perf_counter() - start)
-    return statistics.median(seconds[WARM:])
+        network = {"name": recipe.model, "classes": len(source.classes), "channels": channels, "stem": stem}
+        return seconds_per_step(network | {"shortcut": recipe.shortcut or None}, recipe, size, decided)
 
 
 def kind_of(recipe: Recipe) -> tuple[str, str, int, int]:
@@ -78,7 +47,7 @@ def cost(recipes: Sequence[Recipe], source: Source, scale: Scale, decided: Hardw
     assert source.test is not None
     images = sum(min(len(split), scale.judged or len(split)) for split in (source.train, source.test))
     kinds = {kind_of(recipe): recipe for recipe in recipes}
-    timed = {kind: seconds_per_step(recipe, source, decided) for kind, recipe in kinds.items()}
+    timed = {kind: step_time(recipe, source, decided) for kind, recipe in kinds.items()}
     seconds = [timed[kind_of(recipe)] for recipe in recipes]
     steps = AROUND * sum(s * recipe.iterations for s, recipe in zip(seconds, recipes, strict=True))
     return Cost(steps, FORWARD * images * sum(s / recipe.batch for s, recipe in zip(seconds, recipes, strict=True)))

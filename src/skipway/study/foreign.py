@@ -36,6 +36,6 @@ def open_foreign(text: str, source: Source) -> Foreign:
         raise SkipwayError(
             f"{text} are not known weights, so nothing says how they are fed: see `skipway weights list`"
         )
-    net = models.build(record.net, weights=text)
+    net = models.build(record.net, pretrained=text)
     feeding = Preprocessing(len(record.mean), record.size, record.resize, record.mean, record.std)
     return Foreign(record.source, record.net, net.eval(), feeding, match_classes(source, record.classes))

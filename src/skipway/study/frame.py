@@ -24,6 +24,7 @@ from skipway.study.processes import perform_all
 from skipway.study.results import Result, verdicts_of, write_result
 from skipway.study.runs import Machine, Run, open_cut, outcome_of, runs_of
 from skipway.training.account import commit
+from skipway.training.estimate import parse_budget
 from skipway.training.recipes import Recipe
 
 
@@ -62,7 +63,7 @@ def conduct(request: Request, machine: Machine, console: Console) -> Result:
         raise SkipwayError(f"{study.name} examines no weights of others: leave out --weights")
     if request.seeds < 0:
         raise SkipwayError(f"--seeds must be above 0, not {request.seeds}")
-    seconds = budget.parse(request.budget) if request.budget else 0.0
+    seconds = parse_budget(request.budget) if request.budget else 0.0
     seeds = request.seeds or scale.seeds
     if request.out.exists() and not request.out.is_dir():
         raise SkipwayError(f"{request.out} is no folder: choose another --out")

@@ -17,7 +17,7 @@ from skipway.data.source import Source
 from skipway.hardware import Hardware
 from skipway.training import balance
 from skipway.training.prepare import Prepared
-from skipway.training.recipes import Recipe
+from skipway.training.recipes import RECIPES, Recipe
 
 SHOWN = {  # figures of a record in an epoch's line, and what they are called there
     "train_top1": "train",
@@ -45,14 +45,26 @@ def describe_sharing(recipe: Recipe, world: int) -> str:
     return f"{text}; batch norm over {at_once} images"
 
 
-def print_plan(prepared: Prepared, hardware: Hardware, total: int, world: int, console: Console) -> None:
-    """Every value of the run, before it starts."""
+def describe_recipe(recipe: Recipe, verbose: bool) -> str:
+    """The recipe's name and the fields in which it differs from the one of that name; `verbose`: every field."""
+    known = RECIPES.get(recipe.name)
+    values = dataclasses.asdict(recipe)
+    own = {} if known is None or verbose else dataclasses.asdict(known)
+    shown = " ".join(f"{k}={v}" for k, v in values.items() if k != "name" and v != "" and own.get(k) != v)
+    if not own:
+        return f"recipe {recipe.name}: {shown}"
+    return f"recipe {recipe.name}" + (f", changed: {shown}" if shown else "")
+
+
+def print_plan(
+    prepared: Prepared, hardware: Hardware, total: int, world: int, console: Console, verbose: bool = False
+) -> None:
+    """What the run will do, before it starts."""
     source, recipe = prepared.source, prepared.recipe
     console.print(f"data {source.name}: " + ", ".join(f"{n:,} {key}" for key, n in counts_of(source).items()))
     kind = "tag (any number of classes an image)" if source.multilabel else "classify (one class an image)"
     console.print(f"task {kind}; {balance.describe(source, recipe)}", soft_wrap=True)
-    values = " ".join(f"{k}={v}" for k, v in dataclasses.asdict(recipe).items() if k != "name" and v != "")
-    console.print(f"recipe {recipe.name}: {values}", soft_wrap=True)
+    console.print(describe_recipe(recipe, verbose), soft_wrap=True)
     console.print(
         f"learning rate {recipe.lr:g} for {recipe.lr_batch} images -> {recipe.peak_rate():g} for {recipe.batch}; "
         f"{total:,} steps, {total / prepared.batches.order.steps:.4g} epochs"
@@ -113,7 +125,12 @@ def make_card(prepared: Prepared, data: str, hardware: Hardware, records: list[d
         classes=list(source.classes),
         preprocessing=dataclasses.asdict(prepared.preprocessing),
         recipe=dataclasses.asdict(prepared.recipe),
-        data={"name": source.name, "fingerprint": data, "counts": counts_of(source)},
+        data={
+            "name": source.name,
+            "fingerprint": data,
+            "counts": counts_of(source),
+            "reading": dataclasses.asdict(source.reading),
+        },
         hardware=hardware.summary(),
         versions=versions(),
         commit=commit(),

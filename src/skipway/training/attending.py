@@ -8,37 +8,60 @@ from typing import Any, NoReturn
 from skipway.training.faults import continuing
 from skipway.training.interrupt import Interrupted
 from skipway.training.keeping import Keeper
+from skipway.training.pace import Pace
 from skipway.training.schedule import factor
 from skipway.training.state import Run, State, snapshot
 from skipway.training.step import require_sound
 from skipway.training.tracking import Log
-from skipway.training.watching import Advance
+from skipway.training.watching import Advance, Status, outlook, peak_memory
 
 LOGGED = 50  # steps whose figures a tracker gets together
 
 
 @dataclass(frozen=True)
 class Attendants:
-    """Who is asked between two steps: whether a signal came, who keeps checkpoints, who is told of figures."""
+    """Who is asked between two steps: whether a signal came, who keeps checkpoints, who is told of figures, what times
+    the run."""
 
     stopping: Callable[[], int]
     keeper: Keeper
     log: Log
     advance: Advance
+    pace: Pace
 
 
 def attend(run: Run, state: State, around: Attendants) -> None:
     """Between two steps: write a checkpoint when it is time, and end when a signal asks for it."""
+    if not state.unread:  # a GPU has computed the steps whose losses were read; of others it may only have heard
+        around.pace.stepped(state.step)
     stop, due = run.group.agree(bool(around.stopping()), around.keeper.due(state.step))
     if stop:
         end(run, state, around)
     if due:
         keep(run, state, around.keeper)
-    speed = speed_of(run, state)
-    around.advance(len(state.records), state.step, speed["images_per_second"], speed["waiting"])
+    around.advance(status_of(run, state, around.pace))
+    if around.pace.tells_first():
+        tell_outlook(run, state, around)
     if state.step % LOGGED == 0 and state.read:
-        around.log(state.step, {"loss": sum(state.read) / len(state.read), "rate": rate_of(run, state.step), **speed})
+        figures = {"loss": sum(state.read) / len(state.read), "rate": rate_of(run, state.step)}
+        around.log(state.step, figures | speed_of(run, state))
         state.read.clear()
+
+
+def status_of(run: Run, state: State, pace: Pace, judged: tuple[int, int] | None = None) -> Status:
+    """Where the run stands. judged: images of val judged and of how many, during a validation."""
+    loss = state.sums.loss / state.sums.steps if state.sums.steps else None
+    speed, done = speed_of(run, state), len(state.records)
+    rate, waiting = speed["images_per_second"], speed["waiting"]
+    return Status(done + 1, pace.plan.epochs, state.step, run.total, loss, rate, waiting, pace.left(done), judged)
+
+
+def tell_outlook(run: Run, state: State, around: Attendants) -> None:
+    """Say how long the run takes, the steps that this process has taken included."""
+    left = around.pace.left(len(state.records))
+    if left is not None:
+        whole, peak = left + around.pace.elapsed(), peak_memory(run.hardware)
+        run.console.print(outlook(whole, around.pace.begun, run.total, peak, run.hardware), soft_wrap=True)
 
 
 def end(run: Run, state: State, around: Attendants) -> NoReturn:

@@ -3,7 +3,7 @@
 import torch
 
 from skipway.training.account import describe, write_records
-from skipway.training.attending import Attendants, best_of, end, keep, rate_of, speed_of
+from skipway.training.attending import Attendants, best_of, end, keep, rate_of, speed_of, status_of
 from skipway.training.state import Run, State, Sums
 from skipway.training.step import look
 from skipway.training.watching import memory_held
@@ -40,6 +40,7 @@ def validate(run: Run, state: State, around: Attendants) -> dict[str, float]:
     validation, group, net = run.prepared.validation, run.group, state.judged()
     if validation is None:
         return {}
+    around.pace.begin_validation(in_parts=group.world == 1)
     net.eval()
     group.spread(net.buffers())
     scores = torch.zeros(len(validation.split), run.prepared.task.outputs)
@@ -50,4 +51,8 @@ def validate(run: Run, state: State, around: Attendants) -> dict[str, float]:
         images = run.prepared.preprocessing.normalised(images.to(run.hardware.device))
         with run.hardware.autocast():
             scores[place : place + len(images)] = net(run.hardware.place_images(images)).float().cpu()
-    return run.prepared.task.meter(group.summed(scores), validation.targets())
+        around.pace.judged_batch()
+        around.advance(status_of(run, state, around.pace, (place + len(images), len(scores))))
+    figures = run.prepared.task.meter(group.summed(scores), validation.targets())
+    around.pace.end_validation()
+    return figures

@@ -91,4 +91,6 @@ def checked(recipe: Recipe) -> Recipe:
         raise SkipwayError(f"--background is white, black, or R,G,B of 0 to 255 each, not {given}")
     if recipe.freeze_norm and not recipe.pretrained:
         raise SkipwayError("--freeze-norm keeps pretrained statistics and needs --pretrained: set --freeze-norm false")
+    if recipe.only_head and not recipe.pretrained:
+        raise SkipwayError("--only-head trains a classifier on pretrained features: give --pretrained")
     return recipe

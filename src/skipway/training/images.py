@@ -117,7 +117,8 @@ def open_large(
     cores from it in the middle of its operations, which costs more than their work (docs/log.md).
     """
     train, workers = source.train, hardware.workers
-    side = decoded_side(train, preprocessing.channels, preprocessing.size)
+    limit = min(RESIDENT_LIMIT, (hardware.memory() or RESIDENT_LIMIT) // 8) // order.world  # every process holds them
+    side = decoded_side(train, preprocessing.channels, preprocessing.size, limit)
     if side:
         console.print(f"decoding {len(train):,} images into memory")
         train = decode_split(train, preprocessing, side)
@@ -125,7 +126,7 @@ def open_large(
     batches = Streamed(train, order, preprocessing, augmentation, hardware.device, workers)
     if source.val is None:
         return batches, None
-    fits = len(source.val) * preprocessing.channels * preprocessing.size**2 <= RESIDENT_LIMIT
+    fits = len(source.val) * preprocessing.channels * preprocessing.size**2 <= limit
     held = open_all(source.val, preprocessing).to(hardware.device) if fits else None
     return batches, Validation(source.val, preprocessing, held, hardware.workers)
 

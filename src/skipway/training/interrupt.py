@@ -29,12 +29,15 @@ class Interrupted(Exception):  # noqa: N818  # it is no error
 
 
 @contextmanager
-def noticing(at_once: Callable[[], None] = lambda: None) -> Iterator[Callable[[], int]]:
+def noticing(
+    at_once: Callable[[], None] = lambda: None, doing: Callable[[], str] = lambda: "the step"
+) -> Iterator[Callable[[], int]]:
     """A context in which SIGINT and SIGTERM do not end the process; what it gives tells the signal that came, or 0.
 
-    A second one ends the process at once, with 128 and its number, after a call of `at_once`. PASSED_ON, which may
-    come on top of a signal to all processes, is noticed and never the second. Outside of the main thread, where nobody
-    can take signals, nothing is changed.
+    The first is answered by a line that says what is still being finished, which `doing` tells. A second one ends the
+    process at once, with 128 and its number, after a call of `at_once`. PASSED_ON, which may come on top of a signal to
+    all processes, is noticed and never the second. Outside of the main thread, where nobody can take signals, nothing
+    is changed.
     """
     came = [0]
 
@@ -46,7 +49,8 @@ def noticing(at_once: Callable[[], None] = lambda: None) -> Iterator[Callable[[]
             at_once()
             os._exit(128 + number)
         came[0] = number
-        os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, b"\nfinishing the step; once more stops at once\n")
+        line = f"\nfinishing {doing()}; once more stops at once\n"
+        os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, line.encode())
 
     if threading.current_thread() is not threading.main_thread():
         yield lambda: 0

@@ -1,7 +1,6 @@
 """Training, from a source and a recipe to a bundle."""
 
 import copy
-import math
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -13,7 +12,7 @@ from rich.console import Console
 from torch import Tensor
 
 from skipway import bundle
-from skipway.data.loader import derive
+from skipway.data.loader import derive, what_became_of_workers, workers_lost
 from skipway.data.source import Source
 from skipway.errors import BundleError, DataError, SkipwayError, first_line
 from skipway.hardware import Hardware, keep_freed_memory
@@ -28,6 +27,7 @@ from skipway.training.interrupt import noticing
 from skipway.training.keeping import Keeper
 from skipway.training.mixing import mixed, require_pairs
 from skipway.training.optimiser import set_training_mode
+from skipway.training.pace import Pace, plan_of
 from skipway.training.prepare import prepare, require_steps
 from skipway.training.recipes import Recipe
 from skipway.training.state import Run, State, connect, fresh_state, marks_of, restore
@@ -75,7 +75,7 @@ def train(
         state = fresh_state(run)
         if resume:
             restore(run, state)
-        print_plan(prepared, hardware, run.total, group.world, console)
+        print_plan(prepared, hardware, run.total, group.world, console, upkeep.verbose)
         follow(run, state)
     if writes:
         write_bundle(run, state)
@@ -99,6 +99,8 @@ def follow(run: Run, state: State) -> None:
     except DataError as fault:
         raise DataError(f"{fault}; to go on from step {state.step:,}: {continuing(run.out)}") from None
     except RuntimeError as fault:
+        if workers_lost(fault):  # in the middle of a step, whose state is not one to go on from
+            raise DataError(f"{what_became_of_workers(fault)}; to go on: {continuing(run.out)}") from None
         if run.group.world > 1 and peer_lost(fault):
             raise SkipwayError(f"another process is gone, at step {state.step:,}: {continuing(run.out)}") from None
         if "deterministic" in str(fault):
@@ -110,19 +112,19 @@ def run_epochs(run: Run, state: State) -> None:
     """Every epoch from where `state` stands to the end, its state kept on the way."""
     writes = run.group.rank == 0
     track = tracker(run.upkeep.track if writes else "none")
-    epochs = math.ceil(run.total / run.steps)
+    pace = pace_of(run, state.step)
     with (
-        noticing() as stopping,
+        noticing(doing=pace.doing) as stopping,
         Keeper(run.out, run.console, run.upkeep, writes) as keeper,
         track(run.out, run.marks["recipe"], state.step) as log,
-        progress_line(run.console, run.hardware, state.step, run.total, epochs) as advance,
+        progress_line(run.console, run.hardware) as advance,
     ):
-        around = Attendants(stopping, keeper, log, advance)
+        around = Attendants(stopping, keeper, log, advance, pace)
         connect(run, state)
         if run.upkeep.deterministic:
             say_cost(run, state)
         try:
-            while len(state.records) < epochs:
+            while len(state.records) < pace.plan.epochs:
                 train_epoch(run, state, around)
                 close_epoch(run, state, around)
         except DataError:  # between two steps
@@ -131,6 +133,13 @@ def run_epochs(run: Run, state: State) -> None:
             raise
         if keeper.last != (len(state.records), state.step):
             keep(run, state, keeper)
+
+
+def pace_of(run: Run, step: int) -> Pace:
+    """The pace of `run` from `step` on."""
+    prepared = run.prepared
+    judged = len(prepared.validation.split) if prepared.validation else 0
+    return Pace(plan_of(prepared.recipe, prepared.preprocessing.size, run.total, run.steps, judged), step)
 
 
 def timed(batches: Iterator[tuple[Tensor, Tensor]]) -> Iterator[tuple[tuple[Tensor, Tensor], float]]:
@@ -148,11 +157,12 @@ def train_epoch(run: Run, state: State, around: Attendants) -> None:
     """The steps of the present epoch that are still to be taken."""
     prepared, recipe, sums, epoch = run.prepared, run.prepared.recipe, state.sums, len(state.records)
     first, end = epoch * run.steps, min((epoch + 1) * run.steps, run.total)
-    set_training_mode(state.net, recipe, only_classifier=epoch < recipe.freeze)
+    set_training_mode(state.net, recipe, only_classifier=recipe.only_head or epoch < recipe.freeze)
     if epoch == recipe.freeze and epoch:
         connect(run, state)
     mixes = bool(recipe.mixup or recipe.cutmix)
     began = time.perf_counter() - sums.seconds
+    around.pace.begin_epoch()
     batches = islice(prepared.batches.epoch(epoch, state.step - first), end - state.step)
     for (images, targets), wait in timed(batches):
         images = run.hardware.place_images(images)

@@ -26,6 +26,8 @@ from skipway.training.images import Validation, feeding, open_images
 from skipway.training.recipes import Recipe
 
 PHOTOGRAPH = 224  # pixels a side for images that are not small
+FEWEST_STEPS = 10  # an epoch has at least as many, unless its batches would be smaller than SMALLEST_BATCH
+SMALLEST_BATCH = 8  # images; batch norm is of little use with fewer
 
 
 @dataclass(frozen=True)
@@ -49,13 +51,25 @@ def channels_of(source: Source) -> int:
     return channels_in(source.train.items[0], source.train.names[0])
 
 
-def fitted_recipe(recipe: Recipe, source: Source, console: Console) -> Recipe:
-    """`recipe` with a batch no larger than the training set, which is said."""
-    count = len(source.train)
-    if recipe.batch <= count:
-        return recipe
-    console.print(f"batch {recipe.batch} is more than the {count} training images: a step takes all {count}")
-    return replace(recipe, batch=count)
+def fitted_batch(batch: int, images: int, world: int = 1) -> int:
+    """`batch`, or a smaller one where `images` would have fewer than FEWEST_STEPS steps an epoch, or lose a tenth.
+
+    It divides the images nearly evenly: an epoch then leaves out fewer than it has steps. It is a multiple of `world`.
+    """
+    most = min(batch, max(images // FEWEST_STEPS, SMALLEST_BATCH), images)
+    if most == batch and images % batch <= images // FEWEST_STEPS:
+        return batch
+    even = images // -(-images // most)
+    return max(even // world, 1) * world
+
+
+def fitted_recipe(recipe: Recipe, images: int, world: int, console: Console) -> Recipe:
+    """`recipe` with a batch that suits so many training images; a smaller one is said."""
+    batch = fitted_batch(recipe.batch, images, world)
+    if batch != recipe.batch:
+        steps = images // batch
+        console.print(f"batch {recipe.batch} is reduced to {batch}: {images:,} images then give {steps} steps an epoch")
+    return replace(recipe, batch=batch)
 
 
 def task_of(source: Source) -> Task:
@@ -150,7 +164,7 @@ def prepare(source: Source, recipe: Recipe, hardware: Hardware, console: Console
     """
     models.require_name(recipe.model)
     source = with_validation(require_learnable(source), recipe.val, recipe.seed)
-    recipe = fitted_recipe(recipe, source, console)
+    recipe = fitted_recipe(recipe, len(source.train), group.world, console)
     channels = recipe.channels or channels_of(source)
     size = size_of(source, recipe, channels)
     task = task_of(source)

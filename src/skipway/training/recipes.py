@@ -18,7 +18,9 @@ class Recipe:
     name: str
     model: Annotated[str, "the network"] = "resnet20"
     shortcut: Annotated[str, "A, B or C; empty: the network's own"] = ""
-    pretrained: Annotated[str, "a name of `skipway weights list` or its tag, hf:owner/name, a bundle or file"] = ""
+    pretrained: Annotated[
+        str, "auto, a name of `skipway weights list` or its tag, embedded, hf:owner/name, a bundle, a file"
+    ] = ""
     size: Annotated[int, "pixels a side; 0: the images' own when small, otherwise 224"] = 0
     channels: Annotated[int, "1: grey, 3: colour, more: as many as the images have; 0: the data's own"] = 0
     fit: Annotated[Literal["crop", "pad", "squash"], "how a picture becomes a square; see Preprocessing"] = "crop"
@@ -67,6 +69,7 @@ class Recipe:
         "auto"
     )
     freeze: Annotated[int, "epochs in which only the classifier learns"] = 0
+    only_head: Annotated[bool, "only the classifier learns, throughout; the rest stays as pretrained"] = False
     freeze_norm: Annotated[bool, "batch-norm statistics and parameters stay as pretrained"] = False
     rate_decay: Annotated[float, "each layer group below the classifier learns this much slower than the one above"] = (
         1.0
@@ -165,7 +168,7 @@ by us on ImageNet.
 FINETUNE = Recipe(
     name="finetune",
     model="resnet50",
-    pretrained="tv_v2",
+    pretrained="auto",
     epochs=15,
     batch=32,
     lr=0.01,
@@ -183,7 +186,35 @@ FINETUNE = Recipe(
 )
 """From pretrained weights to your photographs: the classifier alone for two epochs, then all, lower stages slower.
 
-Batch-norm statistics stay as pretrained, which small batches could only spoil. Downloads the weights once.
+Batch-norm statistics stay as pretrained, which small batches could only spoil. `auto` takes the weights that suit the
+machine, and those in the package where none are within reach (autoconfig.py). Measured: results/transfer.json.
+"""
+
+HEAD = replace(FINETUNE, name="head", only_head=True, freeze=0, epochs=20, lr=0.1, crop="resized")
+"""A classifier on the features of pretrained weights, which stay as they are: a third of the time of `finetune`.
+
+Measured: results/transfer.json.
+"""
+
+SCRATCH = Recipe(
+    name="scratch",
+    model="resnet18d_x0_5",
+    iterations=3_000,
+    batch=16,
+    lr=0.02,
+    lr_batch=16,
+    nesterov=True,
+    weight_decay=5e-4,
+    decay_all=False,
+    schedule="cosine",
+    warmup=0.1,
+    label_smoothing=0.1,
+    crop="resized",
+    average=0.99,
+)
+"""A few photographs without pretrained weights: a small network in small batches, as many steps whatever the data.
+
+Measured: results/transfer.json.
 """
 
 FAST_CIFAR = Recipe(
@@ -211,7 +242,8 @@ Measured: results/cifar10.json. How it was found: docs/log.md.
 """
 
 RECIPES: dict[str, Recipe] = {
-    r.name: r for r in (QUICK, FAST_CIFAR, HE2015_CIFAR, HE2015_CIFAR_110, HE2015_IMAGENET, MODERN, FINETUNE)
+    r.name: r
+    for r in (QUICK, FAST_CIFAR, HE2015_CIFAR, HE2015_CIFAR_110, HE2015_IMAGENET, MODERN, FINETUNE, HEAD, SCRATCH)
 }
 
 

@@ -10,13 +10,14 @@ from typing import Any
 import torch
 from rich.console import Console
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from skipway.data.source import Source, fingerprint
 from skipway.errors import BundleError, SkipwayError
 from skipway.hardware import Hardware
 from skipway.models.contract import Judged, Network
 from skipway.training.account import commit, versions
+from skipway.training.averaging import averaging
 from skipway.training.checkpoint import Checkpoint, all_finite, gather, scatter
 from skipway.training.distributed import Group, shared
 from skipway.training.keeping import FOLDER, SCHEMA, newest, read
@@ -105,7 +106,7 @@ def fresh_state(run: Run) -> State:
         across_processes(net, of_torch=run.hardware.device.type == "cuda" and not run.prepared.recomputed)
     averaged = None
     if recipe.average:
-        averaged = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(recipe.average), use_buffers=True)
+        averaged = AveragedModel(net, multi_avg_fn=averaging(recipe.average), use_buffers=True)
     return State(net, net, net, optimisers(net, recipe), averaged, recipe.micro)
 
 

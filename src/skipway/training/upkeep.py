@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 
 from skipway.bundle import to_json, write_atomically
+from skipway.data.reading import Reading
 from skipway.data.source import Source
 from skipway.errors import BundleError, SkipwayError, first_line
 from skipway.hardware import Hardware
@@ -18,6 +19,7 @@ from skipway.training.recipes import Recipe
 from skipway.training.tracking import TRACKERS
 
 SCHEMA = 1
+READING = {field.name for field in dataclasses.fields(Reading)}
 Bad = Literal["error", "skip"]
 
 
@@ -25,13 +27,14 @@ Bad = Literal["error", "skip"]
 class Upkeep:
     """checkpoint_steps: a checkpoint every so many steps; 0: every `checkpoint_seconds`. A checkpoint is also written
     when val is better than ever, and at the end. `track`: a name of `tracking.TRACKERS`. `deterministic`: only kernels
-    that give the same digits each time.
+    that give the same digits each time. `verbose`: every value of the recipe is printed.
     """
 
     checkpoint_steps: int = 0
     checkpoint_seconds: float = 120.0
     track: str = "none"
     deterministic: bool = False
+    verbose: bool = False
 
     def __post_init__(self) -> None:
         if self.checkpoint_steps < 0 or not self.checkpoint_seconds >= 0:
@@ -45,8 +48,8 @@ ORDINARY = Upkeep()
 class Begun:
     """What a run was begun with, so that its folder is all that it needs to go on.
 
-    `data`: as `open_source` takes it in `folder`, the working directory; `bad`: see `data.bad`; `hardware`: the
-    arguments of `hardware.decide`.
+    `data`: as `open_source` takes it in `folder`, the working directory, with `reading`; `bad`: see `data.bad`;
+    `hardware`: the arguments of `hardware.decide`.
     """
 
     data: str
@@ -55,6 +58,7 @@ class Begun:
     recipe: Recipe
     hardware: dict[str, Any]
     upkeep: Upkeep
+    reading: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def place(self, known: tuple[str, ...]) -> str:
         """`data` for the present working directory, unless it is of `known` names or on the hub."""
@@ -79,6 +83,7 @@ def write_begun(out: Path, source: Source, recipe: Recipe, hardware: Hardware, u
         "schema": SCHEMA,
         "data": source.name,
         "folder": str(Path.cwd()),
+        "reading": dataclasses.asdict(source.reading),
         "bad": "skip" if source.left_out else "error",
         "recipe": dataclasses.asdict(recipe),
         "hardware": decided(hardware),
@@ -127,6 +132,10 @@ def require_kinds(begun: Begun) -> None:
         and type(up.checkpoint_seconds) in (int, float)
         and up.track in TRACKERS
         and type(up.deterministic) is bool
+        and type(up.verbose) is bool
+        and isinstance(begun.reading, dict)
+        and begun.reading.keys() <= READING
+        and all(isinstance(value, str) for value in begun.reading.values())
     )
     if not right:
         raise ValueError("a value is of another kind")

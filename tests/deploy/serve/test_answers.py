@@ -1,5 +1,6 @@
 """What the server answers is what `predict` answers; and what stands around it."""
 
+import html
 import io
 import json
 from collections.abc import Callable
@@ -217,3 +218,34 @@ def test_names_of_files_come_back_as_one_harmless_line(client: TestClient) -> No
     assert "/" not in name and "\n" not in name and "\x1b" not in name
     assert name.endswith("wd.jpg")
     assert json.loads(json.dumps(name)) == name
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"), [("GET", "/predict", 404), ("GET", "/v1/predict", 405), ("PUT", "/metrics", 405)]
+)
+def test_a_path_or_method_that_is_none_says_where_to_go(
+    client: TestClient, method: str, path: str, status: int
+) -> None:
+    answer = client.request(method, path)
+    assert answer.status_code == status
+    assert list(answer.json()) == ["detail"]
+    assert "curl -F images=@photo.jpg http://testserver/v1/predict" in answer.json()["detail"]
+    assert "/docs lists what there is" in answer.json()["detail"]
+    assert status != 405 or answer.headers["allow"]
+
+
+def test_docs_names_every_operation_and_loads_nothing_from_elsewhere(client: TestClient, client_of: ClientOf) -> None:
+    answer = client.get("/docs")
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    for path, operations in client.get("/openapi.json").json()["paths"].items():
+        for method in operations:
+            assert f"<code>{method.upper()} {path}</code>" in answer.text
+    assert "curl -F images=@photo.jpg http://testserver/v1/predict" in answer.text
+    assert "<script" not in answer.text
+    assert 'href="openapi.json"' in answer.text
+    evil = client.get("/docs", headers={"Host": "<b>x"})
+    assert "<b>" not in evil.text
+    with client_of(key="sesame-42") as guarded:
+        text = html.unescape(guarded.get("/docs").text)
+        assert 'curl -H "X-API-Key: $API_KEY" -F' in text
+        assert "sesame-42" not in text

@@ -83,7 +83,8 @@ def engine_of(graph: Any, trained: Trained, options: Options, name: str = "openv
         request = idle.get()
         try:
             request.infer([channels_behind(filled(images, batch)).numpy()], share_inputs=True)
-            return torch.from_numpy(request.get_output_tensor().data[: len(images)].copy())
+            # the scores; an export has probabilities behind them
+            return torch.from_numpy(request.get_output_tensor(0).data[: len(images)].copy())
         finally:
             idle.put(request)
 

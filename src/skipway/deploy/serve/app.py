@@ -1,6 +1,6 @@
 """The server's routes: predictions, explanations, the network's card, health, counts, and the page."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from importlib.resources import files
@@ -9,11 +9,12 @@ from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import HTMLResponse, JSONResponse
 from pydantic.json_schema import SkipJsonSchema
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
-from skipway.deploy.serve import bodies
+from skipway.deploy.serve import bodies, documentation
 from skipway.deploy.serve.guard import Guard, key_check
 from skipway.deploy.serve.limits import RefusedError
 from skipway.deploy.serve.schema import Answers, Bounds, Model, State, body, faults
@@ -45,12 +46,15 @@ def create_app(service: Service, key: str = "") -> ASGIApp:
         redoc_url=None,
         separate_input_output_schemas=False,
     )
+    how = "$API_KEY" if key else ""
     guarded = {"dependencies": [Depends(key_check(key))], "responses": faults(401)} if key else {}
     app.include_router(images(service), **guarded)  # type: ignore[arg-type]
     app.include_router(about(service), **guarded)  # type: ignore[arg-type]
     app.include_router(health(service))
     app.include_router(page())
+    app.include_router(documented(app, how))
     app.add_exception_handler(RefusedError, refused)
+    app.add_exception_handler(HTTPException, astray(how))
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(TimeoutError, late)
     app.add_exception_handler(Exception, failed)
@@ -162,6 +166,36 @@ def page() -> APIRouter:
     for path in PAGE:
         routes.add_api_route(path, send)
     return routes
+
+
+def documented(app: FastAPI, how: str) -> APIRouter:
+    """The page about the API; `how` a shell finds the key."""
+    routes = APIRouter(include_in_schema=False)
+
+    @routes.get("/docs")
+    async def docs(request: Request) -> HTMLResponse:
+        return HTMLResponse(documentation.page(app.openapi(), address_in(request), how))
+
+    return routes
+
+
+def address_in(request: Request) -> str:
+    """The server's address as whoever asks wrote it."""
+    return str(request.base_url).rstrip("/")
+
+
+def astray(how: str) -> Callable[[Request, Exception], Awaitable[JSONResponse]]:
+    """The answer to a path or method that is none: where to go instead."""
+
+    async def answer(request: Request, fault: Exception) -> JSONResponse:
+        assert isinstance(fault, HTTPException)
+        what = {404: "there is nothing at this path", 405: f"this path does not take {request.method}"}
+        sentence = what.get(fault.status_code)
+        where = documentation.elsewhere(address_in(request), how)
+        detail = f"{sentence}: {where}" if sentence else fault.detail
+        return JSONResponse({"detail": detail}, fault.status_code, fault.headers)
+
+    return answer
 
 
 async def refused(_: Request, fault: Exception) -> JSONResponse:

@@ -4,12 +4,19 @@ import io
 
 from PIL import Image, UnidentifiedImageError
 
+from skipway.data.heif import DECODABLE, kind_of_brand, register
 from skipway.deploy.serve.limits import Limits, RefusedError
 from skipway.errors import first_line
 
 # Kinds that people's photographs come in; Pillow knows more, some of which run other programs.
 KINDS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
+TAKEN = (*KINDS, "HEIF") if ".heic" in DECODABLE else KINDS
 START_OF_SCAN = b"\xff\xda"  # cannot stand within a JPEG's compressed data
+
+
+def formats_of(content: bytes) -> tuple[str, ...]:
+    """The names by which Pillow knows the kinds that `content` may be of; it knows HEIF only when told of it."""
+    return TAKEN if kind_of_brand(content) == "HEIF" and register() else KINDS
 
 
 def frames_of(image: Image.Image, most: int) -> int:
@@ -34,7 +41,7 @@ def look(content: bytes, name: str, limits: Limits) -> None:
     A progressive JPEG of a few kilobytes may hold thousands of scans, each of which goes over all pixels.
     """
     try:
-        with Image.open(io.BytesIO(content), formats=KINDS) as image:
+        with Image.open(io.BytesIO(content), formats=formats_of(content)) as image:
             width, height = image.size
             if width * height > limits.pixels:
                 raise RefusedError(
@@ -47,7 +54,7 @@ def look(content: bytes, name: str, limits: Limits) -> None:
         ) from None
     except UnidentifiedImageError:
         raise RefusedError(
-            422, f"{name} is not an image of a kind that is taken: send {', '.join(KINDS[:-1])} or {KINDS[-1]}"
+            422, f"{name} is not an image of a kind that is taken: send {', '.join(TAKEN[:-1])} or {TAKEN[-1]}"
         ) from None
     except RefusedError:
         raise

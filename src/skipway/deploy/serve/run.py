@@ -78,8 +78,9 @@ def listener(host: str, port: int) -> socket.socket:
 
 
 def address_of(bound: socket.socket) -> str:
-    """The URL that a browser on this machine opens."""
+    """The URL that a browser on this machine opens: of every address of the machine, the loopback one."""
     host, port = bound.getsockname()[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 

@@ -1,0 +1,133 @@
+"""A few images and one command: `skipway train FOLDER` beside Ultralytics' smallest classifier. results/first_day.json
+
+    python -m benchmarks.first_day TINY BCCD --yolo PATH/TO/yolo [--out FOLDER]
+
+TINY and BCCD as in benchmarks/transfer.py. Three sets of images are written out as folders and trained on by what a
+user types, one after the other, each in a process of its own: `skipway train FOLDER --offline`, the same with
+`--from-scratch`, and Ultralytics' yolo11n-cls from scratch by its own defaults, given the time that `--from-scratch`
+took (its `time` option), at its default size of 224 pixels and at ours. Figures are those after the last epoch, on
+images that none of them trained on. `yolo` is Ultralytics' command, installed in an environment of its own (AGPL-3.0).
+"""
+
+import argparse
+import csv
+import json
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from rich.console import Console
+
+from benchmarks.harness import save
+from benchmarks.transfer import drawn
+from skipway.data.decode import decode
+from skipway.data.source import Source, Split
+
+CONSOLE = Console(width=160)
+
+
+def write_folder(source: Source, folder: Path) -> Path:
+    """`source` as class folders below `train` and `test`, losslessly."""
+    splits: dict[str, Split] = {"train": source.train}
+    if source.test is not None:
+        splits["test"] = source.test
+    for key, split in splits.items():
+        for place in range(len(split)):
+            target = folder / key / source.classes[int(split.labels[place])]
+            target.mkdir(parents=True, exist_ok=True)
+            pixels = decode(split.items[place], 3, split.names[place]).permute(1, 2, 0).numpy()
+            Image.fromarray(np.ascontiguousarray(pixels)).save(target / f"{place:05d}.png")
+    return folder
+
+
+def run(command: list[str], where: Path) -> tuple[float, str]:
+    """Seconds and output of a command. Raises RuntimeError with its end when it fails."""
+    start = time.perf_counter()
+    done = subprocess.run(command, cwd=where, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)}: {done.stdout[-2000:]}{done.stderr[-2000:]}")
+    return time.perf_counter() - start, done.stdout
+
+
+def ours(folder: Path, options: list[str], out: Path) -> dict[str, Any]:
+    """`skipway train FOLDER` with `options`: test accuracy in percent, seconds, and the time that it told."""
+    command = [sys.executable, "-m", "skipway", "train", str(folder), "--out", str(out), *options]
+    seconds, text = run(command, folder.parent)
+    report = json.loads((out / "report.json").read_text())
+    told = next((line for line in text.splitlines() if line.startswith("about ")), "")
+    chosen = next((line for line in text.splitlines() if line.startswith("chosen: ")), "")
+    return {
+        "accuracy": round(100 * report["metrics"]["top1"], 2),
+        "seconds": round(seconds, 1),
+        "told": told,
+        "chosen": chosen.removeprefix("chosen: "),
+    }
+
+
+def theirs(folder: Path, yolo: Path, seconds: float, size: int, out: Path) -> dict[str, Any]:
+    """yolo11n-cls from scratch for so many seconds: accuracy after its last epoch in percent, and the time it took."""
+    command = [str(yolo), "classify", "train", "model=yolo11n-cls.yaml", f"data={folder}", f"imgsz={size}"]
+    command += [f"time={seconds / 3600:.5f}", "pretrained=False", f"project={out}", "name=run", "plots=False"]
+    took, _ = run(command, folder.parent)
+    rows = list(csv.DictReader((out / "run" / "results.csv").open()))
+    last = {re.sub(r"\s", "", key): value for key, value in rows[-1].items()}
+    return {
+        "accuracy": round(100 * float(last["metrics/accuracy_top1"]), 2),
+        "seconds": round(took, 1),
+        "epochs": len(rows),
+        "size": size,
+    }
+
+
+def compared(source: Source, yolo: Path, folder: Path) -> dict[str, Any]:
+    """The four trainings on `source`."""
+    images = write_folder(source, folder / "images")
+    assert source.test is not None
+    majority = np.bincount(source.test.labels).max() / len(source.test)
+    found: dict[str, Any] = {
+        "images": len(source.train),
+        "classes": len(source.classes),
+        "test_images": len(source.test),
+        "majority": round(100 * float(majority), 2),
+    }
+    found["skipway train"] = ours(images, ["--offline"], folder / "bare")
+    CONSOLE.print(found)
+    found["skipway train --from-scratch"] = ours(images, ["--offline", "--from-scratch"], folder / "scratch")
+    seconds = found["skipway train --from-scratch"]["seconds"]
+    for size in (224, 96):
+        found[f"yolo11n-cls, {size} pixels"] = theirs(images, yolo, seconds, size, folder / f"yolo{size}")
+    CONSOLE.print(found)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("tiny")
+    parser.add_argument("bccd")
+    parser.add_argument("--yolo", type=Path, required=True)
+    parser.add_argument("--out", type=Path, default=Path("build/first_day"))
+    given = parser.parse_args()
+    out, yolo = given.out.resolve(), given.yolo.resolve()
+    sets = {
+        "2 classes of 120 images": drawn("tiny", given.tiny, 120, 0, classes=2),
+        "20 classes of 50 images": drawn("tiny", given.tiny, 50, 0),
+        "cells, 3 kinds of 50 images": drawn("cells", given.bccd, 50, 0),
+    }
+    _, printed = run([str(yolo), "version"], Path.cwd())
+    save(
+        "first_day",
+        {
+            "what": "accuracy in percent after the last epoch on test images, and seconds of the whole command; one seed",
+            "ultralytics": printed.strip().splitlines()[-1],
+            "sets": {name: compared(source, yolo, out / re.sub(r"\W+", "-", name)) for name, source in sets.items()},
+        },
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""HEIC, HEIF and AVIF, in which phones store photographs: who decodes them, and what is said where nobody does.
+
+Pillow decodes AVIF, and HEIC and HEIF through the package pillow-heif, which is imported and made known to Pillow when
+the first such file is met. Which of the endings can be decoded here is told without importing anything.
+"""
+
+from importlib.util import find_spec
+from pathlib import Path
+from threading import Lock
+
+from PIL import UnidentifiedImageError
+
+DECODERS = {".heic": "pillow_heif", ".heif": "pillow_heif", ".hif": "pillow_heif", ".avif": "PIL._avif"}  # modules
+DECODABLE = frozenset(ending for ending, module in DECODERS.items() if find_spec(module))
+UNDECODABLE = frozenset(DECODERS) - DECODABLE
+INSTALL = "pip install 'skipway[heif]'"
+MISSING = "and its decoder is not installed"  # of the words for such an image, by which they are known again
+# What follows the length and "ftyp" at the beginning of such a file (ISO/IEC 23008-12; AV1 Image File Format).
+HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"}
+AVIF_BRANDS = {b"avif", b"avis"}
+registering = Lock()
+
+
+class DecoderMissingError(UnidentifiedImageError):
+    """A HEIF or AVIF image whose decoder is not installed."""
+
+
+def kind_of_brand(start: bytes) -> str | None:
+    """HEIF or AVIF, as the first 12 bytes of a file say; None for any other file."""
+    if start[4:8] != b"ftyp":
+        return None
+    return "HEIF" if start[8:12] in HEIF_BRANDS else "AVIF" if start[8:12] in AVIF_BRANDS else None
+
+
+def start_of(item: Path | bytes) -> bytes:
+    """The first 12 bytes. Raises OSError."""
+    if isinstance(item, bytes):
+        return item[:12]
+    with item.open("rb") as stream:
+        return stream.read(12)
+
+
+def register() -> bool:
+    """Make HEIF known to Pillow, once; whether it is known."""
+    if ".heic" in UNDECODABLE:
+        return False
+    from PIL import Image
+
+    with registering:
+        if "HEIF" not in Image.OPEN:
+            import pillow_heif
+
+            pillow_heif.register_heif_opener()
+    return True
+
+
+def require_decoder(item: Path | bytes) -> bool:
+    """Whether `item`, which Pillow did not know, is HEIF, which it knows now.
+
+    Raises DecoderMissingError for HEIF and AVIF that nothing here decodes, and OSError.
+    """
+    kind = kind_of_brand(start_of(item))
+    if kind == "HEIF" and register():
+        return True
+    if kind == "HEIF" or (kind == "AVIF" and ".avif" in UNDECODABLE):
+        raise DecoderMissingError(f"is a {kind} image, {MISSING}")
+    return False
+
+
+def is_whole(item: Path | bytes) -> bool:
+    """Whether the boxes at the top of an ISO base media file end where it ends, or before. Raises OSError."""
+    content = item if isinstance(item, bytes) else item.read_bytes()
+    place = 0
+    while place + 8 <= len(content):
+        length = int.from_bytes(content[place : place + 4], "big")
+        if length == 1:  # the length proper follows in eight bytes
+            length = int.from_bytes(content[place + 8 : place + 16], "big")
+        if length == 0:  # the last box, up to the end
+            return True
+        if length < 8:
+            return False
+        place += length
+    return place == len(content)

@@ -1,0 +1,43 @@
+"""How the server is asked: a command that works when copied, and a page of every operation, made of the schema.
+
+FastAPI's own page loads its scripts from elsewhere; this one needs nothing but the server.
+"""
+
+import shlex
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+
+from skipway.deploy.serve.bodies import FIELD
+
+PREDICT = "/v1/predict"
+KEY_HEADER = "X-API-Key"
+METHODS = ("get", "post", "put", "patch", "delete")
+
+
+def curl_command(address: str, key: str = "") -> str:
+    """What a shell runs to have photo.jpg labelled by the server at `address`.
+
+    `key` is how the shell finds the API key, such as $SKIPWAY_API_KEY; empty for none. The key itself is not shown.
+    """
+    header = f' -H "{KEY_HEADER}: {key}"' if key else ""
+    return f"curl{header} -F {FIELD}=@photo.jpg {shlex.quote(address + PREDICT)}"
+
+
+def page(schema: dict[str, Any], address: str, key: str = "") -> str:
+    """The page as HTML: the command, and each operation of the OpenAPI document `schema` with what it does."""
+    template = (files("skipway.deploy.serve") / "page" / "docs.html").read_text(encoding="utf-8")
+    operations = [
+        (method.upper(), path, operations[method].get("description", ""))
+        for path, operations in schema["paths"].items()
+        for method in METHODS
+        if method in operations
+    ]
+    pages = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return pages.from_string(template).render(command=curl_command(address, key), operations=operations)
+
+
+def elsewhere(address: str, key: str = "") -> str:
+    """Where to go from an address that answers nothing, as a sentence."""
+    return f"images are sent with POST to {PREDICT} ({curl_command(address, key)}); /docs lists what there is"

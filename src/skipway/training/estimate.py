@@ -1,0 +1,173 @@
+"""How long a run takes, measured before it starts; and a recipe fitted to a time.
+
+A few steps on made-up images tell the time of a step. What is not measured is added as a share: making batches,
+checkpoints and the like (OVERHEAD), and the evaluation in float32 at the end.
+"""
+
+import re
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from skipway import models
+from skipway.errors import SkipwayError
+from skipway.hardware import Hardware
+from skipway.training.optimiser import optimisers, set_training_mode
+from skipway.training.recipes import Recipe
+
+OVERHEAD = 1.15  # of a step's time: augmentation, averaging, what other programs take
+FORWARD = 0.35  # of a training step's time for as many images
+FLOAT32 = 2.0  # time of an evaluated image in float32 over one in the run's precision
+FIXED = 12.0  # seconds: imports, the report, Grad-CAM
+TIMED, WARM = 3, 1  # steps
+FEWEST_EPOCHS, FEWEST_STEPS = 3, 150  # what a budget leaves before the images are made smaller
+UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+SMALLER = (160, 128, 96)  # pixels a side that a budget may reduce photographs to
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What a run computes on. `train`, `judged`: images trained on, and evaluated at the end; `val`: after each epoch.
+
+    `network`: `models.build`'s arguments; `size`: pixels a side.
+    """
+
+    train: int
+    val: int
+    judged: int
+    network: dict[str, Any]
+    size: int
+
+    def at(self, size: int) -> "Workload":
+        """The same on images of `size` pixels a side."""
+        return replace(self, size=size)
+
+    def steps(self, recipe: Recipe) -> int:
+        """Steps of the whole run."""
+        return recipe.iterations or recipe.epochs * max(self.train // recipe.batch, 1)
+
+    def epochs(self, recipe: Recipe) -> float:
+        return self.steps(recipe) * recipe.batch / self.train
+
+
+def seconds_per_step(network: dict[str, Any], recipe: Recipe, size: int, hardware: Hardware) -> float:
+    """The median time of a training step of `recipe` on random pixels, the first left out.
+
+    network: `models.build`'s arguments. The global random state stays as it is.
+    """
+    own = [torch.cuda.current_device()] if hardware.device.type == "cuda" else []
+    with torch.random.fork_rng(own):
+        net = hardware.place(models.build(**network))
+        images = hardware.place_images(torch.randn(recipe.batch, network["channels"], size, size))
+    set_training_mode(net, recipe, only_classifier=recipe.only_head)
+    steppers = optimisers(net, recipe)
+    targets = torch.zeros(recipe.batch, dtype=torch.int64, device=hardware.device)
+    seconds = []
+    for _ in range(WARM + TIMED):
+        start = time.perf_counter()
+        net.zero_grad(set_to_none=True)
+        with hardware.autocast():
+            scores = net(images)
+        F.cross_entropy(getattr(scores, "scores", scores).float(), targets).backward()
+        for stepper in steppers:
+            stepper.step()
+        if hardware.device.type == "cuda":
+            torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds[WARM:])
+
+
+Timer = Callable[[Recipe, Workload], float]
+
+
+@dataclass(frozen=True)
+class StepTimer:
+    """Seconds of a training step, measured on `hardware`."""
+
+    hardware: Hardware
+
+    def __call__(self, recipe: Recipe, work: Workload) -> float:
+        return seconds_per_step(work.network, recipe, work.size, self.hardware)
+
+
+def seconds_of(recipe: Recipe, work: Workload, step: float) -> float:
+    """Seconds of the whole run, with its evaluation, when a step takes `step` seconds."""
+    image = step / recipe.batch * (1.0 if recipe.only_head else FORWARD)  # a frozen body goes forward alone
+    frozen = min(recipe.freeze * (work.train // recipe.batch), work.steps(recipe))
+    steps = work.steps(recipe) - (0 if recipe.only_head else (1 - FORWARD) * frozen)
+    training = steps * step * OVERHEAD
+    return training + work.val * work.epochs(recipe) * image + work.judged * image * FLOAT32 + FIXED
+
+
+def fit_to_budget(
+    recipe: Recipe, work: Workload, budget: float, timer: Timer, given: frozenset[str]
+) -> tuple[Recipe, str]:
+    """`recipe` cut so that the run takes at most `budget` seconds, and what was cut, in words ("" for nothing).
+
+    Steps go first, down to FEWEST_EPOCHS and FEWEST_STEPS; then the size of photographs, down SMALLER; then, with
+    pretrained weights, the body is frozen. Fields that are `given` stay. Raises SkipwayError when not even an epoch
+    fits.
+    """
+    sizes = [work.size, *(side for side in SMALLER if side < work.size and "size" not in given)]
+    found: tuple[Recipe, str] | None = None
+    for size in sizes:
+        smaller = work.at(size)
+        candidate = recipe if size == work.size else replace(recipe, size=size)
+        found = cut_steps(candidate, smaller, budget, timer(candidate, smaller))
+        if found and enough(found[0], smaller, recipe):
+            return found
+    if recipe.pretrained and not {"freeze", "only_head"} & given:
+        head = replace(recipe, only_head=True, freeze=0)
+        frozen = cut_steps(head, work, budget, timer(head, work))
+        if frozen:
+            return frozen[0], "; ".join(["only the classifier learns", *filter(None, [frozen[1]])])
+    if found:
+        return found
+    needed = seconds_of(replace(recipe, iterations=max(work.train // recipe.batch, 1)), work, timer(recipe, work))
+    raise SkipwayError(
+        f"--budget {budget:.0f}s is too short for one epoch of {recipe.model} at {work.size} pixels, which takes about "
+        f"{duration(needed)}: give more, or a smaller --model or --size"
+    )
+
+
+def cut_steps(recipe: Recipe, work: Workload, budget: float, step: float) -> tuple[Recipe, str] | None:
+    """`recipe` with as many steps as fit into `budget`, at most its own, and that in words; None for under an epoch."""
+    whole = seconds_of(recipe, work, step)
+    if whole <= budget:
+        return recipe, ""
+    total, epoch = work.steps(recipe), max(work.train // recipe.batch, 1)
+    for steps in range(total, epoch - 1, -max(total // 200, 1)):
+        cut = replace(recipe, iterations=steps, freeze=recipe.freeze * steps // total)
+        if seconds_of(cut, work, step) <= budget:
+            break
+    else:
+        return None
+    at = f" at {recipe.size} pixels" if recipe.size else ""
+    return cut, f"{steps:,} of {total:,} steps{at}"
+
+
+def enough(recipe: Recipe, work: Workload, whole: Recipe) -> bool:
+    """Whether the cut `recipe` still learns: FEWEST_EPOCHS and FEWEST_STEPS, or all that the `whole` one has."""
+    least = max(FEWEST_EPOCHS * work.train // recipe.batch, FEWEST_STEPS)
+    return work.steps(recipe) >= min(least, work.steps(whole))
+
+
+def duration(seconds: float) -> str:
+    """`about` that long, in words: 45 s, 14 min, 2 h 5 min."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def parse_budget(text: str) -> float:
+    """ "90s", "30m" or "2h" in seconds. Raises SkipwayError."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text.strip())
+    if not found or not float(found[1]):
+        raise SkipwayError(f"--budget {text} is no time: write for instance 90s, 30m or 2h")
+    return float(found[1]) * UNITS[found[2]]
