@@ -147,7 +147,9 @@ def main() -> None:
     given = parser.parse_args()
     places = {"tiny": given.tiny, "cells": given.bccd, "cifar": given.cifar}
     threads = max(torch.get_num_threads() // given.jobs, 1)
-    wanted = [(n, p, c, s, w, threads) for w in WAYS for n, p in places.items() for c in COUNTS for s in SEEDS]
+    wanted = [
+        (n, p, c, s, w, threads) for w in reversed(WAYS) for n, p in places.items() for c in COUNTS for s in SEEDS
+    ]
     with ProcessPoolExecutor(given.jobs, multiprocessing.get_context("spawn")) as workers:
         found = workers.map(measured, *zip(*wanted, strict=True))
         rows = {(n, c, w, s): row for (n, _, c, s, w, _), row in zip(wanted, found, strict=True)}

@@ -171,7 +171,7 @@ FINETUNE = Recipe(
     pretrained="auto",
     epochs=15,
     batch=32,
-    lr=0.01,
+    lr=0.03,
     lr_batch=32,
     nesterov=True,
     weight_decay=1e-4,
@@ -199,7 +199,7 @@ Measured: results/transfer.json.
 SCRATCH = Recipe(
     name="scratch",
     model="resnet18d_x0_5",
-    iterations=3_000,
+    iterations=2_000,
     batch=16,
     lr=0.02,
     lr_batch=16,
