@@ -26,7 +26,7 @@ from skipway.hardware import Hardware, decide
 from skipway.judging import Order, conclude
 from skipway.run import Folder, Run, as_data
 from skipway.training.autoconfig import AUTO, Start, configure
-from skipway.training.distributed import joined
+from skipway.training.distributed import Group, joined
 from skipway.training.estimate import parse_budget
 from skipway.training.fields import checked, from_json
 from skipway.training.finished import finished_run
@@ -80,6 +80,11 @@ def settled(hardware: Hardware | None) -> Hardware:
     return hardware or decide()
 
 
+def agreed(recipe: Recipe | None, group: Group) -> Recipe:
+    """The first process's recipe, in every process: what was measured to choose it differs from one to the other."""
+    return from_json(json.loads(group.told(json.dumps(asdict(recipe) if recipe else {}))))
+
+
 def train(
     data: Folder | Source,
     recipe: str | Recipe | None = None,
@@ -111,28 +116,26 @@ def train(
     SkipwayError for anything a user can mend, Interrupted when a signal asked for an end.
     """
     began = time.monotonic()
-    console = console or default_console()
     data = as_data(data)
     recipe, changes = chosen(recipe, {**(changes or {}), **fields})
-    limit = parse_budget(budget) if budget else None
-    policy = None if bad is None else policy_of(bad)
+    limit, policy = budget and parse_budget(budget), None if bad is None else policy_of(bad)
     with joined(settled(hardware)) as (group, own):
         if group.most and out is None:
             raise SkipwayError("processes that are started again find the run by its folder: give --out")
-        console = console if group.rank == 0 else QUIET
+        console = QUIET if group.rank else console or default_console()
         with group.in_turn():
             source = open_source(data, reading) if isinstance(data, str) else data
             if policy is not None:
-                # a size that is chosen suits the images
-                size = changes.get("size", recipe.size if recipe else 1)
+                size = changes.get("size", recipe.size if recipe else 1)  # what is chosen later suits the images
                 source = ready(source, policy, size, changes.get("channels", 0), console)
         again = resume or (group.restarts > 0 and out is not None and is_begun(Path(out)))
-        if again and out is not None:
-            recipe = replace(recipe if recipe and resume else read_begun(Path(out)).recipe, **changes)
-        elif group.rank == 0:
-            left = None if limit is None else limit - (time.monotonic() - began)
-            recipe = configure(source, recipe, changes, start, left, own, console)
-        recipe = from_json(json.loads(group.told(json.dumps(asdict(recipe) if group.rank == 0 and recipe else {}))))
+        if again:
+            under_way = recipe if resume and recipe else read_begun(Path(out or "")).recipe
+            decided: Recipe | None = replace(under_way, **changes)
+        else:
+            left = limit - (time.monotonic() - began) if limit else None
+            decided = None if group.rank else configure(source, recipe, changes, start, left, own, console)
+        recipe = agreed(decided, group)
         folder = Path(group.told(os.fspath(out or free_folder(source, recipe))))
         fit(source, recipe, folder, own, console, again, upkeep, group)
         if group.rank == 0:
