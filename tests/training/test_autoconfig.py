@@ -114,6 +114,13 @@ def test_what_the_user_gave_wins() -> None:
     assert (recipe.size, recipe.epochs, recipe.batch) == (64, 2, 4)
 
 
+def test_the_body_is_frozen_for_the_same_share_of_a_shorter_run() -> None:
+    whole, short = (said(photographs(40, 80), changes=changes)[0] for changes in ({}, {"epochs": 8}))
+    assert whole.freeze / whole.epochs == pytest.approx(short.freeze / short.epochs, abs=0.1)
+    assert 0 < short.freeze < 4
+    assert said(photographs(40, 80), changes={"epochs": 8, "freeze": 5})[0].freeze == 5
+
+
 @pytest.mark.parametrize("recipe", [FINETUNE, HEAD], ids=lambda r: r.name)
 def test_weights_that_are_left_to_the_machine_are_named_in_the_recipe(recipe) -> None:
     assert recipe.pretrained == "auto"

@@ -197,7 +197,7 @@ def configure(
     choice = Choice(recipe, "") if recipe else choose(facts, hardware, start, model)
     if recipe is None and changes.get("pretrained"):
         choice = Choice(lengthened(FINETUNE, facts.images), f"--pretrained {changes['pretrained']} is to be fine-tuned")
-    found = with_weights(replace(choice.recipe, **changes), given, facts, hardware)
+    found = with_weights(with_changes(choice.recipe, changes), given, facts, hardware)
     cut = ""
     if budget is not None:
         work = workload(source, found, facts)
@@ -211,6 +211,14 @@ def configure(
     if cut:
         console.print(f"budget: {cut}", soft_wrap=True, markup=False)
     return found
+
+
+def with_changes(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
+    """`recipe` with the user's values; the epochs in which the body is frozen follow those of the run."""
+    changed = replace(recipe, **changes)
+    if "freeze" in changes or not recipe.freeze:
+        return changed
+    return replace(changed, freeze=round(recipe.freeze * changed.epochs / recipe.epochs))
 
 
 def workload(source: Source, recipe: Recipe, facts: DataFacts) -> Workload:
