@@ -122,7 +122,7 @@ def main() -> None:
     save(
         "first_day",
         {
-            "what": "accuracy in percent after the last epoch on test images, and seconds of the whole command; one seed",
+            "what": "accuracy in percent after the last epoch on test images, seconds of the whole command; one seed",
             "ultralytics": printed.strip().splitlines()[-1],
             "sets": {name: compared(source, yolo, out / re.sub(r"\W+", "-", name)) for name, source in sets.items()},
         },

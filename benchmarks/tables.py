@@ -177,16 +177,16 @@ def transfer_table() -> str:
     """Accuracy by data, images a class and way, and the time of a training."""
     measured = result("transfer")
     rows = {(row["data"], row["images_a_class"], row["way"]): row for row in measured["table"]}
-    counts = dict.fromkeys((name, count) for name, count, _ in rows)
+    cases = sorted({(name, count) for name, count, _ in rows})
     lines = [f"| data | images a class | {' | '.join(WAYS.values())} |", "|---|---|" + "---|" * len(WAYS)]
-    for name, count in counts:
-        shown = (rows[name, count, way] for way in WAYS)
-        cells = (f"{spread(row['test'], 1)} % ({row['seconds']['mean']:.0f} s)" for row in shown)
+    for name, count in cases:
+        shown = (rows.get((name, count, way)) for way in WAYS)
+        cells = (f"{spread(row['test'], 1)} % ({row['seconds']['mean']:.0f} s)" if row else "" for row in shown)
         lines.append(f"| {name} | {count} | {' | '.join(cells)} |")
     machine = measured["hardware"]["device"]
     under = (
-        f"Test accuracy, mean and deviation over {len(measured['seeds'])} seeds (which draw the images too), and the time of a "
-        f"training on one of the cores of {machine}, {measured['side_by_side']} trainings side by side."
+        f"Test accuracy, mean and deviation over {len(measured['seeds'])} seeds, which draw the images too; the time "
+        f"of a training: {measured['side_by_side']} at a time, one on each core of {machine}, others beside."
     )
     return "\n".join([*lines, "", under, ""])
 

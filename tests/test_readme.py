@@ -20,11 +20,11 @@ def runnable() -> list[tuple[str, str]]:
 
 
 def write_photographs(folder: Path) -> None:
-    """`photos/`, 20 pictures each of two kinds that colours tell apart, and `new.jpg`."""
+    """`photos/`, 10 pictures each of two kinds that colours tell apart, and `new.jpg`."""
     rng = np.random.default_rng(0)
     for kind, base in (("cats", (180, 120, 60)), ("dogs", (60, 110, 170))):
         (folder / "photos" / kind).mkdir(parents=True)
-        for i in range(20):
+        for i in range(10):
             pixels = np.clip(rng.normal(base, 40, (90, 120, 3)), 0, 255).astype(np.uint8)
             Image.fromarray(pixels).save(folder / "photos" / kind / f"{i}.jpg")
     shutil.copy(folder / "photos" / "cats" / "0.jpg", folder / "new.jpg")

@@ -79,7 +79,7 @@ def ready(source: Source, bad: Policy, size: int = 0, channels: int = 0, console
     examination = examine(source, channels or channels_of(source), console)
     examination = with_side(examination, side_of(examination, size))
     kept = apply_policy(source, examination, bad)
-    console.print(examination.summary(), soft_wrap=True)
+    console.print(examination.summary(), soft_wrap=True, markup=False)
     faults = examination.of("fault")
     for fault in faults[:MOST_NAMED]:
         console.print(f"  {fault.category}: {fault.name}: {fault.detail}", soft_wrap=True, markup=False)

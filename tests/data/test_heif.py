@@ -153,7 +153,7 @@ def test_the_decoder_is_asked_for_only_where_such_a_file_is_met(monkeypatch: pyt
 def without_decoder(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if pillow-heif were not installed, and Pillow did not decode AVIF."""
     missing = frozenset(heif.DECODERS)
-    for module in (heif, tree):
+    for module in (heif, tree, folder):
         monkeypatch.setattr(module, "UNDECODABLE", missing)
     for module in (folder, tree):
         monkeypatch.setattr(module, "SUFFIXES", PLAIN)
@@ -189,6 +189,15 @@ def test_such_an_image_by_itself_is_refused_with_the_way_out(brand: bytes, tmp_p
         with pytest.raises(DataError, match=r"^a\.heic is a .* image, and .*: pip install 'skipway\[heif\]'$"):
             decode(item, 3, "a.heic")
         assert look(item, 3, "a.heic").fault[0] == "missing decoder"
+
+
+@pytest.mark.usefixtures("without_decoder")
+def test_a_class_of_nothing_else_says_what_is_missing(tmp_path: Path) -> None:
+    for name in ("a/1.jpg", "b/1.heic", "b/2.avif"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(encoded(photo(0), "JPEG"))
+    with pytest.raises(DataError, match=r"without an image: b; .*; 2 files there need a decoder: pip install"):
+        open_source(str(tmp_path))
 
 
 def test_endings_are_those_that_can_be_decoded(tmp_path: Path) -> None:

@@ -79,19 +79,23 @@ def check(
 
 def print_examination(examination: "Examination", console: "Console") -> None:
     """What the images are, and then every finding under its category, the worst first."""
-    console.print(examination.summary(), soft_wrap=True)
+    console.print(examination.summary(), soft_wrap=True, markup=False)
     kinds = {"formats": examination.formats, "modes": examination.modes, "shorter side": sides(examination)}
     for what, held in kinds.items():
         shown = ", ".join(f"{name or 'unknown'} {count:,}" for name, count in held.items())
         console.print(f"{what}: {shown or 'none'}", soft_wrap=True, markup=False)
     print_classes(examination, console)
+    from rich.markup import escape
+
     groups: dict[str, list[Finding]] = {}
     for severity in ("fault", "warning", "note"):
         for finding in examination.of(severity):
             groups.setdefault(finding.category, []).append(finding)
     for category, findings in groups.items():
         count = sum(one.count for one in findings)
-        console.print(f"\n[bold]{findings[0].severity}: {category}, {count:,}[/] {findings[0].action}", soft_wrap=True)
+        console.print(
+            f"\n[bold]{findings[0].severity}: {category}, {count:,}[/] {escape(findings[0].action)}", soft_wrap=True
+        )
         for one in findings[:NAMED]:
             line = one.detail if one.detail.startswith(one.name) else f"{one.name}: {one.detail}"
             console.print(f"  {line}", soft_wrap=True, markup=False)

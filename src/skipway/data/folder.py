@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from skipway.data.decode import SUFFIXES
+from skipway.data.heif import INSTALL, UNDECODABLE
 from skipway.data.name_pattern import advice
 from skipway.data.source import Source, Split
 from skipway.errors import DataError
@@ -105,6 +106,12 @@ def layout_faults(folder: Path, beside: list[Path]) -> Iterator[LayoutFault]:
         yield LayoutFault("layout", str(folder), why)
 
 
+def without_decoder(*folders: Path) -> str:
+    """What to say of images in `folders` whose decoder is not installed; empty where there are none."""
+    count = sum(file.suffix.lower() in UNDECODABLE for folder in folders for file in folder.rglob("*"))
+    return f"; {count:,} files there need a decoder: {INSTALL}" if count else ""
+
+
 def train_faults(folder: Path, root: Path, classes: tuple[str, ...], train: Split) -> Iterator[LayoutFault]:
     """No class, no image, classes without an image, and links that lead back, in the training folder."""
     if not classes:
@@ -119,13 +126,14 @@ def train_faults(folder: Path, root: Path, classes: tuple[str, ...], train: Spli
             yield LayoutFault("link loop", str(folder / name), why)
     if not len(train):
         endings = ", ".join(sorted(SUFFIXES))
-        why = f"{folder} has no image in its {len(classes)} folders: images end in {endings}"
+        why = f"{folder} has no image in its {len(classes)} folders: images end in {endings}{without_decoder(folder)}"
         yield LayoutFault("layout", str(folder), why)
         return
     counts = train.counts(len(classes))
     empty = [n for n, count in zip(classes, counts, strict=True) if not count and not leads_back(folder / n, root)]
     if empty:
-        why = f"{folder} has class folders without an image: {', '.join(empty[:5])}; remove or fill them"
+        lacking = without_decoder(*(folder / name for name in empty))
+        why = f"{folder} has class folders without an image: {', '.join(empty[:5])}; remove or fill them{lacking}"
         yield LayoutFault("empty class", ", ".join(empty), why)
 
 

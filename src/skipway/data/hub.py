@@ -20,7 +20,7 @@ from skipway.data.labels import Named, to_source
 from skipway.data.reading import DEFAULT_READING, Reading, require_only
 from skipway.data.source import Source
 from skipway.data.stored import PREFIXES, Stored
-from skipway.download import offline
+from skipway.download import Notice, announce, offline
 from skipway.errors import DataError, SkipwayError, first_line
 
 if TYPE_CHECKING:
@@ -72,10 +72,15 @@ def parse(where: str) -> Place:
 
 def fetch(place: Place, where: str) -> Path:
     """The repository's folder in the hub's own cache, downloaded unless it is there. Raises DataError in one line."""
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import constants, snapshot_download
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
     forbidden = offline()
+    if (
+        not forbidden
+        and not (Path(constants.HF_HUB_CACHE) / f"datasets--{place.repository.replace('/', '--')}").exists()
+    ):
+        announce(Notice(where, terms="licence as its page says"), constants.ENDPOINT, Path(constants.HF_HUB_CACHE))
     try:
         folder = snapshot_download(
             place.repository,

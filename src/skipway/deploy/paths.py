@@ -13,6 +13,7 @@ from itertools import chain, islice
 from pathlib import Path
 
 from skipway.data.decode import SUFFIXES
+from skipway.data.heif import UNDECODABLE
 from skipway.errors import DataError, SkipwayError
 
 SORTED = 10_000  # entries of one folder that are held at once at most
@@ -38,7 +39,7 @@ def below(folder: Path) -> Iterator[Path]:
     for entry in entries(folder):
         if entry.is_dir(follow_symlinks=False):
             yield from below(Path(entry.path))
-        elif Path(entry.name).suffix.lower() in SUFFIXES:
+        elif Path(entry.name).suffix.lower() in SUFFIXES | UNDECODABLE:
             yield Path(entry.path)
 
 
