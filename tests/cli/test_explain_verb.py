@@ -119,12 +119,12 @@ def test_heat_is_of_the_chosen_class_and_of_the_calibrated_probability(run: Path
     np.testing.assert_allclose(falls.sum(0), 0, atol=1e-5, err_msg="what one class loses, the others win")
     for one, other in (("across", "down"), ("down", "slant")):
         assert not np.allclose(found[one].heat["grad-cam"], found[other].heat["grad-cam"])
-    net, card = package.load(run)
+    loaded = package.load(run)
     fitted = explainer.preprocessing.open(photo, "photo")
     with torch.no_grad():
-        scores = net(explainer.preprocessing.normalised(fitted[None]))[0].numpy() / 2.5
+        scores = loaded.model(explainer.preprocessing.normalised(fitted[None]))[0].numpy() / 2.5
     expected = np.exp(scores) / np.exp(scores).sum()
-    for place, name in enumerate(card.classes):
+    for place, name in enumerate(loaded.card.classes):
         assert found[name].probability == pytest.approx(float(expected[place]), abs=1e-5)
 
 

@@ -43,10 +43,10 @@ def records(run: Path) -> list[dict]:
 
 
 def test_a_small_set_is_learned_to_the_last_tag(source: Source, tmp_path: Path) -> None:
-    recipe = replace(SHORT, epochs=12, crop="none", label_smoothing=0.0)
+    recipe = replace(SHORT, epochs=16, crop="none", label_smoothing=0.0)
     run = loop.train(replace(source, val=source.train), recipe, tmp_path / "run", CPU, QUIET)
     last = records(run)[-1]
-    assert (last["val_map"], last["val_f1_micro"], last["val_f1_macro"]) == (1, 1, 1)
+    assert (last["val_map"], last["val_f1_micro"], last["val_f1_macro"]) == pytest.approx((1, 1, 1))
     assert last["train_f1_micro"] > 0.99
     card = bundle.read_card(run)
     assert (card.task, card.classes, card.network["classes"]) == ("tag", list(CORNERS), 4)

@@ -27,7 +27,7 @@ def test_tensorboard_reads_the_figures_of_the_run(tmp_path: Path) -> None:
     read.Reload()
     for name, value in record(run).items():
         (event,) = read.Scalars(name)
-        assert event.step == 4
+        assert event.step == 11
         assert event.value == pytest.approx(value, rel=1e-6)
 
 

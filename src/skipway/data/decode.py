@@ -116,27 +116,29 @@ def claimed_size(item: Path | bytes) -> tuple[int, int] | None:
     return None
 
 
-def open_image(item: Path | bytes, name: str) -> Image.Image:
-    """An encoded image, of which the header is read. Raises DataError for one of more pixels than Pillow's limit,
-    DecoderMissingError for one that needs a decoder which is not here, and what Pillow raises."""
+@contextmanager
+def open_image(item: Path | bytes, name: str) -> Iterator[Image.Image]:
+    """An encoded image, of which the header is read, while the context lasts. Raises DataError for one of more pixels
+    than Pillow's limit, DecoderMissingError for one that needs a decoder which is not here, and what Pillow raises.
 
-    def opened() -> Image.Image:
-        return Image.open(item if isinstance(item, Path) else io.BytesIO(item))
-
-    try:
+    The file is opened here, because Pillow leaves one open that it refuses.
+    """
+    with item.open("rb") if isinstance(item, Path) else io.BytesIO(item) as stream:
         try:
-            image = opened()
-        except UnidentifiedImageError:
-            if not require_decoder(item):
-                raise
-            image = opened()
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as fault:
-        size = claimed_size(item)
-        if size:
-            require_pixels(*size, name)
-        raise DataError(f"{name} is too large to trust ({first_line(fault)}): make it smaller") from None
-    require_pixels(image.width, image.height, name)
-    return image
+            try:
+                image = Image.open(stream)
+            except UnidentifiedImageError:
+                if not require_decoder(item):
+                    raise
+                stream.seek(0)
+                image = Image.open(stream)
+        except (Image.DecompressionBombError, Image.DecompressionBombWarning) as fault:
+            size = claimed_size(item)
+            if size:
+                require_pixels(*size, name)
+            raise DataError(f"{name} is too large to trust ({first_line(fault)}): make it smaller") from None
+        require_pixels(image.width, image.height, name)
+        yield image
 
 
 def is_array(item: Path | bytes) -> bool:
