@@ -53,7 +53,7 @@ def rows() -> list[tuple[str, str, str]]:
                 f"{ratios['over torchvision channels-last bfloat16']:.2f}",
             )
         )
-    made += [claims(), *twins(), deepest(), *kept(), *shipped()]
+    made += [*first_day(), claims(), *twins(), deepest(), *kept(), *shipped()]
     for name, measured in startup["commands"].items():
         made.append((f"`{name}`", f"{measured['median_s']:.2f} s", "processor seconds, without torch"))
     return made
@@ -71,6 +71,24 @@ def claims() -> tuple[str, str, str]:
         ", ".join(f"{states[state]} {words}" for state, words in STATES.items()),
         f"[reduced](docs/studies/README.md): {longest:,} iterations at most, of 64,000; {seeds} seeds; {note}",
     )
+
+
+def first_day() -> list[tuple[str, str, str]]:
+    """Few images and one command, beside another package's smallest classifier from scratch."""
+    measured = result("first_day")
+    rows = []
+    for name, one in measured["sets"].items():
+        others = (f"{key} {row['accuracy']:.1f} %" for key, row in one.items() if key.startswith("yolo"))
+        scratch = one["skipway train --from-scratch"]
+        rows.append(
+            (
+                f"`skipway train FOLDER --offline`, {name}, test accuracy",
+                f"{one['skipway train']['accuracy']:.1f} % in {one['skipway train']['seconds']:.0f} s",
+                f"`--from-scratch` {scratch['accuracy']:.1f} % in {scratch['seconds']:.0f} s; from scratch in the same "
+                f"time: {', '.join(others)}; {one['test_images']} test images, one seed",
+            )
+        )
+    return rows
 
 
 def twins() -> list[tuple[str, str, str]]:
