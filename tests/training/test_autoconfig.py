@@ -138,8 +138,20 @@ def test_weights_imply_their_network() -> None:
     assert kept.model == "resnet34", "and `find` refuses them"
 
 
-def test_a_budget_shortens_the_run_and_says_so() -> None:
-    cut, text = said(photographs(60, 80), budget=16.0)
+@pytest.mark.parametrize(
+    ("weights", "side", "size"),
+    [("resnet18.tv_v1", 91, 96), ("resnet18.tv_v1", 500, 160), ("resnet20.akamaster", 32, 0)],
+)
+def test_photographs_have_a_size_that_suits_weights_and_processor(weights: str, side: int, size: int) -> None:
+    facts = replace(PHOTOGRAPHS, side=side)
+    assert with_weights(replace(FINETUNE, pretrained=weights), frozenset(), facts, CPU).size == size
+    given = with_weights(replace(FINETUNE, pretrained=weights, size=64), frozenset({"size"}), facts, CPU)
+    assert given.size == 64
+
+
+def test_a_budget_shortens_the_run_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(autoconfig, "StepTimer", lambda _hardware: lambda recipe, _work: 0.01 * recipe.batch)
+    cut, text = said(photographs(60, 80), budget=30.0)
     assert "budget: " in text
     assert cut.iterations or cut.only_head
     with pytest.raises(SkipwayError, match="--budget 13s is too short"):

@@ -18,7 +18,7 @@ from skipway.data.source import Source, require_learnable
 from skipway.errors import DataError
 from skipway.hardware import Hardware
 from skipway.models.catalogue import WEIGHTS
-from skipway.models.weights import at_hand, network_of
+from skipway.models.weights import at_hand, known, network_of
 from skipway.training.estimate import StepTimer, Workload, fit_to_budget
 from skipway.training.prepare import fitted_batch, side_for
 from skipway.training.recipes import FAST_CIFAR, FINETUNE, MODERN, QUICK, SCRATCH, Recipe
@@ -137,7 +137,7 @@ def lengthened(recipe: Recipe, images: int) -> Recipe:
 
 def size_for(facts: DataFacts, gpu: bool, embedded: bool) -> int:
     """Pixels a side for photographs: what the weights are best with and the machine bears."""
-    most = 224 if gpu and not embedded else 160 if gpu else 128
+    most = 224 if gpu and not embedded else 160 if gpu or not embedded else 128
     return 96 if facts.small else min(most, max(96, facts.side // 32 * 32))
 
 
@@ -168,8 +168,10 @@ def with_weights(recipe: Recipe, given: frozenset[str], facts: DataFacts, hardwa
         recipe = replace(recipe, pretrained=weights)
     if recipe.pretrained and "model" not in given:
         recipe = replace(recipe, model=network_of(recipe.pretrained) or recipe.model)
-    if recipe.pretrained and not recipe.size and "size" not in given and recipe.model == EMBEDDED_NET:
-        recipe = replace(recipe, size=size_for(facts, hardware.device.type == "cuda", embedded=True))
+    record = known(recipe.model, recipe.pretrained) if recipe.pretrained else None
+    if record and record.size > models.SMALL and facts.photographs and not recipe.size and "size" not in given:
+        gpu = hardware.device.type == "cuda"
+        recipe = replace(recipe, size=size_for(facts, gpu, recipe.model == EMBEDDED_NET))
     return recipe
 
 
