@@ -140,7 +140,7 @@ def test_weights_imply_their_network() -> None:
 
 @pytest.mark.parametrize(
     ("weights", "side", "size"),
-    [("resnet18.tv_v1", 91, 96), ("resnet18.tv_v1", 500, 160), ("resnet20.akamaster", 32, 0)],
+    [("resnet18.tv_v1", 91, 96), ("resnet18.tv_v1", 500, 160), ("resnet20.akamaster", 32, 0), ("embedded", 500, 112)],
 )
 def test_photographs_have_a_size_that_suits_weights_and_processor(weights: str, side: int, size: int) -> None:
     facts = replace(PHOTOGRAPHS, side=side)

@@ -137,8 +137,8 @@ def lengthened(recipe: Recipe, images: int) -> Recipe:
 
 def size_for(facts: DataFacts, gpu: bool, embedded: bool) -> int:
     """Pixels a side for photographs: what the weights are best with and the machine bears."""
-    most = 224 if gpu and not embedded else 160 if gpu or not embedded else 128
-    return 96 if facts.small else min(most, max(96, facts.side // 32 * 32))
+    most = 112 if embedded else 224 if gpu else 160
+    return 96 if facts.small else min(most, max(96, facts.side // 16 * 16))
 
 
 def weights_for(model: str, hardware: Hardware) -> str | None:
