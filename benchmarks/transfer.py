@@ -145,10 +145,11 @@ def main() -> None:
     for name in ("tiny", "bccd", "cifar"):
         parser.add_argument(name)
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS)
     given = parser.parse_args()
     places = {"tiny": given.tiny, "cells": given.bccd, "cifar": given.cifar}
     threads = max(torch.get_num_threads() // given.jobs, 1)
-    cases = [(n, c, w) for w in reversed(WAYS) for n in places for c in ONLY.get(w, COUNTS)]
+    cases = [(n, c, w) for w in reversed(given.ways) for n in places for c in ONLY.get(w, COUNTS)]
     wanted = [(n, places[n], c, seed, w, threads) for n, c, w in cases for seed in SEEDS]
     with ProcessPoolExecutor(given.jobs, multiprocessing.get_context("spawn")) as workers:
         found = workers.map(measured, *zip(*wanted, strict=True))

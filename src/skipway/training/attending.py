@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
+from skipway.training.estimate import FLOAT32, FORWARD, REPORT
 from skipway.training.faults import continuing
 from skipway.training.interrupt import Interrupted
 from skipway.training.keeping import Keeper
@@ -57,11 +58,19 @@ def status_of(run: Run, state: State, pace: Pace, judged: tuple[int, int] | None
 
 
 def tell_outlook(run: Run, state: State, around: Attendants) -> None:
-    """Say how long the run takes, the steps that this process has taken included."""
+    """Say how long the run takes, the steps that this process has taken and the evaluation at the end included."""
     left = around.pace.left(len(state.records))
     if left is not None:
-        whole, peak = left + around.pace.elapsed(), peak_memory(run.hardware)
+        after = evaluation_time(run, left / max(run.total - state.step, 1))
+        whole, peak = left + around.pace.elapsed() + after, peak_memory(run.hardware)
         run.console.print(outlook(whole, around.pace.begun, run.total, peak, run.hardware), soft_wrap=True)
+
+
+def evaluation_time(run: Run, step: float) -> float:
+    """Seconds of the evaluation and the report after a training whose steps take `step` seconds."""
+    splits = run.prepared.source.splits
+    judged = sum(len(splits[name]) for name in ("val", "test") if name in splits)
+    return judged * step / run.prepared.recipe.batch * FORWARD * FLOAT32 + REPORT
 
 
 def end(run: Run, state: State, around: Attendants) -> NoReturn:

@@ -23,7 +23,8 @@ from skipway.training.recipes import Recipe
 OVERHEAD = 1.15  # of a step's time: augmentation, averaging, what other programs take
 FORWARD = 0.35  # of a training step's time for as many images
 FLOAT32 = 2.0  # time of an evaluated image in float32 over one in the run's precision
-FIXED = 12.0  # seconds: imports, the report, Grad-CAM
+REPORT = 6.0  # seconds: plots, Grad-CAM and pages
+FIXED = 6.0 + REPORT  # seconds: imports and the check of the data, too
 TIMED, WARM = 3, 1  # steps
 FEWEST_EPOCHS, FEWEST_STEPS = 3, 150  # what a budget leaves before the images are made smaller
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
