@@ -196,9 +196,10 @@ def transfer_table() -> str:
     measured = result("transfer")
     rows = {(row["data"], row["images_a_class"], row["way"]): row for row in measured["table"]}
     cases = sorted({(name, count) for name, count, _ in rows})
-    lines = [f"| data | images a class | {' | '.join(WAYS.values())} |", "|---|---|" + "---|" * len(WAYS)]
+    ways = [way for way in WAYS if any(row["way"] == way for row in measured["table"])]
+    lines = [f"| data | images a class | {' | '.join(WAYS[way] for way in ways)} |", "|---|---|" + "---|" * len(ways)]
     for name, count in cases:
-        shown = (rows.get((name, count, way)) for way in WAYS)
+        shown = (rows.get((name, count, way)) for way in ways)
         cells = (f"{spread(row['test'], 1)} % ({row['seconds']['mean']:.0f} s)" if row else "" for row in shown)
         lines.append(f"| {name} | {count} | {' | '.join(cells)} |")
     machine = measured["hardware"]["device"]

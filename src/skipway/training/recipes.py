@@ -214,7 +214,7 @@ SCRATCH = Recipe(
 )
 """A few photographs without pretrained weights: a small network in small batches, as many steps whatever the data.
 
-Measured: results/transfer.json.
+Measured: results/first_day.json.
 """
 
 FAST_CIFAR = Recipe(
