@@ -18,12 +18,13 @@ from skipway.data.source import Source, require_learnable
 from skipway.errors import DataError
 from skipway.hardware import Hardware
 from skipway.models.catalogue import WEIGHTS
+from skipway.models.embedded_weights import EMBEDDED
+from skipway.models.embedded_weights import NETWORK as EMBEDDED_NET
 from skipway.models.weights import at_hand, known, network_of
 from skipway.training.estimate import StepTimer, Workload, fit_to_budget
 from skipway.training.prepare import fitted_batch, side_for
 from skipway.training.recipes import FAST_CIFAR, FINETUNE, MODERN, QUICK, SCRATCH, Recipe
 
-EMBEDDED, EMBEDDED_NET = "embedded", "resnet18d_x0_5"
 AUTO = "auto"  # of a recipe's `pretrained`: whichever weights suit the machine
 ON_GPU, ON_CPU = "resnet50.tv_v2", "resnet18.tv_v1"  # within seconds a step on either
 PREFERRED = ("tv_v2", "tv_v1")  # of a network's weights
