@@ -39,7 +39,6 @@ from skipway.training.recipes import HEAD, Recipe
 COUNTS = (10, 50, 200)  # training images a class
 SEEDS = (0, 1, 2)
 WAYS = ("scratch", "head", "finetune")
-ONLY = {"scratch": (50,)}  # a training from scratch takes minutes whatever the count
 HELD, TESTED = 20, 50  # val and test images a class
 MARGIN = 4  # pixels around a cell
 DONE = Path("build/transfer")
@@ -149,7 +148,7 @@ def main() -> None:
     given = parser.parse_args()
     places = {"tiny": given.tiny, "cells": given.bccd, "cifar": given.cifar}
     threads = max(torch.get_num_threads() // given.jobs, 1)
-    cases = [(n, c, w) for w in reversed(given.ways) for n in places for c in ONLY.get(w, COUNTS)]
+    cases = [(n, c, w) for w in reversed(given.ways) for n in places for c in COUNTS]
     wanted = [(n, places[n], c, seed, w, threads) for n, c, w in cases for seed in SEEDS]
     with ProcessPoolExecutor(given.jobs, multiprocessing.get_context("spawn")) as workers:
         found = workers.map(measured, *zip(*wanted, strict=True))
