@@ -19,9 +19,9 @@ from pathlib import Path
 from PIL import Image
 
 from benchmarks.harness import alternate, save
-from skipway.data.check import examine, open_to_examine
-from skipway.data.seen import cores
-from skipway.data.source import Source
+from skipway.data.dataset import Dataset
+from skipway.data.quality.scan import cores
+from skipway.data.quality.validate import check_dataset, open_for_check
 
 ITEMS: list[Path | bytes] = []  # what the processes of the plain loop inherit
 
@@ -45,22 +45,22 @@ def plain_loop(items: Sequence[Path | bytes], share: int) -> Callable[[], None]:
     return run
 
 
-def examination(source: Source) -> Callable[[], None]:
+def examination(dataset: Dataset) -> Callable[[], None]:
     def run() -> None:
-        assert examine(source, reuse=False).images == len(source.train)
+        assert check_dataset(dataset, reuse=False).images == len(dataset.train)
 
     return run
 
 
 def measured(data: str, rounds: int, images: int) -> dict[str, object]:
     """Seconds of both over the training images of `data`, the first `images` of them if given."""
-    source, _ = open_to_examine(data)
-    count = min(images, len(source.train)) if images else len(source.train)
-    items, names = [source.train.items[i] for i in range(count)], list(source.train.names[:count])
-    split = replace(source.train, items=source.train.items[:count], labels=source.train.labels[:count], names=names)
-    source = replace(source, train=split, val=None, test=None)
+    dataset, _ = open_for_check(data)
+    count = min(images, len(dataset.train)) if images else len(dataset.train)
+    items, names = [dataset.train.items[i] for i in range(count)], list(dataset.train.names[:count])
+    split = replace(dataset.train, items=dataset.train.items[:count], targets=dataset.train.labels[:count], names=names)
+    dataset = replace(dataset, train=split, val=None, test=None)
     share = 4 if isinstance(items[0], Path) else 256
-    found = alternate({"plain loop": plain_loop(items, share), "skipway check": examination(source)}, rounds)
+    found = alternate({"plain loop": plain_loop(items, share), "skipway check": examination(dataset)}, rounds)
     seconds = {name: one["median_s"] for name, one in found.items()}
     return {
         "images": count,

@@ -21,48 +21,50 @@ from pathlib import Path
 import numpy as np
 import torch
 from rich.console import Console
-from torch import Tensor
 
 from benchmarks.harness import alternate, save
 from skipway import hardware
-from skipway.data.source import Source, Split
+from skipway.data.dataset import Dataset, Split
+from skipway.data.loader import Batch
 from skipway.hardware import keep_freed_memory
-from skipway.training.attending import keep
-from skipway.training.distributed import ALONE
-from skipway.training.keeping import Keeper, checkpoints
+from skipway.training.checkpoint_manager import CheckpointManager, checkpoints
+from skipway.training.distributed import SINGLE_PROCESS
+from skipway.training.hooks import save_checkpoint
 from skipway.training.optimiser import set_training_mode
-from skipway.training.prepare import prepare
 from skipway.training.recipes import QUICK
-from skipway.training.state import Run, State, connect, fresh_state, marks_of
-from skipway.training.step import one_step
-from skipway.training.upkeep import Upkeep
+from skipway.training.run_manifest import RunOptions
+from skipway.training.setup import setup_training
+from skipway.training.step import train_step
+from skipway.training.train_state import TrainRun, TrainState, fresh_state, run_identity, wrap_model
 
 RECIPE = replace(QUICK, model="resnet18", batch=128, epochs=1000, lr=0.02, val=0.0, flip=True, pad=4)
 IMAGES = 1280
 ALONE_TURNS = 9
 
 
-def noise() -> Source:
+def noise() -> Dataset:
     """Images whose content does not matter here."""
     pixels = np.random.default_rng(0).integers(0, 256, (IMAGES, 32, 32, 3), dtype=np.uint8)
-    return Source("noise", tuple("abcdefghij"), Split(pixels, np.arange(IMAGES) % 10, [str(i) for i in range(IMAGES)]))
+    return Dataset("noise", tuple("abcdefghij"), Split(pixels, np.arange(IMAGES) % 10, [str(i) for i in range(IMAGES)]))
 
 
-def opened(out: Path) -> tuple[Run, State]:
+def opened(out: Path) -> tuple[TrainRun, TrainState]:
     """A run before its first step."""
     settings, quiet = hardware.decide(), Console(quiet=True)
-    prepared = prepare(noise(), RECIPE, settings, quiet)
-    marks = marks_of(prepared.source, prepared, ALONE)
-    run = Run(prepared, settings, ALONE, Upkeep(), RECIPE.epochs * IMAGES // RECIPE.batch, marks, out, quiet)
+    setup = setup_training(noise(), RECIPE, settings, quiet)
+    identity = run_identity(setup.dataset, setup, SINGLE_PROCESS)
+    run = TrainRun(
+        setup, settings, SINGLE_PROCESS, RunOptions(), RECIPE.epochs * IMAGES // RECIPE.batch, identity, out, quiet
+    )
     state = fresh_state(run)
-    connect(run, state)
+    wrap_model(run, state)
     set_training_mode(state.net, RECIPE, only_classifier=False)
     return run, state
 
 
-def all_batches(run: Run) -> Iterator[tuple[Tensor, Tensor]]:
+def all_batches(run: TrainRun) -> Iterator[Batch]:
     for epoch in count():
-        yield from run.prepared.batches.epoch(epoch)
+        yield from run.setup.batches.epoch(epoch)
 
 
 def main() -> None:
@@ -77,25 +79,26 @@ def main() -> None:
         run, state = opened(Path(name))
         batches = all_batches(run)
 
-        def steps(keeper: Keeper | None = None) -> None:
+        def steps(manager: CheckpointManager | None = None) -> None:
             for number in range(given.steps):
-                images, targets = next(batches)
-                one_step(run, state, run.hardware.place_images(images), targets)
-                if keeper and number == 2:
-                    keep(run, state, keeper)
-            if keeper:
-                assert keeper.wait(), "a checkpoint was not written"
+                batch = next(batches)
+                placed = batch._replace(images=run.hardware.place_images(batch.images))
+                train_step(run, state, placed, counted=True)
+                if manager and number == 2:
+                    save_checkpoint(run, state, manager)
+            if manager:
+                assert manager.wait(), "a checkpoint was not written"
             if run.hardware.device.type == "cuda":
                 torch.cuda.synchronize()
 
         def seconds_alone() -> float:
             start = time.perf_counter()
-            keep(run, state, keeper)
-            assert keeper.wait(), "a checkpoint was not written"
+            save_checkpoint(run, state, manager)
+            assert manager.wait(), "a checkpoint was not written"
             return time.perf_counter() - start
 
-        with Keeper(run.out, run.console, run.upkeep) as keeper:
-            turns = alternate({"none": steps, "one": lambda: steps(keeper)}, given.rounds)
+        with CheckpointManager(run.out, run.console, run.options) as manager:
+            turns = alternate({"none": steps, "one": lambda: steps(manager)}, given.rounds)
             alone = statistics.median(seconds_alone() for _ in range(ALONE_TURNS))
         size = sum(file.stat().st_size for file in checkpoints(run.out)[0].iterdir())
     measured = {

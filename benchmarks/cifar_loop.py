@@ -21,8 +21,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.harness import save
-from skipway.data import open_source
-from skipway.data.source import Source
+from skipway.data import open_dataset
+from skipway.data.dataset import Dataset
 from skipway.training.recipes import FAST_CIFAR
 
 OURS = """
@@ -39,10 +39,10 @@ train(source, recipe, Path(sys.argv[3]), hardware.decide(), Console(quiet=True))
 """
 
 
-def first_images(data: str, count: int) -> Source:
+def first_images(data: str, count: int) -> Dataset:
     """The first `count` training images of `data`."""
-    source = open_source(data)
-    return replace(source, train=source.train.take(np.arange(count)))
+    dataset = open_dataset(data)
+    return replace(dataset, train=dataset.train.take(np.arange(count)))
 
 
 def ours(data: str, images: int) -> list[float]:

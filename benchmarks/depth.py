@@ -21,9 +21,9 @@ import torch.nn.functional as F
 
 from benchmarks.harness import save
 from skipway import hardware
-from skipway.comparing import resident
+from skipway.commands.compare import resident
+from skipway.models.activation_checkpointing import recompute_stages
 from skipway.models.preresnet import FULL_A, cifar
-from skipway.models.recompute import recompute_stages
 
 DEPTHS = (20, 56, 110, 302, 602, 1202, 2000)
 BATCH, STEPS = 128, 3

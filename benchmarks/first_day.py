@@ -32,12 +32,11 @@ from rich.console import Console
 
 from benchmarks.harness import save
 from benchmarks.transfer import drawn
-from skipway import bundle, models
+from skipway.data.dataset import Dataset, Split
 from skipway.data.decode import decode
-from skipway.data.preprocess import Preprocessing
-from skipway.data.source import Source, Split
 from skipway.hardware import decide
-from skipway.study.judging import errors
+from skipway.study.engine.error_rates import errors
+from skipway.trained import TrainedModel
 from skipway.training import autoconfig
 from skipway.training.loop import train
 from skipway.training.recipes import Recipe
@@ -57,14 +56,14 @@ SETTINGS: dict[str, Callable[[Recipe], Recipe]] = {
 }
 
 
-def write_folder(source: Source, folder: Path) -> Path:
-    """`source` as class folders below `train` and `test`, losslessly."""
-    splits: dict[str, Split] = {"train": source.train}
-    if source.test is not None:
-        splits["test"] = source.test
+def write_folder(dataset: Dataset, folder: Path) -> Path:
+    """`dataset` as class folders below `train` and `test`, losslessly."""
+    splits: dict[str, Split] = {"train": dataset.train}
+    if dataset.test is not None:
+        splits["test"] = dataset.test
     for key, split in splits.items():
         for place in range(len(split)):
-            target = folder / key / source.classes[int(split.labels[place])]
+            target = folder / key / dataset.classes[int(split.labels[place])]
             target.mkdir(parents=True, exist_ok=True)
             pixels = decode(split.items[place], 3, split.names[place]).permute(1, 2, 0).numpy()
             Image.fromarray(np.ascontiguousarray(pixels)).save(target / f"{place:05d}.png")
@@ -110,15 +109,15 @@ def theirs(folder: Path, yolo: Path, seconds: float, out: Path) -> dict[str, Any
     }
 
 
-def compared(source: Source, yolo: Path, folder: Path) -> dict[str, Any]:
-    """The trainings on `source`."""
-    images = write_folder(source, folder / "images")
-    assert source.test is not None
-    majority = np.bincount(source.test.labels).max() / len(source.test)
+def compared(dataset: Dataset, yolo: Path, folder: Path) -> dict[str, Any]:
+    """The trainings on `dataset`."""
+    images = write_folder(dataset, folder / "images")
+    assert dataset.test is not None
+    majority = np.bincount(dataset.test.labels).max() / len(dataset.test)
     found: dict[str, Any] = {
-        "images": len(source.train),
-        "classes": len(source.classes),
-        "test_images": len(source.test),
+        "images": len(dataset.train),
+        "classes": len(dataset.classes),
+        "test_images": len(dataset.test),
         "majority": round(100 * float(majority), 2),
     }
     found["skipway train"] = ours(images, ["--offline"], folder / "bare")
@@ -132,17 +131,17 @@ def compared(source: Source, yolo: Path, folder: Path) -> dict[str, Any]:
     return found
 
 
-def searched(source: Source) -> dict[str, float]:
+def searched(dataset: Dataset) -> dict[str, float]:
     """Accuracy in percent on val of each of SETTINGS, trained on the training images alone."""
-    assert source.val is not None
-    facts, hardware = autoconfig.facts_of(source), decide()
+    assert dataset.val is not None
+    facts, hardware = autoconfig.facts_of(dataset), decide()
     default = autoconfig.choose(facts, hardware, "pretrained").recipe
     found = {}
     for name, changed in SETTINGS.items():
         with tempfile.TemporaryDirectory() as folder:
-            run = train(source, changed(default), Path(folder, "run"), hardware, Console(quiet=True))
-            net, card = bundle.load(run, models.build)
-        found[name] = round(100 - errors(net, Preprocessing(**card.preprocessing), source.val, source.classes)[0], 2)
+            run = train(dataset, changed(default), Path(folder, "run"), hardware, Console(quiet=True))
+            trained = TrainedModel.load(run)
+        found[name] = round(100 - errors(trained.net, trained.preprocessing, dataset.val, dataset.classes)[0], 2)
         CONSOLE.print(name, found[name])
     return found
 
@@ -161,9 +160,9 @@ def main() -> None:
         "3 kinds of cells of 100 images": drawn("cells", given.bccd, 100, 0),
     }
     _, printed = run([str(yolo), "version"], Path.cwd())
-    found = {name: compared(source, yolo, out / re.sub(r"\W+", "-", name)) for name, source in sets.items()}
-    for name, source in sets.items():
-        found[name]["search on val"] = searched(replace(source, test=None))
+    found = {name: compared(dataset, yolo, out / re.sub(r"\W+", "-", name)) for name, dataset in sets.items()}
+    for name, dataset in sets.items():
+        found[name]["search on val"] = searched(replace(dataset, test=None))
     save(
         "first_day",
         {

@@ -14,14 +14,16 @@ from typing import Any
 import torch
 
 from benchmarks.harness import save
-from skipway import bundle, models
-from skipway.deploy.export import Wanted, export
+from skipway import bundle
+from skipway.deploy.export.export import ExportRequest, export
 from skipway.errors import SkipwayError
+from skipway.trained import TrainedModel
 
 
 def hostile(run: Path, out: Path) -> Path:
     """A bundle of the same function as `run`, in numbers that int8 cannot hold: units of two convolutions alone."""
-    net, card = bundle.load(run, models.build)
+    trained = TrainedModel.load(run)
+    net, card = trained.net, trained.card
     with torch.no_grad():
         for stage in net.stages:
             for unit in net.get_submodule(stage):
@@ -37,7 +39,7 @@ def judged(run: Path, data: str, max_drop: float, out: Path) -> dict[str, Any]:
     """The gate's figures, every try in words."""
     said: list[str] = []
     try:
-        found = export(run, Wanted("openvino", out, data=data, max_drop=max_drop), said.append).evidence["int8"]
+        found = export(run, ExportRequest("openvino", out, data=data, max_drop=max_drop), said.append).evidence["int8"]
     except SkipwayError as fault:
         return {"accepted": False, "why": str(fault), "tries": said}
     return {"accepted": True, **found, "tries": said}

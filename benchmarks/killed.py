@@ -25,7 +25,7 @@ from typing import Any
 
 from benchmarks.harness import save
 from skipway.bundle import sha256
-from skipway.training.upkeep import is_begun
+from skipway.training.run_manifest import has_manifest
 
 STEPS = 3  # between checkpoints
 TRAIN = ("train", "digits", "--device", "cpu", "--checkpoint-steps", str(STEPS))
@@ -33,7 +33,9 @@ TRAIN = ("train", "digits", "--device", "cpu", "--checkpoint-steps", str(STEPS))
 
 def start(run: Path, epochs: int, *more: str) -> "subprocess.Popen[bytes]":
     """The run's first process, or the one that goes on with it."""
-    words = ("train", "--resume", str(run)) if is_begun(run) else (*TRAIN, "--epochs", str(epochs), "--out", str(run))
+    words = (
+        ("train", "--resume", str(run)) if has_manifest(run) else (*TRAIN, "--epochs", str(epochs), "--out", str(run))
+    )
     with (run.parent / f"{run.name}.log").open("ab") as log:
         return subprocess.Popen([sys.executable, "-m", "skipway", *words, *more], stdout=log, stderr=log)
 

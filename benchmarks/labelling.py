@@ -11,9 +11,10 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from skipway import adopt, models
+from skipway import models
+from skipway.commands import import_weights
 from skipway.data.preprocess import IMAGENET_MEAN, IMAGENET_STD, for_photographs
-from skipway.models.catalogue import imagenet_classes
+from skipway.models.pretrained.registry import imagenet_classes
 
 NETWORK = "resnet50"
 WORKERS = 2
@@ -37,7 +38,9 @@ def prepare(folder: Path, photos: list[Path]) -> tuple[Path, Path, Path]:
     net = network(photos)
     weights, run, onnx = folder / "net.pth", folder / "run", folder / "net.onnx"
     torch.save(net.state_dict(), weights)
-    adopt.adopt(str(weights), run, NETWORK, adopt.Feeding("imagenet", mean=IMAGENET_MEAN, std=IMAGENET_STD))
+    import_weights.import_weights(
+        str(weights), run, NETWORK, import_weights.InputOptions("imagenet", mean=IMAGENET_MEAN, std=IMAGENET_STD)
+    )
     torch.onnx.export(net, (torch.zeros(8, 3, 224, 224),), str(onnx), dynamo=True, external_data=False, verbose=False)
     return weights, run, onnx
 

@@ -56,23 +56,23 @@ def matmul_peak(seconds: float = 2.0) -> float:
 def network_rate(run: Path) -> tuple[str, float]:
     """What auto chose, and its images a second without decoding."""
     from skipway import Predictor
-    from skipway.deploy.choose import rate, told
+    from skipway.deploy.engines.selection import format_options, measure_speed
 
     predictor = Predictor(run, engine="auto")
     images = torch.randint(0, 256, (predictor.engine.batch, 3, 224, 224), dtype=torch.uint8)
-    chosen = f"{predictor.engine.name}, {told(predictor.engine.options)}"
-    return chosen, rate(predictor.engine, images, 5)[0]
+    chosen = f"{predictor.engine.name}, {format_options(predictor.engine.options)}"
+    return chosen, measure_speed(predictor.engine, images, 5)[0]
 
 
 def prepare(folder: Path, photos: list[Path]) -> dict[str, Any]:
     """Everything the turns need in `folder`: network, exports and the choice of auto, made before int8 is there."""
-    from skipway.deploy.export import Wanted, export
+    from skipway.deploy.export.export import ExportRequest, export
 
     _, run, _ = labelling.prepare(folder, photos)
     peak = matmul_peak()
     chosen, speed = network_rate(run)
     data = labelling.labelled_folder(folder / "labelled", run, photos)
-    int8 = export(run, Wanted("openvino", folder / "int8", data=str(data), max_drop=100.0)).evidence["int8"]
+    int8 = export(run, ExportRequest("openvino", folder / "int8", data=str(data), max_drop=100.0)).evidence["int8"]
     (run / "exports").mkdir()
     return {
         "auto": chosen,

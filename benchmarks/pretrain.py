@@ -20,17 +20,18 @@ from rich.console import Console
 from safetensors.torch import save
 from torch import Tensor
 
-from skipway import api, bundle
-from skipway.data import open_source
-from skipway.data.source import Source, Split, fingerprint
+from skipway import bundle
+from skipway.commands import train
+from skipway.commands.evaluate import open_run
+from skipway.data import open_dataset
+from skipway.data.dataset import Dataset, Split
 from skipway.errors import SkipwayError
-from skipway.evaluation.evaluate import measure, score
+from skipway.evaluation.evaluate import score
 from skipway.hardware import decide
-from skipway.judging import open_run
-from skipway.models import embedded_weights
-from skipway.models.catalogue import TERMS, TINY_IMAGENET
+from skipway.models.pretrained import embedded
+from skipway.models.pretrained.registry import TERMS, TINY_IMAGENET
 from skipway.training.recipes import Recipe
-from skipway.training.upkeep import Upkeep
+from skipway.training.run_manifest import RunOptions
 
 KEPT_OUT = slice(5, None, 10)  # of the classes in the order of their labels: 20 of 200
 
@@ -60,19 +61,19 @@ size, and crops of 64 pixels begin because they cost less than half. Rates as in
 """
 
 
-def of_classes(source: Source, chosen: np.ndarray) -> Source:
+def of_classes(dataset: Dataset, chosen: np.ndarray) -> Dataset:
     """The training images of `chosen` classes, numbered anew."""
-    number = np.full(len(source.classes), -1)
+    number = np.full(len(dataset.classes), -1)
     number[chosen] = np.arange(len(chosen))
-    kept = np.flatnonzero(number[source.train.labels] >= 0)
-    train = source.train.take(kept)
+    kept = np.flatnonzero(number[dataset.train.labels] >= 0)
+    train = dataset.train.take(kept)
     split = Split(train.items, number[train.labels], train.names)
-    return Source(source.name, tuple(source.classes[i] for i in chosen), split)
+    return Dataset(dataset.name, tuple(dataset.classes[i] for i in chosen), split)
 
 
-def pretraining_classes(source: Source) -> np.ndarray:
+def pretraining_classes(dataset: Dataset) -> np.ndarray:
     """The 180 classes that the weights see."""
-    every = np.arange(len(source.classes))
+    every = np.arange(len(dataset.classes))
     return np.setdiff1d(every, every[KEPT_OUT])
 
 
@@ -95,19 +96,19 @@ def halved(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     return packed
 
 
-def on_val(run: Path, source: Source) -> dict[str, Any]:
-    """What the bundle `run` reaches on the images of `source` that its training held out."""
+def on_val(run: Path, dataset: Dataset) -> dict[str, Any]:
+    """What the bundle `run` reaches on the images of `dataset` that its training held out."""
     opened = open_run(run, decide())
-    return measure(opened.card, score(opened.card, source, fingerprint(source), "val", opened.scorer)).metrics
+    return opened.evaluate(score(opened.card, dataset, dataset.fingerprint, "val", opened.scorer)).metrics
 
 
-def packed_card(card: bundle.Card, source: Source, every: Source, weights: bytes, judged: dict[str, Any]) -> bytes:
-    """card.json: what the weights of `card` are, learnt from `source`, which has classes of `every`."""
-    kept_out = [name for name in every.classes if name not in source.classes]
+def packed_card(card: bundle.Card, dataset: Dataset, every: Dataset, weights: bytes, judged: dict[str, Any]) -> bytes:
+    """card.json: what the weights of `card` are, learnt from `dataset`, which has classes of `every`."""
+    kept_out = [name for name in every.classes if name not in dataset.classes]
     return bundle.to_json(
         {
             "schema": 1,
-            "name": f"{card.network['name']}.{embedded_weights.EMBEDDED}",
+            "name": f"{card.network['name']}.{embedded.EMBEDDED}",
             "network": card.network,
             "parameters": card.parameters,
             "classes": card.classes,
@@ -121,7 +122,7 @@ def packed_card(card: bundle.Card, source: Source, every: Source, weights: bytes
                 "name": TINY_IMAGENET,
                 "origin": "Tiny ImageNet (Stanford CS231n), images of ImageNet (Russakovsky et al. 2015)",
                 "terms": TERMS[TINY_IMAGENET],
-                "images": len(source.train),
+                "images": len(dataset.train),
                 "counts": card.data["counts"],
                 "classes_kept_out": kept_out,
                 "fingerprint": card.data["fingerprint"],
@@ -137,12 +138,12 @@ def packed_card(card: bundle.Card, source: Source, every: Source, weights: bytes
     )
 
 
-def pack(run: Path, every: Source, folder: Path) -> dict[str, Any]:
+def pack(run: Path, every: Dataset, folder: Path) -> dict[str, Any]:
     """Write weights.safetensors and card.json to `folder` from the finished `run` on classes of `every`; returns what
     they reach on val, with what float32 reaches there. Raises SkipwayError."""
     card, weights = bundle.read_card(run), bundle.read_weights(run)
-    source = of_classes(every, pretraining_classes(every))
-    if list(source.classes) != card.classes:
+    dataset = of_classes(every, pretraining_classes(every))
+    if list(dataset.classes) != card.classes:
         raise SkipwayError(f"{run} was trained on other classes than {every.name} gives: name the data of the run")
     packed = halved(weights)
     content = save(packed)
@@ -151,12 +152,12 @@ def pack(run: Path, every: Source, folder: Path) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as made:
         again = Path(made)
         bundle.write(again, {**weights, **{key: value.float() for key, value in packed.items()}}, card)
-        full, half = on_val(run, source), on_val(again, source)
+        full, half = on_val(run, dataset), on_val(again, dataset)
     if full["top1"] - half["top1"] > LOSS:
         raise SkipwayError(f"float16 takes the accuracy from {full['top1']:.4f} to {half['top1']:.4f}: keep float32")
     judged = {key: half[key] for key in JUDGED if key in half} | {"top1_float32": full["top1"]}
     folder.mkdir(parents=True, exist_ok=True)
-    written = {"weights.safetensors": content, "card.json": packed_card(card, source, every, content, judged)}
+    written = {"weights.safetensors": content, "card.json": packed_card(card, dataset, every, content, judged)}
     bundle.write_together(folder, written)
     return judged
 
@@ -167,15 +168,17 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("--pack", action="store_true")
     given = parser.parse_args()
-    every = open_source(given.data)
+    every = open_dataset(given.data)
     if given.pack:
-        judged = pack(given.run, every, embedded_weights.folder())
-        print(f"{embedded_weights.folder()}: top-1 {judged['top1']:.4f}, in float32 {judged['top1_float32']:.4f}")
+        judged = pack(given.run, every, embedded.folder())
+        print(f"{embedded.folder()}: top-1 {judged['top1']:.4f}, in float32 {judged['top1_float32']:.4f}")
         return
-    source = of_classes(every, pretraining_classes(every))
+    dataset = of_classes(every, pretraining_classes(every))
     began = (given.run / "run.json").is_file()
-    upkeep = Upkeep(checkpoint_seconds=300.0)
-    api.train(source, replace(PRETRAIN), given.run, console=Console(width=160), resume=began, bad=None, upkeep=upkeep)
+    options = RunOptions(checkpoint_seconds=300.0)
+    train.train(
+        dataset, replace(PRETRAIN), given.run, console=Console(width=160), resume=began, bad=None, options=options
+    )
 
 
 if __name__ == "__main__":

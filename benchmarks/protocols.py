@@ -17,27 +17,30 @@ from scipy.stats import binomtest
 from torch import Tensor, nn
 
 from benchmarks.harness import save
-from skipway import bundle, hardware, models
-from skipway.adopt import Feeding, adopt
-from skipway.data import open_source
+from skipway import bundle, hardware
+from skipway.commands.import_weights import InputOptions, import_weights
+from skipway.data import open_dataset
+from skipway.data.dataset import Split, match_classes
 from skipway.data.preprocess import Preprocessing
-from skipway.data.source import Split, match_classes
-from skipway.evaluation.protocols import center, ensemble, flip
+from skipway.evaluation.test_time_augmentation import center, ensemble, flip
+from skipway.tasks.classify.pooling import mean_softmax
+from skipway.trained import TrainedModel
 
 WEIGHTS = {"resnet20": "resnet20-12fca82f.th", "resnet56": "resnet56-4bfd9763.th"}
-FEEDING = Feeding(classes="cifar10", size=32, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+FEEDING = InputOptions(classes="cifar10", size=32, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 
 
 def adopted(file: Path, name: str) -> tuple[nn.Module, bundle.Card]:
     """The network of a file of weights, by way of a bundle, and its card."""
     with tempfile.TemporaryDirectory() as folder:
-        adopt(str(file), Path(folder, "run"), name, FEEDING)
-        return bundle.load(Path(folder, "run"), models.build)
+        import_weights(str(file), Path(folder, "run"), name, FEEDING)
+        trained = TrainedModel.load(Path(folder, "run"))
+        return trained.net, trained.card
 
 
 def said(scores: Tensor) -> Callable[[Split], Tensor]:
     """A scorer that gives scores which are there already."""
-    return lambda _: scores
+    return lambda _: (scores,)
 
 
 def accuracy(scores: Tensor, split: Split) -> dict[str, Any]:
@@ -55,19 +58,19 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=10_000, help="the first of the test set")
     parser.add_argument("--copy", default="", help="what sets the data apart")
     given = parser.parse_args()
-    machine, source = hardware.decide(), open_source(given.data)
+    machine, dataset = hardware.decide(), open_dataset(given.data)
     scores: dict[str, dict[str, Tensor]] = {"center": {}, "flip": {}}
     for name, file in WEIGHTS.items():
         net, card = adopted(given.weights / file, name)
         net, preprocessing = machine.place(net), Preprocessing(**card.preprocessing)
-        split = match_classes(source, card.classes).split("test")
+        split = match_classes(dataset, card.classes).split("test")
         split = split.take(np.arange(min(given.images, len(split))))
         for maker in (center, flip):
-            scores[maker.__name__][name] = maker(net, preprocessing, machine)(split)
+            scores[maker.__name__][name] = maker(net, preprocessing, machine, mean_softmax)(split)[0]
     measured = {}
     for protocol, found in scores.items():
         measured |= {f"{name}, {protocol}": accuracy(one, split) for name, one in found.items()}
-        both = ensemble([said(one) for one in found.values()])(split)
+        (both,) = ensemble([said(one) for one in found.values()], mean_softmax)(split)
         measured[f"ensemble of both, {protocol}"] = accuracy(both, split)
     save(
         "protocols",

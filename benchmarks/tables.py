@@ -1,4 +1,5 @@
-"""The README's tables, generated from results/. `python -m benchmarks.tables` writes them; a test compares them."""
+"""Tables of the README and of docs/, generated from results/ and the source. `make tables` writes them; a test compares
+them with the files."""
 
 import json
 import statistics
@@ -6,8 +7,9 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from skipway.study.report import filled
-from skipway.study.results import read_results
+from benchmarks import architecture
+from skipway.study.engine.report import filled
+from skipway.study.engine.results import read_results
 
 ROOT = Path(__file__).parent.parent
 STATES = {"holds": "hold", "does not hold": "do not hold", "not decided": "not decided"}
@@ -160,19 +162,90 @@ def kept() -> list[tuple[str, str, str]]:
     ]
 
 
-def deepest() -> tuple[str, str, str]:
-    """What recomputed activations save at the greatest depth that was measured both ways."""
+def memory_saved() -> tuple[int, float, float, float]:
+    """Of recomputed activations at the greatest depth that was measured both ways: that depth, how many times less
+    memory, GiB with it, and the share of its time that a step takes without."""
     points = [p for p in result("depth")["points"] if "killed" not in p]
     both = {p["depth"] for p in points if p["recomputed"]} & {p["depth"] for p in points if not p["recomputed"]}
     depth = max(both)
     plain, again = ({p["recomputed"]: p for p in points if p["depth"] == depth}[key] for key in (False, True))
     seconds = [statistics.median(p["seconds"][2:]) for p in (plain, again)]
+    return depth, plain["mebibytes"] / again["mebibytes"], again["mebibytes"] / 1024, seconds[0] / seconds[1]
+
+
+def deepest() -> tuple[str, str, str]:
+    """What recomputed activations save, and cost."""
+    depth, times, gibibytes, share = memory_saved()
     return (
         f"Memory of a training step, {depth:,} layers, batch 128",
-        f"{again['mebibytes'] / 1024:.1f} GiB",
-        f"recomputed activations; {plain['mebibytes'] / 1024:.1f} GiB and {seconds[0] / seconds[1]:.2f} of the time "
-        "without",
+        f"{gibibytes:.1f} GiB",
+        f"recomputed activations; {gibibytes * times:.1f} GiB and {share:.2f} of the time without",
     )
+
+
+def highlights() -> list[tuple[str, str]]:
+    """Ten figures for the README: what, and how much, every ratio one of times and naming what it is compared with."""
+    digits, cifar, predict = result("digits"), result("cifar10"), result("predict")
+    sets, step = result("first_day")["sets"], result("train_step")["cases"]
+    photos = []
+    for name, one in sets.items():
+        bare = one["skipway train"]
+        theirs = next(f"{row['accuracy']:.1f} %" for key, row in one.items() if key.startswith("yolo"))
+        photos.append(
+            (
+                f"Test accuracy, {name}",
+                f"{bare['accuracy']:.1f} % after {bare['seconds']:.0f} s; yolo11n-cls from scratch, given the time of "
+                f"our `--from-scratch`: {theirs} (one seed)",
+            )
+        )
+    large = next(case for name, case in step.items() if "resnet50" in name)["ratios"]
+    over, gone = predict["ratios"], memory_saved()
+    killed = result("killed")
+    equal = [killed[name]["equal"] for name in ("SIGKILL", "SIGTERM", "two processes, one killed")]
+    return [
+        *photos,
+        (
+            "Test accuracy, handwritten digits",
+            f"{spread(digits['accuracy'])} % over {len(digits['seeds'])} seeds, in "
+            f"{digits['processor_seconds']['mean']:.0f} processor seconds",
+        ),
+        (
+            f"Test accuracy, {cifar['model']} on CIFAR-10 ({cifar['data'].split(', ', 1)[1]})",
+            f"{spread(cifar['accuracy'])} % after {cifar['epochs']} epochs, {len(cifar['seeds'])} seeds; the recipe "
+            "was chosen with an eye on these test images",
+        ),
+        (
+            "A training step, resnet50 at 224 pixels",
+            f"{large['over torchvision float32']:.1f} times faster than torchvision's network in a float32 loop, "
+            f"{large['over torchvision channels-last bfloat16']:.2f} times with channels-last, bfloat16 on both sides",
+        ),
+        (
+            "Labelling a folder of photographs, resnet50, `--engine auto`",
+            f"{over['over torchvision script']:.1f} times faster than torchvision's usual script, "
+            f"{over['over openvino script, plain']:.1f} times faster than a plain OpenVINO script, as fast as one that "
+            f"decodes meanwhile ({over['over openvino script']:.2f})",
+        ),
+        (
+            f"Memory of a training step, {gone[0]:,} layers",
+            f"{gone[1]:.1f} times less than without recomputed activations",
+        ),
+        (
+            "Interrupted trainings that end with the very same weights",
+            f"{sum(equal)} of {len(equal)} kinds of interruption",
+        ),
+        (claims()[0], claims()[1]),
+    ]
+
+
+def highlight_table() -> str:
+    """The README's figures."""
+    on = result("train_step")
+    lines = ["| what | how much |", "|---|---|", *(f"| {' | '.join(row)} |" for row in highlights())]
+    under = (
+        f"Measured on {on['hardware']['device']}, without a GPU. Settings, deviations and everything else: "
+        "[docs/results.md](docs/results.md)."
+    )
+    return "\n".join([*lines, "", under, ""])
 
 
 def table() -> str:
@@ -185,10 +258,15 @@ def table() -> str:
         "alternating runs, means and deviations over seeds. Each row is a file in `results/`, made by one in "
         "`benchmarks/`."
     )
-    return "\n".join([*lines, "", under])
+    return "\n".join([*lines, "", under, ""])
 
 
 WAYS = {"scratch": "from scratch", "head": "head on frozen features", "finetune": "fine-tuned"}
+
+
+def timed(row: dict[str, Any]) -> str:
+    """The time of a training in brackets; empty where it was not measured."""
+    return f" ({row['seconds']['mean']:.0f} s)" if row["seconds"] else ""
 
 
 def transfer_table() -> str:
@@ -200,7 +278,7 @@ def transfer_table() -> str:
     lines = [f"| data | images a class | {' | '.join(WAYS[way] for way in ways)} |", "|---|---|" + "---|" * len(ways)]
     for name, count in cases:
         shown = (rows.get((name, count, way)) for way in ways)
-        cells = (f"{spread(row['test'], 1)} % ({row['seconds']['mean']:.0f} s)" if row else "" for row in shown)
+        cells = (f"{spread(row['test'], 1)} %{timed(row)}" if row else "" for row in shown)
         lines.append(f"| {name} | {count} | {' | '.join(cells)} |")
     machine = measured["hardware"]["device"]
     under = (
@@ -212,7 +290,13 @@ def transfer_table() -> str:
 
 def pages() -> dict[Path, str]:
     """Every page with tables, its text with the tables made anew."""
-    made = {ROOT / "README.md": f"{table()}\n", ROOT / "docs" / "transfer.md": transfer_table()}
+    docs = ROOT / "docs"
+    made = {
+        ROOT / "README.md": highlight_table(),
+        docs / "results.md": table(),
+        docs / "transfer.md": transfer_table(),
+        docs / "architecture.md": f"{architecture.tree()}\n",
+    }
     return {file: filled(file.read_text(), part) for file, part in made.items()}
 
 

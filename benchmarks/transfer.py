@@ -26,12 +26,11 @@ from rich.console import Console
 
 from benchmarks.harness import mean_and_deviation, save
 from benchmarks.pretrain import KEPT_OUT, of_classes
-from skipway import bundle, models
-from skipway.data import open_source
-from skipway.data.preprocess import Preprocessing
-from skipway.data.source import Source, Split
+from skipway.data import open_dataset
+from skipway.data.dataset import Dataset, Split
 from skipway.hardware import decide
-from skipway.study.judging import errors
+from skipway.study.engine.error_rates import errors
+from skipway.trained import TrainedModel
 from skipway.training import autoconfig
 from skipway.training.loop import train
 from skipway.training.recipes import HEAD, Recipe
@@ -39,27 +38,28 @@ from skipway.training.recipes import HEAD, Recipe
 COUNTS = (10, 50, 200)  # training images a class
 SEEDS = (0, 1, 2)
 WAYS = ("scratch", "head", "finetune")
+ONLY = {"scratch": (50,)}  # a training from scratch takes minutes whatever the count
 HELD, TESTED = 20, 50  # val and test images a class
 MARGIN = 4  # pixels around a cell
 DONE = Path("build/transfer")
 
 
-def pool(name: str, place: str) -> tuple[Source, Source]:
+def pool(name: str, place: str) -> tuple[Dataset, Dataset]:
     """All images of a data set that may be trained on, and those that are tested."""
     if name == "cells":
         return cells(Path(place), "trainval"), cells(Path(place), "test")
-    source = open_source(place)
+    dataset = open_dataset(place)
     if name == "cifar":
-        assert source.test is not None
-        return source, replace(source, train=source.test, test=None)
-    source = of_classes(source, np.arange(len(source.classes))[KEPT_OUT])
-    last = by_class(source.train.labels, np.random.default_rng(0), TESTED)
-    return replace(source, train=source.train.take(others(last, len(source.train)))), replace(
-        source, train=source.train.take(last)
+        assert dataset.test is not None
+        return dataset, replace(dataset, train=dataset.test, test=None)
+    dataset = of_classes(dataset, np.arange(len(dataset.classes))[KEPT_OUT])
+    last = by_class(dataset.train.labels, np.random.default_rng(0), TESTED)
+    return replace(dataset, train=dataset.train.take(others(last, len(dataset.train)))), replace(
+        dataset, train=dataset.train.take(last)
     )
 
 
-def cells(folder: Path, split: str) -> Source:
+def cells(folder: Path, split: str) -> Dataset:
     """Every cell of the photographs of `split`, cut out with a margin, by its kind."""
     items, kinds, names = [], [], []
     for stem in (folder / "ImageSets" / "Main" / f"{split}.txt").read_text().split():
@@ -75,7 +75,7 @@ def cells(folder: Path, split: str) -> Source:
                 kinds.append(entry.findtext("name") or "")
                 names.append(f"{stem}[{number}]")
     classes = tuple(sorted(set(kinds)))
-    return Source("cells", classes, Split(items, np.array([classes.index(kind) for kind in kinds]), names))
+    return Dataset("cells", classes, Split(items, np.array([classes.index(kind) for kind in kinds]), names))
 
 
 def by_class(labels: np.ndarray, rng: np.random.Generator, count: int) -> np.ndarray:
@@ -87,7 +87,7 @@ def others(places: np.ndarray, count: int) -> np.ndarray:
     return np.setdiff1d(np.arange(count), places)
 
 
-def drawn(name: str, place: str, count: int, seed: int, classes: int = 0) -> Source:
+def drawn(name: str, place: str, count: int, seed: int, classes: int = 0) -> Dataset:
     """`count` training images a class, others as val, and the test images. `classes`: only so many, by `seed`; 0: all.
 
     Val is never trained on here: it is what recipes were compared by.
@@ -101,12 +101,12 @@ def drawn(name: str, place: str, count: int, seed: int, classes: int = 0) -> Sou
     rest = train.train.take(others(held, len(train.train)))
     picked = rest.take(by_class(rest.labels, rng, count))
     judged = test.train.take(by_class(test.train.labels, np.random.default_rng(0), TESTED))
-    return Source(name, train.classes, picked, train.train.take(held), judged)
+    return Dataset(name, train.classes, picked, train.train.take(held), judged)
 
 
-def recipe_for(way: str, source: Source, seed: int) -> Recipe:
+def recipe_for(way: str, dataset: Dataset, seed: int) -> Recipe:
     """What `skipway train` takes offline, with the option that asks for `way`."""
-    facts, hardware = autoconfig.facts_of(source), decide()
+    facts, hardware = autoconfig.facts_of(dataset), decide()
     if way == "head":
         found = autoconfig.with_weights(replace(HEAD, pretrained="embedded"), frozenset(), facts, hardware)
         return replace(found, seed=seed)
@@ -121,18 +121,20 @@ def measured(name: str, place: str, count: int, seed: int, way: str, threads: in
     if file.is_file():
         return json.loads(file.read_text())
     torch.set_num_threads(threads)
-    source = drawn(name, place, count, seed)
-    recipe = recipe_for(way, source, seed)
-    assert source.val is not None and source.test is not None
+    dataset = drawn(name, place, count, seed)
+    recipe = recipe_for(way, dataset, seed)
+    assert dataset.val is not None and dataset.test is not None
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        run = train(source, recipe, Path(folder, "run"), decide(), Console(quiet=True))
+        run = train(dataset, recipe, Path(folder, "run"), decide(), Console(quiet=True))
         seconds = time.perf_counter() - start
-        net, card = bundle.load(run, models.build)
-    record = Preprocessing(**card.preprocessing)
-    found = {"val": source.val, "test": source.test}
-    accuracy = {key: round(100 - errors(net, record, split, source.classes)[0], 4) for key, split in found.items()}
-    row = {"images": len(source.train), "recipe": recipe.name, "seconds": round(seconds, 1), **accuracy}
+        trained = TrainedModel.load(run)
+    record = trained.preprocessing
+    found = {"val": dataset.val, "test": dataset.test}
+    accuracy = {
+        key: round(100 - errors(trained.net, record, split, dataset.classes)[0], 4) for key, split in found.items()
+    }
+    row = {"images": len(dataset.train), "recipe": recipe.name, "seconds": round(seconds, 1), **accuracy}
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(row))
     print(file.stem, row, flush=True)
@@ -148,7 +150,7 @@ def main() -> None:
     given = parser.parse_args()
     places = {"tiny": given.tiny, "cells": given.bccd, "cifar": given.cifar}
     threads = max(torch.get_num_threads() // given.jobs, 1)
-    cases = [(n, c, w) for w in reversed(given.ways) for n in places for c in COUNTS]
+    cases = [(n, c, w) for w in reversed(given.ways) for n in places for c in ONLY.get(w, COUNTS)]
     wanted = [(n, places[n], c, seed, w, threads) for n, c, w in cases for seed in SEEDS]
     with ProcessPoolExecutor(given.jobs, multiprocessing.get_context("spawn")) as workers:
         found = workers.map(measured, *zip(*wanted, strict=True))

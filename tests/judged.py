@@ -8,11 +8,12 @@ import numpy as np
 import torch
 
 from skipway.bundle import Card
+from skipway.data.dataset import Split
 from skipway.data.preprocess import Preprocessing
-from skipway.data.source import Split
-from skipway.evaluation.evaluate import Evaluation, Scored, measure
-from skipway.evaluation.gallery import gallery
 from skipway.evaluation.report import Report
+from skipway.tasks.base import ReportContext, SplitOutputs
+from skipway.tasks.classify.evaluation import ClassEvaluation, measure
+from skipway.trained import task_of
 
 SIDE = 8  # pixels of the images
 BUGS = ("ant", "bee", "cat")
@@ -47,7 +48,7 @@ def images(labels: np.ndarray, names: tuple[str, ...]) -> Split:
 
 def scored(
     classes: tuple[str, ...] = BUGS, n: int = 40, split: str = "test", empty: int | None = None, several: bool = False
-) -> Scored:
+) -> SplitOutputs:
     """Some 70 % right, at random but repeatable; the class numbered `empty` has no image."""
     count, rng = len(classes), np.random.default_rng(3)
     if several:
@@ -61,20 +62,27 @@ def scored(
         scores = rng.normal(size=(n, count)) + 2.2 * np.eye(count)[labels]
         names = tuple(f"{classes[label]}/{i:04d}.jpg" for i, label in enumerate(labels))
     found = torch.from_numpy(scores.astype(np.float32))
-    return Scored("bugs", split, classes, images(labels, names), "f1" * 32, True, (), found, 1.5)
+    return SplitOutputs("bugs", split, classes, images(labels, names), "f1" * 32, True, (), (found,), 1.5)
 
 
-def report(of: Card, evaluation: Evaluation, records: Any = (), **changes: Any) -> Report:
+def report(of: Card, evaluation: ClassEvaluation, records: Any = (), **changes: Any) -> Report:
     """The report of `evaluation`, with a gallery without heat."""
-    shown = gallery(evaluation, Preprocessing(**of.preprocessing), None)
-    found = Report(evaluation, of, shown, records, "center", "skipway eval run bugs", "skipway train bugs")
+    context = ReportContext(of, Preprocessing(**of.preprocessing), None, records, "center")
+    of_context = {key: changes.pop(key) for key in list(changes) if hasattr(context, key)}
+    context = replace(context, **of_context)
+    found = Report(task_of(of), evaluation, context, "skipway eval run bugs", "skipway train bugs")
     return replace(found, **changes)
 
 
-def judged(of: Card | None = None, **how: Any) -> Evaluation:
+def measured(of: Card, found: SplitOutputs) -> ClassEvaluation:
+    """What the card's task measures."""
+    return measure(task_of(of), found, of.calibration)
+
+
+def judged(of: Card | None = None, **how: Any) -> ClassEvaluation:
     """`scored`, measured."""
     found = scored(**how)
-    return measure(of or (tagging if how.get("several") else card)(found.classes), found)
+    return measured(of or (tagging if how.get("several") else card)(found.classes), found)
 
 
 def look(browser: Any, file: Path, width: int, scheme: str) -> tuple[Any, list[str]]:

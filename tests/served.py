@@ -14,7 +14,7 @@ from PIL import Image
 
 from skipway import bundle
 from skipway.bundle import Card
-from skipway.deploy.serve import run
+from skipway.deploy.serve import server
 from skipway.deploy.serve.limits import Limits
 from skipway.models import build
 
@@ -67,15 +67,15 @@ def picture(width: int = 40, height: int = 30, seed: int = 0, kind: str = "JPEG"
 @contextmanager
 def listening(folder: Path, limits: Limits = LIMITS, key: str = "") -> Iterator[str]:
     """The server of `folder` in a thread of this process, configured as `skipway serve` does; gives its address."""
-    bound = run.listener("127.0.0.1", 0)
+    bound = server.listener("127.0.0.1", 0)
     bound.listen()
-    server = run.server(run.configuration(run.Settings(folder, "cpu", "eager", 1, 2, limits, key)))
-    thread = threading.Thread(target=server.run, args=([bound],))
+    running = server.server(server.configuration(server.Settings(folder, "cpu", "eager", 1, 2, limits, key)))
+    thread = threading.Thread(target=running.run, args=([bound],))
     thread.start()
     try:
-        yield run.address_of(bound)
+        yield server.address_of(bound)
     finally:
-        server.should_exit = True
+        running.should_exit = True
         thread.join()
 
 

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,22 +13,22 @@ from rich.console import Console
 from torch import Tensor
 
 from skipway import bundle, hardware
-from skipway.data import open_source
-from skipway.data.source import Source
+from skipway.data import open_dataset
+from skipway.data.dataset import Dataset
 from skipway.training import loop
 from skipway.training.recipes import QUICK
-from skipway.training.upkeep import Upkeep
+from skipway.training.run_manifest import RunOptions
 
 QUIET = Console(quiet=True)
 CPU = hardware.decide(device="cpu", workers=0)
 SHORT = replace(QUICK, epochs=3, batch=24)  # 11 steps an epoch
-EVERY_2 = Upkeep(checkpoint_steps=2)
+EVERY_2 = RunOptions(checkpoint_steps=2)
 
 
-def few_digits() -> Source:
+def few_digits() -> Dataset:
     """300 digits, of which 30 become val."""
-    source = open_source("digits")
-    return replace(source, train=source.train.take(np.arange(300)), test=None)
+    dataset = open_dataset("digits")
+    return replace(dataset, train=dataset.train.take(np.arange(300)), test=None)
 
 
 def weights(run: Path) -> dict[str, Tensor]:
@@ -44,12 +45,12 @@ def losses(run: Path) -> list[float]:
 
 def before_step(patch: pytest.MonkeyPatch, number: int, happens: Callable[[], None]) -> None:
     """Have something happen when the step with this number (from 1, since now) begins."""
-    one_step, taken = loop.one_step, [0]
+    train_step, taken = loop.train_step, [0]
 
-    def counted(*given: object) -> Tensor:
+    def watched(*given: Any, counted: bool) -> Tensor | None:
         taken[0] += 1
         if taken[0] == number:
             happens()
-        return one_step(*given)  # type: ignore[arg-type]
+        return train_step(*given, counted)
 
-    patch.setattr(loop, "one_step", counted)
+    patch.setattr(loop, "train_step", watched)

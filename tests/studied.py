@@ -1,7 +1,7 @@
-"""What the tests of studies share."""
+"""Shared types of the study tests."""
 
 from collections.abc import Callable
 
-from skipway.study.results import Result
+from skipway.study.engine.results import Result
 
 Tiny = Callable[[str], Result]  # a study's name -> its result at scale tiny

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,12 +15,18 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from skipway import bundle
-from skipway.bundle import Card, add_calibration, add_metrics, load, new_folder, read_card, read_weights, write
+from skipway.bundle import Card, add_calibration, add_metrics, load_network, new_folder, read_card, read_weights, write
 from skipway.errors import BundleError
 from skipway.models import build
+from skipway.tasks import task_named
 
 EVERYTHING = ("weights.safetensors", "card.json", "README.md", "SHA256SUMS")
 MEASURED = {"top1": 0.9, "top1_interval": [0.85, 0.94], "top5": 1.0, "loss": 0.3, "n": 200}
+
+
+def in_words(metrics: dict[str, Any], task: str = "classify") -> str:
+    """The figure that counts, as the task says it."""
+    return task_named(task, ("zero", "one", "zwölf")).summary(metrics)
 
 
 def card(**changes: object) -> Card:
@@ -37,6 +44,7 @@ def card(**changes: object) -> Card:
         parameters=269_000,
         seconds=12.5,
         metrics={"val": MEASURED},
+        summaries={"val": in_words(MEASURED)},
         calibration={"temperature": 1.25, "split": "val", "n": 20},
     )
     return dataclasses.replace(plain, **changes)
@@ -69,7 +77,8 @@ def reseal(folder: Path) -> None:
 
 def test_a_network_comes_back_bit_by_bit_and_gives_the_same_scores(real: tuple[Path, nn.Module]) -> None:
     folder, net = real
-    again, found = load(folder, build)
+    found = read_card(folder)
+    again = load_network(folder, found, lambda network: build(**network))
     for key, value in net.state_dict().items():
         other = again.state_dict()[key]
         assert value.dtype == other.dtype
@@ -215,7 +224,7 @@ def test_weights_of_another_network_are_refused_in_one_line(
     folder, net = real
     write(folder, net.state_dict(), card(network=network))
     with pytest.raises(BundleError, match="the weights do not fit the card") as caught:
-        load(folder, build)
+        load_network(folder, read_card(folder), lambda network: build(**network))
     assert "\n" not in str(caught.value)
 
 
@@ -227,7 +236,7 @@ def test_nothing_is_built_from_a_bundle_that_was_changed(real: tuple[Path, nn.Mo
         raise AssertionError("built before it was verified")
 
     with pytest.raises(BundleError, match=r"README\.md was changed"):
-        load(folder, never)
+        load_network(folder, read_card(folder), never)
 
 
 def test_sha256sum_agrees(tiny: Path) -> None:
@@ -242,10 +251,13 @@ def test_sha256sum_agrees(tiny: Path) -> None:
 
 def test_metrics_are_added_to_card_and_readme_and_the_bundle_stays_valid(tiny: Path) -> None:
     weights = (tiny / "weights.safetensors").read_bytes()
-    add_metrics(tiny, "test", MEASURED | {"top1": 0.876})
+    measured = MEASURED | {"top1": 0.876}
+    add_metrics(tiny, "test", measured, in_words(measured))
     found = read_card(tiny)
-    assert found.metrics == {"val": MEASURED, "test": MEASURED | {"top1": 0.876}}
-    assert dataclasses.replace(found, metrics={}, weights_sha256="") == card(metrics={})
+    assert found.metrics == {"val": MEASURED, "test": measured}
+    assert found.summaries == {"val": in_words(MEASURED), "test": in_words(measured)}
+    without = {"metrics": {}, "summaries": {}}
+    assert dataclasses.replace(found, **without, weights_sha256="") == card(**without)
     assert "- test: top-1 87.60 %" in (tiny / "README.md").read_text(encoding="utf-8")
     assert "- val: top-1 90.00 %" in (tiny / "README.md").read_text(encoding="utf-8")
     assert (tiny / "weights.safetensors").read_bytes() == weights
@@ -265,14 +277,15 @@ def test_a_temperature_is_added_to_card_and_readme_and_the_bundle_stays_valid(ti
 
 
 def test_the_readme_of_a_tagging_network_gives_its_mean_average_precision(tiny: Path) -> None:
-    add_metrics(tiny, "test", {"n": 40, "map": 0.625, "f1_macro": 0.5})
+    measured = {"n": 40, "map": 0.625, "f1_macro": 0.5}
+    add_metrics(tiny, "test", measured, in_words(measured, "tag"))
     assert "- test: mAP 62.50 %, macro F1 50.00 %, 40 images" in (tiny / "README.md").read_text(encoding="utf-8")
 
 
 def test_metrics_are_not_added_to_a_bundle_that_was_changed(tiny: Path) -> None:
     (tiny / "weights.safetensors").write_bytes(b"something else")
     with pytest.raises(BundleError):
-        add_metrics(tiny, "test", MEASURED)
+        add_metrics(tiny, "test", MEASURED, in_words(MEASURED))
 
 
 @pytest.mark.parametrize("write_that_fails", [1, 2, 3])
@@ -289,7 +302,7 @@ def test_a_disk_that_fills_up_while_metrics_are_added_leaves_the_bundle_as_it_wa
 
     monkeypatch.setattr(bundle.os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
-        add_metrics(tiny, "test", MEASURED)
+        add_metrics(tiny, "test", MEASURED, in_words(MEASURED))
     monkeypatch.undo()
     assert {name: (tiny / name).read_bytes() for name in EVERYTHING} == before
     assert sorted(p.name for p in tiny.iterdir()) == sorted(EVERYTHING)

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from skipway import diagram, models
-from skipway.models.contract import Network
-from skipway.models.layers import Outlines, layers
-from skipway.models.published import PUBLISHED
+from skipway import models
+from skipway.models.analysis.paper_results import PUBLISHED
+from skipway.models.analysis.trace import ShapesOnly, layers
+from skipway.models.base import Network
+from skipway.reporting import architecture
 
 CLOSED_BY_ITSELF = {"meta", "link", "br", "input"}
 
@@ -42,14 +43,14 @@ class Reader(HTMLParser):
 
 
 def traced(name: str) -> tuple[Network, list[Any]]:
-    with Outlines():
+    with ShapesOnly():
         net = models.build(name)
     return net, layers(net, (3, PUBLISHED[name].size, PUBLISHED[name].size))
 
 
 @pytest.mark.parametrize("names", [("resnet18",), ("resnet152",), ("resnet34", "resnet50"), ("resnet20", "googlenet")])
 def test_the_page_is_whole_and_asks_for_nothing(names: tuple[str, ...]) -> None:
-    page = diagram.page(names, "", None)
+    page = architecture.page(names, "", None)
     reader = Reader(page)
     assert not reader.wrong
     assert not reader.open
@@ -62,53 +63,53 @@ def test_the_page_is_whole_and_asks_for_nothing(names: tuple[str, ...]) -> None:
 def test_every_layer_of_a_network_is_on_its_page() -> None:
     for name in ("resnet18", "resnet152", "seresnet18", "densenet40_12", "vgg16_bn", "resnet18_blur"):
         _, steps = traced(name)
-        said = {label.split("; ")[0] for label in Reader(diagram.page([name], "", None)).labels()}
+        said = {label.split("; ")[0] for label in Reader(architecture.page([name], "", None)).labels()}
         assert {step.name for step in steps if step.name} <= said, name
 
 
 def test_a_shape_says_its_layers_figures() -> None:
-    labels = Reader(diagram.page(["resnet18"], "", None)).labels()
+    labels = Reader(architecture.page(["resnet18"], "", None)).labels()
     assert (
         "layer2.0.conv1; convolution 3×3, 128, stride 2; output 128×28×28, 392 KiB; 73,728 parameters; "
-        "57.8 M multiply-adds; sees 51 × 51 pixels"
+        "57.8 M multiply-adds; receptive field 51 × 51 pixels"
     ) in labels
 
 
 def test_units_that_repeat_are_folded_into_one() -> None:
     _, steps = traced("resnet152")
-    sections = diagram.sections_of(diagram.units_of(steps), 224)
+    sections = architecture.sections_of(architecture.units_of(steps), 224)
     assert [[len(run.units) for run in runs if not run.chain] for runs in sections.values()] == [
         *([], [1, 2], [1, 7], [1, 35], [1, 2]),
         [],
     ]
-    page = diagram.page(["resnet152"], "", None)
+    page = architecture.page(["resnet152"], "", None)
     assert "× 35" in page
     assert "layer3.1 – layer3.35" in page
 
 
 def test_stages_of_two_networks_stand_beside_each_other_by_their_maps() -> None:
-    sections = [diagram.sections_of(diagram.units_of(traced(name)[1]), 224) for name in ("vgg16", "alexnet")]
-    assert list(sections[0]) == [0, 1, 2, 3, 4, 5, diagram.HEAD]
-    assert list(sections[1]) == [2, 3, 4, 5, diagram.HEAD]  # 55, 27, 13 and 6 pixels beside 56, 28, 14 and 7
+    sections = [architecture.sections_of(architecture.units_of(traced(name)[1]), 224) for name in ("vgg16", "alexnet")]
+    assert list(sections[0]) == [0, 1, 2, 3, 4, 5, architecture.HEAD]
+    assert list(sections[1]) == [2, 3, 4, 5, architecture.HEAD]  # 55, 27, 13 and 6 pixels beside 56, 28, 14 and 7
 
 
 def test_the_main_line_of_a_unit_is_its_branch_and_the_skip_is_an_arc() -> None:
-    units = {unit.name: unit for unit in diagram.units_of(traced("resnet50")[1])}
+    units = {unit.name: unit for unit in architecture.units_of(traced("resnet50")[1])}
     plain, projected = units["layer1.1"], units["layer1.0"]
     names = [step.name.rsplit(".", 1)[-1] for step in projected.steps]
-    line = diagram.main_line(projected)
+    line = architecture.main_line(projected)
     assert [name for i, name in enumerate(names) if i in line] == ["conv1", "bn1", "conv2", "bn2", "conv3", "bn3", ""]
-    assert str(diagram.draw(plain).marks).count('class="skip"') == 1
-    assert str(diagram.draw(projected).marks).count('class="skip"') == 0  # its way round has a box
-    assert diagram.draw(projected).right > 1.5 * diagram.draw(plain).right
+    assert str(architecture.draw(plain).marks).count('class="skip"') == 1
+    assert str(architecture.draw(projected).marks).count('class="skip"') == 0  # its shortcut has a box
+    assert architecture.draw(projected).right > 1.5 * architecture.draw(plain).right
 
 
 def test_boxes_of_a_unit_do_not_cover_each_other() -> None:
     for name in ("resnet50", "seresnet18", "googlenet", "highway19", "densenet40_12", "resnet110_exclusive_gate"):
-        for unit in diagram.units_of(traced(name)[1]):
-            lanes = diagram.lanes_of(unit, diagram.main_line(unit))
-            boxes = diagram.place(unit, lanes)
-            diagram.spread(unit, lanes, boxes, diagram.arcs_of(unit, lanes, boxes)[1])
+        for unit in architecture.units_of(traced(name)[1]):
+            lanes = architecture.lanes_of(unit, architecture.main_line(unit))
+            boxes = architecture.place(unit, lanes)
+            architecture.spread(unit, lanes, boxes, architecture.arcs_of(unit, lanes, boxes)[1])
             for i, a in enumerate(boxes):
                 for b in boxes[:i]:
                     beside = abs(a.x - b.x) >= (a.width + b.width) / 2
@@ -119,7 +120,7 @@ def test_every_network_can_be_drawn() -> None:
     """The shallow ones: their deep kin have the same units."""
     for name in models.NETWORKS:
         if PUBLISHED[name].depth <= 20:
-            assert diagram.page([name], "", None).count('class="unit"') > 5, name
+            assert architecture.page([name], "", None).count('class="unit"') > 5, name
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -129,7 +130,7 @@ def test_every_network_can_be_drawn() -> None:
 def opened(browser: Any, folder: Path, names: list[str], width: int) -> tuple[Any, list[str]]:
     """The page in a window `width` wide, and what went wrong or was asked for over the network."""
     file = folder / "page.html"
-    file.write_text(diagram.page(names, "", None))
+    file.write_text(architecture.page(names, "", None))
     wrong: list[str] = []
     page = browser.new_page(viewport={"width": width, "height": 800})
     page.on("console", lambda message: wrong.append(message.text))
@@ -161,7 +162,7 @@ def test_figures_come_with_the_pointer_and_with_the_keyboard(browser, tmp_path: 
     expect(tip).to_be_hidden()
     page.mouse.move(0, 0)
     page.locator('g[aria-label^="conv1;"]').focus()
-    expect(tip).to_contain_text("sees 7 × 7 pixels")
+    expect(tip).to_contain_text("receptive field 7 × 7 pixels")
     page.keyboard.press("Tab")
     expect(tip).to_have_text(re.compile("^bn1"))
     assert not wrong

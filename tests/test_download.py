@@ -1,4 +1,4 @@
-"""Downloads from a server that answers, breaks off, ignores and refuses; and CIFAR in its binary layout from one."""
+"""Downloads from a server that responds, disconnects, ignores ranges and refuses; and CIFAR in its binary layout."""
 
 import hashlib
 import io
@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from skipway import download
-from skipway.data import cifar, open_source
+from skipway.data import open_dataset
+from skipway.data.formats import cifar
 from skipway.download import Notice, fetch, reachable
 from skipway.errors import DataError, SkipwayError
 
@@ -98,17 +99,17 @@ def test_a_download_leaves_standard_output_alone(
 
 
 def test_another_content_is_removed_and_said(served: Served, tmp_path: Path) -> None:
-    with pytest.raises(SkipwayError, match=r"/a\.bin sent a file with another checksum than md5:0123.*removed"):
+    with pytest.raises(SkipwayError, match=r"the file from .*/a\.bin does not have the checksum md5:0123.*removed"):
         fetch(f"{served.address}/a.bin", tmp_path / "a.bin", "md5:0123")
     assert not list(tmp_path.iterdir())
 
 
 def test_a_broken_download_goes_on_where_it_stopped(served: Served, tmp_path: Path) -> None:
     served.break_after = 300_000
-    with pytest.raises(SkipwayError, match=r"broke off after 300000 of 700000 bytes.*try again"):
+    with pytest.raises(SkipwayError, match=r"the connection ended after 300000 of 700000 bytes.*try again"):
         fetch(f"{served.address}/a.bin", tmp_path / "a.bin", MD5)
     assert [p.name for p in tmp_path.iterdir()] == ["a.bin.part"]
-    with pytest.raises(SkipwayError, match="broke off after 600000 of 700000"):
+    with pytest.raises(SkipwayError, match="the connection ended after 600000 of 700000"):
         fetch(f"{served.address}/a.bin", tmp_path / "a.bin", MD5)
     served.break_after = None
     assert fetch(f"{served.address}/a.bin", tmp_path / "a.bin", MD5).read_bytes() == CONTENT
@@ -132,7 +133,7 @@ def test_a_whole_part_needs_nothing_more(served: Served, tmp_path: Path) -> None
 
 def test_a_part_of_something_else_is_found_out(served: Served, tmp_path: Path) -> None:
     (tmp_path / "a.bin.part").write_bytes(bytes(1000))
-    with pytest.raises(SkipwayError, match="another checksum"):
+    with pytest.raises(SkipwayError, match="does not have the checksum"):
         fetch(f"{served.address}/a.bin", tmp_path / "a.bin", MD5)
     assert fetch(f"{served.address}/a.bin", tmp_path / "a.bin", MD5).read_bytes() == CONTENT
 
@@ -140,7 +141,7 @@ def test_a_part_of_something_else_is_found_out(served: Served, tmp_path: Path) -
 @pytest.mark.parametrize("status", [403, 404, 500, 503])
 def test_a_servers_refusal_is_said_with_its_number(served: Served, tmp_path: Path, status: int) -> None:
     served.status = status
-    with pytest.raises(SkipwayError, match=rf"/a\.bin answered {status}: .*place the file at .*a\.bin"):
+    with pytest.raises(SkipwayError, match=rf"/a\.bin responded with HTTP {status}: .*put the file at .*a\.bin"):
         fetch(f"{served.address}/a.bin", tmp_path / "a.bin", MD5)
 
 
@@ -155,7 +156,9 @@ def test_being_offline_is_said_with_what_to_do(tmp_path: Path, monkeypatch: pyte
     with socket.socket() as taken:  # bound and not listening, so that nobody answers there
         taken.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{taken.getsockname()[1]}/a.bin"
-        with pytest.raises(SkipwayError, match=r"cannot download .*: go online .*place the file at .*a\.bin") as caught:
+        with pytest.raises(
+            SkipwayError, match=r"cannot download .*: check the connection .*put the file at .*a\.bin"
+        ) as caught:
             fetch(url, tmp_path / "a.bin", MD5)
     assert "\n" not in str(caught.value)
     assert not list(tmp_path.iterdir())
@@ -173,7 +176,7 @@ def test_a_download_is_said_before_the_server_is_asked(
     served.status = 503
     with pytest.raises(SkipwayError):
         fetch(f"{served.address}/a.bin", tmp_path / "a.bin", MD5, Notice("these", 12.34, "no terms"))
-    assert capfd.readouterr().err == f"downloads these: 12.3 MB from 127.0.0.1, no terms; once, into {tmp_path}\n"
+    assert capfd.readouterr().err == f"downloading these: 12.3 MB from 127.0.0.1, no terms; once, to {tmp_path}\n"
 
 
 def test_what_is_there_or_forbidden_is_not_said_to_be_downloaded(
@@ -188,13 +191,13 @@ def test_what_is_there_or_forbidden_is_not_said_to_be_downloaded(
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Whether a host answers
+# Whether a host responds
 
 
 @pytest.fixture(autouse=True)
 def _asked_anew() -> None:
     """What a process remembers of hosts is forgotten: ports are used again."""
-    download.answers.cache_clear()
+    download.host_responds.cache_clear()
 
 
 @pytest.fixture
@@ -208,14 +211,14 @@ def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_server_that_answers_is_reachable_whatever_it_says_and_is_asked_once(served: Served) -> None:
     assert reachable(f"{served.address}/a.bin")  # it answers HEAD with 501
     assert not served.requests, "nothing is fetched"
-    download.answers.cache_clear()
+    download.host_responds.cache_clear()
     assert reachable(f"{served.address}/a.bin")
     assert reachable(f"{served.address}/b.bin")
-    assert download.answers.cache_info().misses == 1
+    assert download.host_responds.cache_info().misses == 1
 
 
 def test_nothing_is_reachable_offline(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(download, "ask", lambda _: pytest.fail("a server was asked"))
+    monkeypatch.setattr(download, "send_head", lambda _: pytest.fail("a server was asked"))
     monkeypatch.setenv("SKIPWAY_OFFLINE", "1")
     assert not reachable(served.address)
 
@@ -232,7 +235,7 @@ def test_a_refused_connection_and_an_unknown_name_are_unreachable() -> None:
 @pytest.mark.usefixtures("_no_proxy")
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_a_host_that_says_nothing_costs_the_time_of_one_wait(scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(download, "PATIENCE", 0.2)
+    monkeypatch.setattr(download, "REACHABLE_TIMEOUT", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"{scheme}://127.0.0.1:{silent.getsockname()[1]}/a"
         began = time.monotonic()
@@ -247,7 +250,7 @@ def test_a_name_that_is_looked_up_without_end_costs_no_more(monkeypatch: pytest.
         released.wait(30)
         raise socket.gaierror("no answer")
 
-    monkeypatch.setattr(download, "PATIENCE", 0.2)
+    monkeypatch.setattr(download, "REACHABLE_TIMEOUT", 0.2)
     monkeypatch.setattr(download.urllib.request, "urlopen", stuck)
     began = time.monotonic()
     assert not reachable("http://somewhere.invalid/a")
@@ -260,7 +263,7 @@ def test_a_proxy_that_does_not_reach_the_host_is_no_answer(served: Served, monke
     for variable in ("http_proxy", "https_proxy"):
         monkeypatch.setenv(variable, served.address)
     for scheme in ("http", "https"):  # of the second it is asked for a tunnel, which it does not know
-        monkeypatch.setattr(download, "GATEWAY", (*download.GATEWAY, 501))  # what this server says to HEAD
+        monkeypatch.setattr(download, "PROXY_ERRORS", (*download.PROXY_ERRORS, 501))  # what this server says to HEAD
         assert not reachable(f"{scheme}://somewhere.invalid/a")
 
 
@@ -305,14 +308,14 @@ def test_cifar10_is_downloaded_once_and_read(served: Served, tmp_path: Path, mon
     files |= {"test_batch.bin": batches[5][0], "batches.meta.txt": "\n".join([*CIFAR10, ""]).encode()}
     offer(served, "cifar10", archive(files), monkeypatch, tmp_path)
     for _ in range(2):
-        source = open_source("cifar10")
+        dataset = open_dataset("cifar10")
     assert len(served.requests) == 1
-    assert source.classes == tuple(CIFAR10)
-    np.testing.assert_array_equal(source.train.items, np.concatenate([b[2] for b in batches[:5]]))
-    np.testing.assert_array_equal(source.train.labels, np.concatenate([b[1] for b in batches[:5]]))
-    np.testing.assert_array_equal(source.test.items, batches[5][2])
-    np.testing.assert_array_equal(source.test.labels, batches[5][1])
-    assert source.test.names[2] == "cifar10 test[2]"
+    assert dataset.classes == tuple(CIFAR10)
+    np.testing.assert_array_equal(dataset.train.items, np.concatenate([b[2] for b in batches[:5]]))
+    np.testing.assert_array_equal(dataset.train.labels, np.concatenate([b[1] for b in batches[:5]]))
+    np.testing.assert_array_equal(dataset.test.items, batches[5][2])
+    np.testing.assert_array_equal(dataset.test.labels, batches[5][1])
+    assert dataset.test.names[2] == "cifar10 test[2]"
 
 
 def test_cifar100_takes_the_fine_labels(served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -320,11 +323,11 @@ def test_cifar100_takes_the_fine_labels(served: Served, tmp_path: Path, monkeypa
     names = [f"class_{i}" for i in range(100)]
     files = {"train.bin": train[0], "test.bin": test[0], "fine_label_names.txt": "\n".join(names).encode()}
     offer(served, "cifar100", archive(files), monkeypatch, tmp_path)
-    source = open_source("cifar100")
-    assert source.classes == tuple(names)
-    np.testing.assert_array_equal(source.train.labels, train[1])
-    np.testing.assert_array_equal(source.train.items, train[2])
-    np.testing.assert_array_equal(source.test.labels, test[1])
+    dataset = open_dataset("cifar100")
+    assert dataset.classes == tuple(names)
+    np.testing.assert_array_equal(dataset.train.labels, train[1])
+    np.testing.assert_array_equal(dataset.train.items, train[2])
+    np.testing.assert_array_equal(dataset.test.labels, test[1])
 
 
 @pytest.mark.parametrize(
@@ -337,7 +340,7 @@ def test_a_wrong_file_placed_by_hand_is_refused_by_name(
     monkeypatch.setenv("SKIPWAY_CACHE", str(tmp_path))
     (tmp_path / "cifar-10-binary.tar.gz").write_bytes(content)
     with pytest.raises(DataError, match=r"cifar-10-binary\.tar\.gz"):
-        open_source("cifar10")
+        open_dataset("cifar10")
 
 
 def test_the_checksums_are_the_ones_on_the_authors_page() -> None:

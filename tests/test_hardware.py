@@ -78,7 +78,7 @@ def test_what_is_named_is_taken_as_named_and_said_so(monkeypatch: pytest.MonkeyP
     assert chosen.compile_
     assert chosen.workers == 3
     assert [chosen.reasons[key] for key in ("device", "precision", "memory format", "compile", "workers")] == [
-        "as asked"
+        "as given"
     ] * 5
 
 
@@ -94,17 +94,17 @@ def test_workers_are_one_a_core_and_eight_at_most(monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:97", "cpu:x", "", "tpu", "meta"])
 def test_a_device_that_cannot_compute_here_is_refused_by_name(device: str) -> None:
-    with pytest.raises(SkipwayError, match=rf"device '{device}' is not here: use --device auto or cpu"):
+    with pytest.raises(SkipwayError, match=rf"device '{device}' is not available: use --device auto or cpu"):
         decide(device)
 
 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"precision": "float16"}, "precision 'float16' is none of auto, float32, bfloat16"),
-        ({"channels_last": "yes"}, "channels-last 'yes' is none of auto, on, off"),
-        ({"compile_": "true"}, "compile 'true' is none of auto, on, off"),
-        ({"workers": -1}, "workers must not be negative, and is -1"),
+        ({"precision": "float16"}, "precision 'float16' is not one of auto, float32, bfloat16"),
+        ({"channels_last": "yes"}, "channels-last 'yes' is not one of auto, on, off"),
+        ({"compile_": "true"}, "compile 'true' is not one of auto, on, off"),
+        ({"workers": -1}, "workers must not be negative, got -1"),
     ],
 )
 def test_values_that_are_no_choice_are_refused_in_words(options: dict, words: str) -> None:

@@ -12,7 +12,8 @@ import torch
 from PIL import Image
 
 import skipway
-from skipway import api, hardware
+from skipway import hardware
+from skipway.commands import train
 from skipway.training.recipes import QUICK
 
 
@@ -33,11 +34,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def run(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "colours"
-    return api.train(folder, QUICK, out, hardware.decide(device="cpu"), epochs=4, batch=16).path
+    return train.train(folder, QUICK, out, hardware.decide(device="cpu"), epochs=4, batch=16).path
 
 
 def test_predict_agrees_with_eval_digit_for_digit(run: Path, folder: Path) -> None:
-    api.evaluate(run, split="train", out=run / "judged", hardware=hardware.decide(device="cpu"))
+    skipway.evaluate(run, split="train", out=run / "judged", hardware=hardware.decide(device="cpu"))
     judged = {p["name"]: p for p in json.loads((run / "judged" / "report.json").read_text())["predictions"]}
     assert len(judged) == 54
     files = [folder / name for name in reversed(judged)]  # another order, so other companions in each batch
@@ -70,7 +71,7 @@ def test_a_bundle_on_another_path_and_in_another_process_gives_equal_logits(run:
 
 def test_eval_on_the_trained_data_cuts_the_same_val_again(run: Path) -> None:
     card = skipway.load(run).card
-    again = api.evaluate(run, split="val", hardware=hardware.decide(device="cpu"))
+    again = skipway.evaluate(run, split="val", hardware=hardware.decide(device="cpu"))
     assert again.metrics["n"] == card.data["counts"]["val"]
     assert again.metrics["top1"] == card.metrics["val"]["top1"]
 
@@ -82,8 +83,8 @@ def test_eval_leaves_out_again_what_training_left_out(folder: Path, tmp_path: Pa
     bad = tmp_path / "colours" / "red" / "07.png"
     bad.write_bytes(bad.read_bytes()[:50])
     recipe, computer = replace(QUICK, epochs=1, batch=16), hardware.decide(device="cpu")
-    out = api.train(tmp_path / "colours", recipe, tmp_path / "run", computer, bad="skip").path
-    again = api.evaluate(out, hardware=computer)
+    out = train.train(tmp_path / "colours", recipe, tmp_path / "run", computer, bad="skip").path
+    again = skipway.evaluate(out, hardware=computer)
     card = skipway.load(out).card
     assert again.scored.trained_on
     assert again.metrics["top1"] == card.metrics["val"]["top1"]
@@ -97,7 +98,7 @@ def test_eval_on_a_folder_without_splits_judges_every_image(run: Path, folder: P
     shutil.copytree(folder / "red", tmp_path / "new" / "red")
     shutil.copytree(folder / "blue", tmp_path / "new" / "blue")
     (tmp_path / "new" / "blue" / "19.png").unlink()
-    found = api.evaluate(run, str(tmp_path / "new"), out=tmp_path / "out", hardware=hardware.decide(device="cpu"))
+    found = skipway.evaluate(run, str(tmp_path / "new"), out=tmp_path / "out", hardware=hardware.decide(device="cpu"))
     assert (found.scored.split, found.metrics["n"]) == ("all", 39)
     truth = [found.classes[label] for label in found.labels]
     assert truth == [name.split("/")[0] for name in found.names]
@@ -112,7 +113,7 @@ def test_an_unreadable_image_is_named_and_the_others_are_answered(run: Path, fol
 
 
 def test_accuracy_is_what_numpy_counts(run: Path) -> None:
-    found = api.evaluate(run, split="train", hardware=hardware.decide(device="cpu"))
+    found = skipway.evaluate(run, split="train", hardware=hardware.decide(device="cpu"))
     predicted = found.probabilities.argmax(1)
     assert found.metrics["top1"] == pytest.approx(np.mean(predicted == found.labels))
     matrix = np.zeros((3, 3), dtype=int)

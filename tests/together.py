@@ -14,12 +14,12 @@ from torch import nn
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 
 from skipway import hardware
-from skipway.data import open_source
-from skipway.data.source import Source, Split
-from skipway.training import attending, loop, tracking
-from skipway.training.distributed import ALONE, Group, joined
-from skipway.training.norms import AcrossProcesses
+from skipway.data import open_dataset
+from skipway.data.dataset import Dataset, Split
+from skipway.training import hooks, loggers, loop
+from skipway.training.distributed import SINGLE_PROCESS, Group, init_distributed
 from skipway.training.recipes import QUICK, Recipe
+from skipway.training.sync_batchnorm import SyncBatchNorm
 
 FLOAT32 = hardware.decide("cpu", precision="float32", workers=0)
 GENTLE = replace(QUICK, model="resnet20", batch=24, lr=0.02, sync_norm=True)
@@ -31,11 +31,11 @@ RECIPES = {  # by name; each must give the losses that one process has
 PARTS = replace(GENTLE, epochs=1, micro=4, sync_norm=False)
 
 
-def digits() -> Source:
-    source = open_source("digits")
-    train = source.train
+def digits() -> Dataset:
+    dataset = open_dataset("digits")
+    train = dataset.train
     few = Split(train.items[:270], train.labels[:270], train.names[:270])
-    return replace(source, train=few, test=None)
+    return replace(dataset, train=few, test=None)
 
 
 def losses(recipe: Recipe, out: Path, group: Group) -> list[float]:
@@ -46,9 +46,9 @@ def losses(recipe: Recipe, out: Path, group: Group) -> list[float]:
     def listing(*_given: object) -> Iterator[Any]:
         yield lambda _step, figures: found.append(figures["loss"]) if "loss" in figures else None
 
-    logged, tracking.TRACKERS["none"], attending.LOGGED = attending.LOGGED, listing, 1
+    logged, loggers.TRACKERS["none"], hooks.LOGGED = hooks.LOGGED, listing, 1
     loop.train(digits(), recipe, out, FLOAT32, Console(quiet=True), group=group)
-    tracking.TRACKERS["none"], attending.LOGGED = tracking.nowhere, logged
+    loggers.TRACKERS["none"], hooks.LOGGED = loggers.no_logger, logged
     return found
 
 
@@ -57,42 +57,42 @@ def norm_differences(group: Group) -> list[float]:
     torch.manual_seed(0)
     whole = torch.randn(8, 3, 4, 4) * 3 + 100
     asked, share = torch.randn(8, 3, 4, 4), slice(group.rank, None, group.world)
-    one, ours = nn.BatchNorm2d(3), AcrossProcesses(3)
+    one, ours = nn.BatchNorm2d(3), SyncBatchNorm(3)
     x, y = whole.clone().requires_grad_(), whole[share].clone().requires_grad_()
     theirs, mine = one(x), ours(y)
     (theirs * asked).sum().backward()
     (mine * asked[share]).sum().backward()
     assert x.grad is not None and y.grad is not None and one.weight.grad is not None and ours.weight.grad is not None
     pairs = [(theirs[share], mine), (x.grad[share], y.grad), (one.running_mean, ours.running_mean)]
-    pairs += [(one.running_var, ours.running_var), (one.weight.grad, group.summed(ours.weight.grad))]
+    pairs += [(one.running_var, ours.running_var), (one.weight.grad, group.all_reduce(ours.weight.grad))]
     return [float((a - b).abs().max() / a.abs().max()) for a, b in pairs]
 
 
 def exchanges(out: Path, group: Group) -> int:
     """How many gradients' buckets were exchanged in a run of parts."""
-    counted, connect = [0], loop.connect
+    counted, wrap_model = [0], loop.wrap_model
 
     def counting(run: Any, state: Any) -> None:
-        connect(run, state)
+        wrap_model(run, state)
 
         def hook(process_group, bucket):  # torch looks at annotations, and takes none or its own
             counted[0] += bucket.is_last()
             return allreduce_hook(process_group, bucket)
 
-        state.shared.register_comm_hook(None, hook)
+        state.data_parallel.register_comm_hook(None, hook)
 
-    loop.connect = counting
+    loop.wrap_model = counting
     loop.train(digits(), PARTS, out, FLOAT32, Console(quiet=True), group=group)
-    loop.connect = connect
+    loop.wrap_model = wrap_model
     return counted[0]
 
 
 def main() -> None:
     folder = Path(sys.argv[1])
-    with joined(FLOAT32) as (group, _):
+    with init_distributed(FLOAT32) as (group, _):
         assert group.world == 2
-        assert group.told("one" if group.rank == 0 else "other") == "one"
-        assert group.agree(group.rank == 1, False) == [True, False]
+        assert group.broadcast("one" if group.rank == 0 else "other") == "one"
+        assert group.any_rank(group.rank == 1, False) == [True, False]
         found: dict[str, Any] = {name: losses(recipe, folder / name, group) for name, recipe in RECIPES.items()}
         found |= {"norm": norm_differences(group), "exchanges": exchanges(folder / "parts", group)}
     if group.rank == 0:
@@ -100,5 +100,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    assert ALONE.agree(True, False) == [True, False]
+    assert SINGLE_PROCESS.any_rank(True, False) == [True, False]
     main()

@@ -7,7 +7,7 @@ import torchvision
 from torch import nn
 
 from skipway.models import build
-from skipway.models.contract import Network
+from skipway.models.base import Network
 
 
 def parameters(net: nn.Module) -> int:

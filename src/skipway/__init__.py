@@ -14,30 +14,45 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from skipway.api import evaluate, load, resume, train
-    from skipway.data import open_source
-    from skipway.deploy.predictor import Prediction, Predictor
+    from skipway.commands.benchmark import benchmark
+    from skipway.commands.check import check
+    from skipway.commands.compare import compare
+    from skipway.commands.evaluate import compare_runs, evaluate
+    from skipway.commands.explain import explain
+    from skipway.commands.export import export
+    from skipway.commands.predict import predict
+    from skipway.commands.run import Run, load
+    from skipway.commands.train import resume, train
+    from skipway.data import open_dataset
+    from skipway.deploy.predict.predictor import Predictor
     from skipway.errors import SkipwayError
     from skipway.hardware import decide
     from skipway.models import build, list_models
-    from skipway.run import Run
+    from skipway.tasks.base import Prediction
     from skipway.training.recipes import Recipe, find_recipe
 
 WHERE = {
-    "Prediction": "skipway.deploy.predictor",
-    "Predictor": "skipway.deploy.predictor",
+    "Prediction": "skipway.tasks.base",
+    "Predictor": "skipway.deploy.predict.predictor",
     "Recipe": "skipway.training.recipes",
-    "Run": "skipway.run",
+    "Run": "skipway.commands.run",
     "SkipwayError": "skipway.errors",
+    "benchmark": "skipway.commands.benchmark",
     "build": "skipway.models",
+    "check": "skipway.commands.check",
+    "compare": "skipway.commands.compare",
+    "compare_runs": "skipway.commands.evaluate",
     "decide": "skipway.hardware",
-    "evaluate": "skipway.api",
+    "evaluate": "skipway.commands.evaluate",
+    "explain": "skipway.commands.explain",
+    "export": "skipway.commands.export",
     "find_recipe": "skipway.training.recipes",
     "list_models": "skipway.models",
-    "load": "skipway.api",
-    "open_source": "skipway.data",
-    "resume": "skipway.api",
-    "train": "skipway.api",
+    "load": "skipway.commands.run",
+    "open_dataset": "skipway.data",
+    "predict": "skipway.commands.predict",
+    "resume": "skipway.commands.train",
+    "train": "skipway.commands.train",
 }
 
 __all__ = [
@@ -46,13 +61,20 @@ __all__ = [
     "Recipe",
     "Run",
     "SkipwayError",
+    "benchmark",
     "build",
+    "check",
+    "compare",
+    "compare_runs",
     "decide",
     "evaluate",
+    "explain",
+    "export",
     "find_recipe",
     "list_models",
     "load",
-    "open_source",
+    "open_dataset",
+    "predict",
     "resume",
     "train",
 ]

@@ -1,11 +1,11 @@
-"""A trained network on disk: the door between making and using it.
+"""A trained network on disk, with its card and checksums.
 
     weights.safetensors   the weights
-    card.json             everything needed to build, feed and judge the network
+    card.json             everything needed to build, evaluate and use the network
     README.md             the card for people
     SHA256SUMS            checksums of the three, in the form `sha256sum -c` takes
 
-`read` verifies before it trusts: a folder with a changed byte is refused.
+`read_card` verifies all files first: a folder with a changed byte is refused.
 """
 
 import dataclasses
@@ -14,7 +14,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -38,8 +38,9 @@ class Card:
     """What card.json holds. Everything is a plain value.
 
     network: `models.build`'s arguments; classes: names in output order; preprocessing: `Preprocessing`'s fields;
-    metrics: split -> name -> value; data: name, fingerprint, counts, and (image, why) of what was left out; recipe:
-    every field as trained; calibration: temperature, the split that it was fitted on, and n, its images, or None.
+    metrics: split -> name -> value; data: name, fingerprint, counts, and (image, reason) of what was left out; recipe:
+    every field as trained; calibration: temperature, the split that it was fitted on, and n, its images, or None; head:
+    the network's head; summaries: split -> the main figure as text.
     """
 
     task: str
@@ -58,10 +59,12 @@ class Card:
     calibration: dict[str, Any] | None = None
     weights_sha256: str = ""
     schema: int = SCHEMA
+    head: dict[str, Any] = dataclasses.field(default_factory=dict)
+    summaries: dict[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def temperature(self) -> float:
-        """What scores are divided by before they become probabilities; 1 where none was fitted."""
+        """Scores are divided by it before they become probabilities; 1 where none was fitted."""
         return float(self.calibration["temperature"]) if self.calibration else 1.0
 
 
@@ -71,7 +74,7 @@ def sha256(file: Path) -> str:
 
 
 def stage(file: Path, content: bytes) -> Path:
-    """`content` written out and flushed beside `file`, under a name of its own, which is returned."""
+    """Write and flush `content` beside `file`, under a temporary name, which is returned."""
     descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
     staged = Path(name)
     try:
@@ -87,7 +90,7 @@ def stage(file: Path, content: bytes) -> Path:
 
 
 def write_together(folder: Path, contents: dict[str, bytes]) -> None:
-    """Every file of `contents` in `folder`: all are written out before the first is renamed into its place."""
+    """Write the files of `contents` into `folder`: all are written before the first is renamed into place."""
     staged: dict[str, Path] = {}
     try:
         for name, content in contents.items():
@@ -101,20 +104,12 @@ def write_together(folder: Path, contents: dict[str, bytes]) -> None:
 
 
 def write_atomically(file: Path, content: bytes) -> None:
-    """`content` at `file`: either what was there stays, or all of the new is there."""
+    """Write `content` to `file` completely, or leave the file as it was."""
     write_together(file.parent, {file.name: content})
 
 
 def to_json(value: Any) -> bytes:
     return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()
-
-
-def headline(metrics: dict[str, Any]) -> str:
-    """The figure that counts: top-1 accuracy with its interval, or mean average precision where labels are several."""
-    if "map" in metrics:
-        return f"mAP {100 * metrics['map']:.2f} %, macro F1 {100 * metrics['f1_macro']:.2f} %"
-    low, high = metrics["top1_interval"]
-    return f"top-1 {100 * metrics['top1']:.2f} % (95 % interval {100 * low:.2f} to {100 * high:.2f})"
 
 
 def readme(card: Card) -> str:
@@ -126,7 +121,7 @@ def readme(card: Card) -> str:
         f"recipe `{card.recipe['name']}`, {card.created}.",
         "",
     ]
-    lines += [f"- {split}: {headline(metrics)}, {metrics['n']} images" for split, metrics in card.metrics.items()]
+    lines += [f"- {split}: {card.summaries[split]}, {card.metrics[split]['n']} images" for split in card.summaries]
     if card.calibration:
         fitted = f"fitted on {card.calibration['n']} images of {card.calibration['split']}"
         lines.append(f"- probabilities at temperature {card.temperature:.4f}, {fitted}")
@@ -135,7 +130,7 @@ def readme(card: Card) -> str:
 
 
 def checksums(digests: dict[str, str]) -> bytes:
-    """SHA256SUMS of FILES, whose digests are given by name."""
+    """The content of SHA256SUMS for FILES, from their digests by name."""
     return "".join(f"{digests[name]}  {name}\n" for name in FILES).encode()
 
 
@@ -149,26 +144,26 @@ def seal(folder: Path, card: Card) -> None:
 
 
 def write(folder: Path, weights: dict[str, Tensor], card: Card) -> None:
-    """The bundle in `folder`, which must exist. The checksums come last: without them there is no bundle."""
+    """Write the bundle into `folder`, which must exist. The checksums come last: without them there is no bundle."""
     (folder / SUMS).unlink(missing_ok=True)
     content = save({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()})
     write_atomically(folder / FILES[0], content)
     seal(folder, card)
 
 
-def require_kinds(card: Card) -> None:
-    """Raises ValueError for a field of another kind than it is written with."""
-    words, numbers = (card.task, card.commit, card.created), (card.parameters, card.seconds)
-    fields = (card.network, card.preprocessing, card.recipe, card.data, card.hardware, card.versions, card.metrics)
-    right = (
-        all(isinstance(value, str) for value in [*words, *card.classes])
+def require_types(card: Card) -> None:
+    """Raises ValueError for a field of the wrong type."""
+    texts, numbers = (card.task, card.commit, card.created), (card.parameters, card.seconds)
+    fields = (card.network, card.head, card.preprocessing, card.recipe, card.data, card.hardware, card.versions)
+    valid = (
+        all(isinstance(value, str) for value in [*texts, *card.classes])
         and isinstance(card.classes, list)
-        and all(isinstance(value, dict) for value in fields)
+        and all(isinstance(value, dict) for value in (*fields, card.metrics, card.summaries))
         and all(type(value) in (int, float) for value in numbers)
         and isinstance(card.calibration, dict | None)
     )
-    if not right:
-        raise ValueError("a field is of another kind")
+    if not valid:
+        raise ValueError("a field has the wrong type")
 
 
 def read_card(folder: Path) -> Card:
@@ -195,11 +190,11 @@ def read_card(folder: Path) -> Card:
         if values["schema"] != SCHEMA:
             raise BundleError(f"{folder} has schema {values['schema']}, this version reads {SCHEMA}: upgrade skipway")
         card = Card(**values)
-        require_kinds(card)
-    except (ValueError, KeyError, TypeError, RecursionError) as fault:
-        raise BundleError(f"{folder / 'card.json'} is not a card ({fault}): restore it from a copy") from None
+        require_types(card)
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise BundleError(f"{folder / 'card.json'} is not a card ({error}): restore it from a copy") from None
     if card.weights_sha256 != digests[FILES[0]]:
-        raise BundleError(f"{folder / FILES[0]} holds other weights than those of the card: restore it from a copy")
+        raise BundleError(f"{folder / FILES[0]} holds weights that are not those of the card: restore it from a copy")
     return card
 
 
@@ -208,29 +203,29 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
     return load_file(folder / FILES[0])
 
 
-def load(folder: Path, build: Callable[..., Net]) -> tuple[Net, Card]:
-    """The network, made by `build` (which is `models.build`: this room does not know networks), and its card.
+def load_network(folder: Path, card: Card, build: Callable[[Mapping[str, Any]], Net]) -> Net:
+    """The network of `card`, which `read_card` returned; `build` makes it from the card's `network`.
 
-    On the CPU, in evaluation mode. Raises BundleError; verifies before it builds.
+    On the CPU, in evaluation mode. Raises BundleError.
     """
-    card = read_card(folder)
     try:
-        with torch.device("meta"):  # the weights are read below: none need be drawn
-            net = build(**card.network)
-    except (TypeError, ValueError, OverflowError, AttributeError) as fault:
-        why = str(fault).splitlines()[0] if str(fault) else type(fault).__name__
+        with torch.device("meta"):  # the weights are read below: none need to be initialised
+            net = build(card.network)
+    except (TypeError, ValueError, OverflowError, AttributeError) as error:
+        why = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise BundleError(f"{folder / 'card.json'} describes no network that can be built ({why})") from None
     try:
         net.load_state_dict(read_weights(folder), assign=True)
-    except (RuntimeError, SafetensorError) as fault:
-        raise BundleError(f"{folder}: the weights do not fit the card ({str(fault).splitlines()[0]})") from None
-    return net.float().eval(), card
+    except (RuntimeError, SafetensorError) as error:
+        raise BundleError(f"{folder}: the weights do not fit the card ({str(error).splitlines()[0]})") from None
+    return net.float().eval()
 
 
-def add_metrics(folder: Path, split: str, metrics: dict[str, Any]) -> None:
-    """Record what was measured on `split` in the card and the README."""
+def add_metrics(folder: Path, split: str, metrics: dict[str, Any], summary: str) -> None:
+    """Record metrics on `split`, and the main figure as text, in the card and the README."""
     card = read_card(folder)
-    seal(folder, dataclasses.replace(card, metrics={**card.metrics, split: metrics}))
+    found = {**card.metrics, split: metrics}
+    seal(folder, dataclasses.replace(card, metrics=found, summaries={**card.summaries, split: summary}))
 
 
 def add_calibration(folder: Path, calibration: dict[str, Any] | None) -> Card:
@@ -240,7 +235,7 @@ def add_calibration(folder: Path, calibration: dict[str, Any] | None) -> Card:
 
 
 def add_left_out(folder: Path, left_out: Sequence[tuple[str, str]]) -> Card:
-    """Record (image, why) of those that the data held and training left out in the card; returns the new card."""
+    """Record (image, reason) of images that training left out in the card; returns the new card."""
     card = read_card(folder)
     seal(folder, dataclasses.replace(card, data={**card.data, "left_out": [list(pair) for pair in left_out]}))
     return read_card(folder)
@@ -248,9 +243,9 @@ def add_left_out(folder: Path, left_out: Sequence[tuple[str, str]]) -> Card:
 
 @contextmanager
 def new_folder(folder: Path) -> Iterator[None]:
-    """Make `folder` for a run; should the run fail before it wrote anything, the folder goes again.
+    """Create `folder` for a run; if the run fails before it wrote anything, the folder is removed.
 
-    Raises BundleError when it holds something already, cannot be written, or has no room.
+    Raises BundleError when it is not empty, cannot be written, or the disk is full.
     """
     try:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -259,12 +254,12 @@ def new_folder(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
-    except OSError as fault:
-        raise BundleError(f"{folder} cannot be written ({fault.strerror}): choose another --out") from None
+    except OSError as error:
+        raise BundleError(f"{folder} cannot be written ({error.strerror}): choose another --out") from None
     try:
         free = shutil.disk_usage(folder).free
         if free < 1 << 26:
-            raise BundleError(f"{folder} is on a disk with {free >> 20} MB left: free some, or choose another --out")
+            raise BundleError(f"{folder} is on a disk with {free >> 20} MB left: free space, or choose another --out")
         yield
     except BaseException:
         if ours and not any(folder.iterdir()):

@@ -1,6 +1,6 @@
-"""Where and how to compute, decided once: device, precision, memory format, compilation. `skipway doctor` prints it.
+"""Device, precision, memory format and compilation, chosen once. `skipway doctor` prints them.
 
-Each choice carries its reason, because "why is it slow here" is the first question about any training run.
+Each choice comes with its reason, because "why is it slow here" is the first question about any training run.
 """
 
 import ctypes
@@ -20,16 +20,16 @@ Switch = Literal["auto", "on", "off"]
 Net = TypeVar("Net", bound=nn.Module)
 
 
-# What a container may use, by the kernel's second and first interface; "max" or a huge number where nothing limits it.
+# Memory limit of the container, in cgroup v2 and v1; "max" or a huge number where there is no limit.
 CONTAINER_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 
 
 @dataclass(frozen=True)
 class Hardware:
-    """The decisions a run computes under.
+    """The hardware settings of a run.
 
-    `workers` counts the processes that decode large images; `compile_` says whether `torch.compile` wraps the network;
-    `reasons` maps each field's name to why it has its value.
+    `workers` is the number of processes that decode large images; `compile_`: whether `torch.compile` wraps the
+    network; `reasons` maps each setting's name to why it has its value.
     """
 
     device: torch.device
@@ -41,20 +41,20 @@ class Hardware:
     reasons: dict[str, str] = field(default_factory=dict, compare=False)
 
     def autocast(self) -> torch.autocast:
-        """A context in which convolutions and matrix products run in `dtype`; does nothing for float32."""
+        """A context in which convolutions and matrix products run in `dtype`; has no effect for float32."""
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.dtype is torch.bfloat16)
 
     def memory(self) -> int | None:
-        """Bytes that the device has in all; for the processor, what this process may use; None where none can tell."""
+        """Total memory of the device in bytes; for the CPU, what this process may use; None if it is not known."""
         if self.device.type == "cuda":
             return torch.cuda.get_device_properties(self.device).total_memory
         if not hasattr(os, "sysconf"):
             return None
-        found = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
-        for limit in CONTAINER_LIMITS:
-            text = limit.read_text().strip() if limit.is_file() else "max"
-            found += [int(text)] if text.isdigit() else []
-        return min(found)
+        limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+        for file in CONTAINER_LIMITS:
+            text = file.read_text().strip() if file.is_file() else "max"
+            limits += [int(text)] if text.isdigit() else []
+        return min(limits)
 
     def place(self, net: Net) -> Net:
         """`net` on the device in the memory format."""
@@ -65,7 +65,7 @@ class Hardware:
         return images.to(self.device, non_blocking=True).contiguous(memory_format=self.memory_format)
 
     def summary(self) -> dict[str, str]:
-        """Plain words for cards, logs and `doctor`."""
+        """The settings as text, for cards, logs and `doctor`."""
         return {
             "device": device_name(self.device),
             "precision": str(self.dtype).removeprefix("torch."),
@@ -77,19 +77,19 @@ class Hardware:
 
 
 def keep_freed_memory() -> bool:
-    """Have the C library keep what is freed for the next step; returns whether it could be asked to.
+    """Make the C library keep freed memory for the next step; returns whether that was possible.
 
-    glibc gives large blocks back to the system, and each step then pays for getting the same pages anew: measured as
-    a fifth of a training step's time (docs/log.md). It holds for the rest of the process.
+    glibc returns large blocks to the system, and each step then pays to get the same pages again: measured as a fifth
+    of a training step's time (docs/log.md). The setting lasts until the process ends.
     """
     trim_threshold, mmap_threshold, most = -1, -3, 2**31 - 1  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of <malloc.h>
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):  # another C library
         return False
-    # older versions take 32 MiB at most; and any setting stops the threshold from rising by itself
-    raised = any(mallopt(mmap_threshold, size) for size in (2**30, 2**25))
-    return raised and bool(mallopt(trim_threshold, most))
+    # older versions take 32 MiB at most; and any setting stops glibc from raising the threshold dynamically
+    threshold_set = any(mallopt(mmap_threshold, size) for size in (2**30, 2**25))
+    return threshold_set and bool(mallopt(trim_threshold, most))
 
 
 def device_name(device: torch.device) -> str:
@@ -102,12 +102,12 @@ def device_name(device: torch.device) -> str:
 
 
 def multiplies_bfloat16(device: torch.device) -> tuple[bool, str]:
-    """Whether `device` has arithmetic units for bfloat16, and which; emulated bfloat16 is slower than float32."""
+    """Whether `device` has hardware for bfloat16, and the reason; emulated bfloat16 is slower than float32."""
     if device.type == "cuda":
         major = torch.cuda.get_device_capability(device)[0]
         return major >= 8, f"compute capability {major}.x"
     if device.type != "cpu":
-        return False, f"not established for {device.type}"
+        return False, f"not known for {device.type}"
     flags = torch.cpu.get_capabilities()
     for flag in ("amx_bf16", "avx512_bf16", "sve_bf16", "bf16"):
         if flags.get(flag):
@@ -116,7 +116,7 @@ def multiplies_bfloat16(device: torch.device) -> tuple[bool, str]:
 
 
 def find_device(name: str) -> torch.device:
-    """The device called `name`; "auto" prefers CUDA, then Apple's MPS, then the processor. Raises SkipwayError."""
+    """The device called `name`; "auto" prefers CUDA, then Apple's MPS, then the CPU. Raises SkipwayError."""
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
@@ -125,7 +125,7 @@ def find_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.zeros(1, device=device).item()
     except (RuntimeError, AssertionError, NotImplementedError):
-        raise SkipwayError(f"device '{name}' is not here: use --device auto or cpu") from None
+        raise SkipwayError(f"device '{name}' is not available: use --device auto or cpu") from None
     return device
 
 
@@ -136,40 +136,40 @@ def decide(
     compile_: Switch = "auto",
     workers: int | None = None,
 ) -> Hardware:
-    """The fastest settings known for this machine, with anything named explicitly taken as named.
+    """The fastest known settings for this machine; settings that are given explicitly are used as given.
 
-    Measured here (docs/log.md): channels-last and bfloat16 multiply training speed where the arithmetic exists;
-    `torch.compile` gained nothing on CPUs for these networks and costs 20 to 30 s, so "auto" compiles on GPUs alone.
+    Measured here (docs/log.md): channels-last and bfloat16 multiply training speed where the hardware supports them;
+    `torch.compile` gained nothing on CPUs for these networks and costs 20 to 30 s, so "auto" compiles on GPUs only.
 
-    Raises SkipwayError for a device that is absent or a value that is none of the choices.
+    Raises SkipwayError for a device that is not available or a value that is not one of the choices.
     """
     chosen = find_device(device)
     native, why = multiplies_bfloat16(chosen)
-    half = {"auto": native, "bfloat16": True, "float32": False}
+    use_bfloat16 = {"auto": native, "bfloat16": True, "float32": False}
     switch = {"on": True, "off": False}
-    if precision not in half:
-        raise SkipwayError(f"precision '{precision}' is none of auto, float32, bfloat16")
+    if precision not in use_bfloat16:
+        raise SkipwayError(f"precision '{precision}' is not one of auto, float32, bfloat16")
     for option, value in (("channels-last", channels_last), ("compile", compile_)):
         if value not in {"auto", *switch}:
-            raise SkipwayError(f"{option} '{value}' is none of auto, on, off")
+            raise SkipwayError(f"{option} '{value}' is not one of auto, on, off")
     if workers is not None and workers < 0:
-        raise SkipwayError(f"workers must not be negative, and is {workers}")
-    last = switch.get(channels_last, chosen.type in {"cpu", "cuda"})
+        raise SkipwayError(f"workers must not be negative, got {workers}")
+    use_channels_last = switch.get(channels_last, chosen.type in {"cpu", "cuda"})
     compiled = switch.get(compile_, chosen.type == "cuda")
-    asked = "as asked"
+    given = "as given"
     return Hardware(
         device=chosen,
-        dtype=torch.bfloat16 if half[precision] else torch.float32,
-        memory_format=torch.channels_last if last else torch.contiguous_format,
+        dtype=torch.bfloat16 if use_bfloat16[precision] else torch.float32,
+        memory_format=torch.channels_last if use_channels_last else torch.contiguous_format,
         compile_=compiled,
         threads=torch.get_num_threads(),
         workers=min(8, os.cpu_count() or 1) if workers is None else workers,
         reasons={
-            "device": "the first found of CUDA, MPS and the processor" if device == "auto" else asked,
-            "precision": why if precision == "auto" else asked,
-            "memory format": "convolutions here prefer it" if channels_last == "auto" else asked,
-            "compile": "pays on GPUs; measured as no gain on CPUs" if compile_ == "auto" else asked,
+            "device": "the first available of CUDA, MPS and CPU" if device == "auto" else given,
+            "precision": why if precision == "auto" else given,
+            "memory format": "faster for convolutions on this device" if channels_last == "auto" else given,
+            "compile": "faster on GPUs; no gain was measured on CPUs" if compile_ == "auto" else given,
             "threads": "torch's choice; set OMP_NUM_THREADS to change it",
-            "workers": "processes that decode: one a core, 8 at most" if workers is None else asked,
+            "workers": "decoding processes: one per core, at most 8" if workers is None else given,
         },
     )

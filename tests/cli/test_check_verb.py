@@ -14,9 +14,9 @@ from PIL import Image
 from rich.console import Console
 from typed import Skipway
 
-from skipway import api, checking
-from skipway.data import open_source
-from skipway.data.reading import Reading
+from skipway.commands import check, train
+from skipway.data import open_dataset
+from skipway.data.read_options import ReadOptions
 from skipway.training.recipes import find_recipe
 
 
@@ -85,8 +85,8 @@ def test_wrong_usage_ends_in_2_and_one_line(skipway: Skipway, folder: Path) -> N
     for arguments, said in {
         ("no/such",): "does not exist",
         ("digitz",): "did you mean 'digits'",
-        ("./set", "--bad", "maybe"): "--bad 'maybe' is none of error, skip, quarantine",
-        ("./set", "--fit", "stretch"): "--fit 'stretch' is none of crop, pad, squash",
+        ("./set", "--bad", "maybe"): "--bad 'maybe' is not one of error, skip, quarantine",
+        ("./set", "--fit", "stretch"): "--fit 'stretch' is not one of crop, pad, squash",
         ("./set", "--preview", "there.png"): "there.png exists",
         ("./set", "--preview", "sheet.jpg"): "is no PNG",
         ("./set", "--preview", "no/sheet.png"): "there is no folder no",
@@ -120,7 +120,7 @@ def test_training_stops_before_it_starts_with_one_line(skipway: Skipway, folder:
     code, out, err = skipway(*TRAIN)
     assert (code, out) == (2, "")
     assert err.count("\n") == 1
-    assert "set has images that cannot be read, 1 in all, the first: a/2.png cannot be read (" in err
+    assert "set has unreadable images, 1 in all, the first: a/2.png cannot be read (" in err
     assert "--bad skip trains without them" in err
     assert not Path("run").exists()
 
@@ -159,24 +159,24 @@ def test_quarantine_of_parquet_is_refused_in_one_line(skipway: Skipway, tmp_path
     pq.write_table(pa.table({"image": rows, "label": ["x", "x", "y"]}), tmp_path / "d.parquet")
     code, out, err = skipway("check", "d.parquet", "--bad", "quarantine")
     assert (code, out) == (2, "")
-    assert "d.parquet is none: use --bad skip" in err
+    assert "d.parquet is not one: use --bad skip" in err
     code, out, _ = skipway("check", "d.parquet")
     assert code == 1
     assert "d.parquet[1]: is text" in out
 
 
 def test_the_python_verb_checks_too_and_none_says_that_it_was_done(folder: Path, tmp_path: Path) -> None:
-    from skipway.data.check import examine
+    from skipway.data.quality.validate import check_dataset
     from skipway.errors import DataError
 
     cut(folder / "a" / "2.png")
-    source = open_source(str(folder))
+    dataset = open_dataset(str(folder))
     recipe = find_recipe("quick")
     with pytest.raises(DataError, match="--bad skip trains without them"):
-        api.train(source, recipe, tmp_path / "run")
+        train.train(dataset, recipe, tmp_path / "run")
     with pytest.raises(DataError, match=r"^a/2\.png cannot be read"):
-        api.train(source, recipe, tmp_path / "run", bad=None)
-    assert examine(source).reused
+        train.train(dataset, recipe, tmp_path / "run", bad=None)
+    assert check_dataset(dataset).reused
 
 
 def test_labels_come_from_names_by_a_pattern(skipway: Skipway, folder: Path) -> None:
@@ -185,7 +185,7 @@ def test_labels_come_from_names_by_a_pattern(skipway: Skipway, folder: Path) -> 
     code, out, err = skipway("check", ".", "--label-pattern", r"([a-z_]+)_\d+\.png")
     assert (code, out) == (2, "")
     assert err.count("\n") == 1
-    assert "has 8 of 14 images in whose names --label-pattern" in err
+    assert "finds no class in the names of 8 of 14 images in " in err
     for file in folder.rglob("*.png"):
         file.unlink()
     code, out, err = skipway("check", ".", "--label-pattern", r"([a-z_]+)_\d+\.png", "--json")
@@ -194,7 +194,7 @@ def test_labels_come_from_names_by_a_pattern(skipway: Skipway, folder: Path) -> 
     assert found["counts"] == {"train": {"great_dane": 3, "pug": 3}}
     code, out, err = skipway("check", ".", "--label-pattern", "[")
     assert (code, out, err.count("\n")) == (2, "", 1)
-    assert "--label-pattern '[' is no regular expression" in err
+    assert "--label-pattern '[' is not a regular expression" in err
 
 
 def test_labels_come_from_the_chosen_column(skipway: Skipway, folder: Path) -> None:
@@ -218,8 +218,8 @@ def test_what_the_check_before_a_training_says_to_run_reads_the_data_as_the_trai
     for file in folder.rglob("[0-9].png"):
         file.unlink()
     console = Console(record=True, width=1000, file=io.StringIO())
-    reading = Reading(label_pattern=r"(.) \d+\.png")
-    checking.ready(open_source(str(folder), reading), "error", console=console)
+    reading = ReadOptions(label_pattern=r"(.) \d+\.png")
+    check.check_for_training(open_dataset(str(folder), reading), "error", console=console)
     command = re.search("`(.+)` tells all of it", console.export_text()).group(1)
     assert shlex.split(command) == ["skipway", "check", str(folder), "--label-pattern", r"(.) \d+\.png"]
 

@@ -45,11 +45,11 @@ def test_unknown_names_are_answered_with_the_nearest(skipway) -> None:
 
 def test_values_that_cannot_be_are_refused(skipway) -> None:
     refused(skipway("train", "digits", "--epochs", "-1"), "--epochs must not be negative")
-    refused(skipway("train", "digits", "--epochs", "many"), "--epochs is a whole number, not 'many'")
+    refused(skipway("train", "digits", "--epochs", "many"), "--epochs must be a whole number, not 'many'")
     refused(skipway("train", "digits", "--size", "2"), "too small for resnet20")
-    refused(skipway("train", "digits", "--pad", "8"), "--pad 8 is too much for images of 8 pixels")
-    refused(skipway("train", "digits", "--device", "abacus"), "device 'abacus' is not here")
-    refused(skipway("train", "digits", "--precision", "float8"), "none of auto, float32, bfloat16")
+    refused(skipway("train", "digits", "--pad", "8"), "--pad 8 is too large for images of 8 pixels")
+    refused(skipway("train", "digits", "--device", "abacus"), "device 'abacus' is not available")
+    refused(skipway("train", "digits", "--precision", "float8"), "not one of auto, float32, bfloat16")
     refused(skipway("train", "digits", "--resume"), "'--resume' requires an argument")
 
 
@@ -62,7 +62,7 @@ def test_folders_that_are_no_data_set_are_refused_by_name(skipway, tmp_path: Pat
         (tmp_path / "texts" / name / "x.txt").write_text("text")
     refused(skipway("train", "./texts"), "no image")
     image(tmp_path / "lonely" / "only" / "1.png")
-    refused(skipway("train", "./lonely"), "one class only ('only')")
+    refused(skipway("train", "./lonely"), "only one class ('only')")
 
 
 def test_an_unreadable_training_image_is_named(skipway, tmp_path: Path) -> None:

@@ -12,12 +12,12 @@ import pytest
 import torch
 from typed import refused
 
-from skipway import api, bundle, judging
-from skipway.data import open_source
-from skipway.data.source import fingerprint
+from skipway import bundle
+from skipway.commands import evaluate, train
+from skipway.data import open_dataset
 from skipway.errors import SkipwayError
-from skipway.evaluation.mcnemar import paired
 from skipway.hardware import decide
+from skipway.tasks.classify.significance import paired
 from skipway.training.recipes import QUICK
 
 
@@ -26,7 +26,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with two digits networks, `a` of two epochs and `b` of three and another seed."""
     folder = tmp_path_factory.mktemp("runs")
     for name, seed, epochs in (("a", 0, 2), ("b", 1, 3)):
-        api.train("digits", replace(QUICK, seed=seed, epochs=epochs), folder / name, decide("cpu"))
+        train.train("digits", replace(QUICK, seed=seed, epochs=epochs), folder / name, decide("cpu"))
     return folder
 
 
@@ -65,8 +65,8 @@ def test_a_network_that_learnt_nothing_says_so_on_the_console_and_in_the_report(
     assert code == 0
     warnings = [line for line in out.splitlines() if line.startswith("warning: ")]
     assert len(warnings) == 2
-    assert warnings[0].startswith("warning: The network is no better than always answering '")
-    assert "it answers '4' for every image. Likely cause: " in warnings[0]
+    assert warnings[0].startswith("warning: The network is no better than always predicting '")
+    assert "it predicts '4' for every image. Likely cause: " in warnings[0]
     assert "steps are few: train longer" in warnings[0]
     assert warnings[1].startswith("warning: 9 of 10 classes are never predicted: ")
     report = Path(out.splitlines()[-1].removeprefix("report "))
@@ -106,16 +106,16 @@ def test_more_than_two_runs_are_each_tested_against_the_first(skipway) -> None:
 def test_an_ensemble_is_the_mean_of_calibrated_probabilities(skipway, runs: Path) -> None:
     code, out, _ = skipway("eval", "a", "b", "--on", "digits", "--ensemble", "--json", "--out", "mean")
     assert code == 0
-    source = open_source("digits")
+    dataset = open_dataset("digits")
     probabilities = []
     for name in ("a", "b"):
-        run = judging.open_run(runs / name, decide("cpu"))
-        scores = run.scorer(source.split("test")).double()
-        probabilities.append((scores / run.card.temperature).softmax(1))
+        run = evaluate.open_run(runs / name, decide("cpu"))
+        (scores,) = run.scorer(dataset.split("test"))
+        probabilities.append((scores.double() / run.card.temperature).softmax(1))
     mean = torch.stack(probabilities).mean(0)
     report = json.loads((runs / "mean" / "report.json").read_text())
     assert [p["probability"] for p in report["predictions"]] == pytest.approx(mean.amax(1).tolist(), abs=1e-5)
-    assert json.loads(out)["metrics"]["top1"] == np.mean(mean.argmax(1).numpy() == source.split("test").labels)
+    assert json.loads(out)["metrics"]["top1"] == np.mean(mean.argmax(1).numpy() == dataset.split("test").labels)
     assert report["network"]["name"] == "resnet20 + resnet20"
     assert report["command"] == "skipway eval a b --on digits --ensemble"
 
@@ -126,8 +126,8 @@ def test_a_protocol_is_named_in_the_report_and_has_no_temperature(skipway, runs:
     report = json.loads((runs / "mirrored" / "report.json").read_text())
     assert (report["protocol"], report["calibration"]["fitted"]) == ("flip", None)
     assert report["command"] == "skipway eval a digits --protocol flip"
-    run = judging.open_run("a", decide("cpu"), "flip")
-    scores = run.scorer(open_source("digits").split("test"))
+    run = evaluate.open_run("a", decide("cpu"), "flip")
+    (scores,) = run.scorer(open_dataset("digits").split("test"))
     assert [p["probability"] for p in report["predictions"]] == scores.softmax(1).amax(1).tolist()
 
 
@@ -142,11 +142,11 @@ def test_what_cannot_be_told_apart_or_compared_is_refused(skipway, runs: Path) -
     (runs / "taken").write_text("mine")
     refused(skipway("eval", "a", "--out", "taken"), "taken cannot be written (File exists): choose another --out")
     refused(skipway("eval", "a", "b", "--on", "digits", "--out", "taken/x"), "cannot be written (Not a directory)")
-    refused(skipway("eval", "a", "b", "--on", "digits", "--split", "val"), "do not share the images of val")
+    refused(skipway("eval", "a", "b", "--on", "digits", "--split", "val"), "have different images in val")
     adopted = replace(bundle.read_card(runs / "a"), data={"name": "somewhere", "fingerprint": ""})
     shutil.copytree(runs / "a", runs / "adopted")
     bundle.seal(runs / "adopted", adopted)
-    refused(skipway("eval", "adopted"), "name the images to judge them on")
+    refused(skipway("eval", "adopted"), "name the images to evaluate them on")
 
 
 def test_runs_of_other_classes_are_refused_by_name(skipway, runs: Path) -> None:
@@ -154,14 +154,14 @@ def test_runs_of_other_classes_are_refused_by_name(skipway, runs: Path) -> None:
     card = bundle.read_card(runs / "a")
     bundle.seal(runs / "renamed", replace(card, classes=[*card.classes[:9], "nine"]))
     refused(skipway("eval", "a", "renamed", "--on", "digits", "--ensemble"), "a and renamed differ in task, classes")
-    refused(skipway("eval", "a", "renamed", "--on", "digits"), "classes that the network does not know: 9")
+    refused(skipway("eval", "a", "renamed", "--on", "digits"), "classes that the network does not have: 9")
 
 
 def test_runs_that_learned_from_each_others_val_are_not_averaged_on_it(skipway, runs: Path) -> None:
-    source = replace(open_source("digits"), test=None)
+    dataset = replace(open_dataset("digits"), test=None)
     opened = []
     for name in ("a", "b"):
-        run = judging.open_run(runs / name, decide("cpu"))
-        opened.append(replace(run, card=replace(run.card, data={**run.card.data, "fingerprint": fingerprint(source)})))
+        run = evaluate.open_run(runs / name, decide("cpu"))
+        opened.append(replace(run, card=replace(run.card, data={**run.card.data, "fingerprint": dataset.fingerprint})))
     with pytest.raises(SkipwayError, match="each run cut its own val"):
-        judging.averaged(opened, source, fingerprint(source), None)
+        evaluate.average_runs(opened, dataset, dataset.fingerprint, None)

@@ -14,8 +14,8 @@ from typed import Skipway
 
 import skipway as package
 from skipway import bundle, hardware, models
-from skipway.adopt import Feeding, adopt
-from skipway.evaluation.explain import Explainer, Explanation, heading, new_files, picture, seen
+from skipway.commands.import_weights import InputOptions, import_weights
+from skipway.deploy.explainer import Explainer, Explanation, heading, new_files, picture, seen
 
 
 @pytest.fixture(scope="module")
@@ -28,8 +28,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         net.fc.weight.mul_(0.2)
     torch.save(net.state_dict(), folder / "net.pth")
     (folder / "names.txt").write_text("across\ndown\nslant\n")
-    feeding = Feeding(str(folder / "names.txt"), 32, 36, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
-    adopt(str(folder / "net.pth"), folder / "run", "resnet20", feeding)
+    feeding = InputOptions(str(folder / "names.txt"), 32, 36, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+    import_weights(str(folder / "net.pth"), folder / "run", "resnet20", feeding)
     bundle.seal(
         folder / "run",
         replace(bundle.read_card(folder / "run"), calibration={"temperature": 2.5, "split": "val", "n": 9}),

@@ -9,7 +9,9 @@ from PIL import Image
 from rich.console import Console
 from typed import refused
 
-from skipway import comparing, models, showing
+from skipway import models
+from skipway.commands import compare, summary
+from skipway.reporting.numbers import format_count
 
 # ---------------------------------------------------------------------------------------------------------------------
 # list
@@ -31,7 +33,7 @@ def test_list_says_what_the_issue_of_a_network_is(skipway) -> None:
 
 def test_no_row_of_list_is_wider_than_a_terminal_of_80_columns() -> None:
     text = StringIO()
-    showing.print_networks(showing.network_rows("*"), Console(file=text, width=80))
+    summary.print_networks(summary.network_rows("*"), Console(file=text, width=80))
     lines = text.getvalue().splitlines()
     assert max(len(line.rstrip()) for line in lines) <= 80
     assert "…" not in text.getvalue()
@@ -40,8 +42,8 @@ def test_no_row_of_list_is_wider_than_a_terminal_of_80_columns() -> None:
 
 
 def test_list_counts_a_network_that_was_not_counted_beforehand(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(showing, "COUNTED", {})
-    assert showing.network_row("resnet20")["parameters"] == 269_722
+    monkeypatch.setattr(summary, "COUNTED", {})
+    assert summary.network_row("resnet20")["parameters"] == 269_722
 
 
 @pytest.mark.parametrize(
@@ -49,7 +51,7 @@ def test_list_counts_a_network_that_was_not_counted_beforehand(monkeypatch: pyte
     [(0, "0"), (640, "640"), (999_999, "1.00 M"), (25_557_032, "25.6 M"), (4_089_184_256, "4.09 G"), (3e11, "300 G")],
 )
 def test_counts_are_said_with_three_digits(number: float, words: str) -> None:
-    assert showing.short(number) == words
+    assert format_count(number) == words
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -91,7 +93,7 @@ def test_auxiliary_classifiers_are_told_apart(skipway) -> None:
 def test_show_refuses_what_cannot_be_shown(skipway, tmp_path: Path) -> None:
     refused(skipway("show", "resnet5"), "did you mean 'resnet5")
     for wrong in ("3x224", "a", "3x0x224", "-3x4x4", "3x224x224x1"):
-        refused(skipway("show", "resnet18", "--input", wrong), "is no shape")
+        refused(skipway("show", "resnet18", "--input", wrong), "is not a shape")
     refused(skipway("show", "resnet18", "--input", "16"), "too small for resnet18: the smallest is 32")
     refused(skipway("show", "resnet18", "resnet34", "resnet50"), "3 networks to show")
     (tmp_path / "old.html").write_text("mine")
@@ -126,7 +128,7 @@ def test_compare_prints_the_published_alone_when_asked(skipway) -> None:
 def test_compare_draws_what_was_judged_alike_and_names_the_rest(skipway) -> None:
     code, _, err = skipway("compare", "resnet18", "resnet50", "resnet20", "--no-measure", "--plot", "all.png")
     assert code == 0
-    assert "not judged on ImageNet, 1 crop: resnet20" in err
+    assert "not evaluated on ImageNet, 1 crop: resnet20" in err
     with Image.open("all.png") as picture:
         assert picture.format == "PNG"
         assert picture.width > 1000
@@ -139,12 +141,12 @@ def test_names_in_the_plot_do_not_cover_each_other() -> None:
     from matplotlib.figure import Figure
 
     names = ["resnet50", "resnext50_32x4d", "densenet201", "resnet152", "wide_resnet50_2", "resnet101", "resnet34"]
-    points = comparing.points_of(names)
+    points = compare.points_of(names)
     figure = Figure(figsize=(8, 5.2), layout="constrained")
     axes = figure.subplots()
-    comparing.draw(axes, points)
+    compare.draw(axes, points)
     figure.draw_without_rendering()
-    comparing.label(axes, points)
+    compare.label(axes, points)
     boxes = [text.get_window_extent() for text in axes.texts]
     assert len(boxes) == len(names)
     assert not [(a, b) for i, a in enumerate(boxes) for b in boxes[:i] if a.overlaps(b)]

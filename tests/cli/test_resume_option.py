@@ -41,7 +41,7 @@ def test_a_finished_run_says_so_and_is_left_as_it_is_and_other_fields_are_refuse
     assert written(here / "run") == before
     code, _, err = skipway("train", "--resume", "run", "--epochs", "3")
     assert code == 2
-    assert "begun with another recipe (epochs)" in err
+    assert "started with another recipe (epochs)" in err
     assert err.count("\n") == 1
     (here / "run" / "report.html").unlink()  # of a run that was stopped while it was judged
     assert skipway("train", "--resume", "run")[0] == 0

@@ -38,7 +38,7 @@ def test_an_address_that_cannot_be_had(skipway, tmp_path: Path) -> None:
 def test_an_engine_or_device_that_is_not_there(skipway, tmp_path: Path) -> None:
     write_bundle(tmp_path / "run")
     refused(skipway("serve", "run", "--port", "0", "--engine", "steam"), "steam")
-    refused(skipway("serve", "run", "--port", "0", "--device", "abacus"), "device 'abacus' is not here")
+    refused(skipway("serve", "run", "--port", "0", "--device", "abacus"), "device 'abacus' is not available")
 
 
 def test_keys_that_cannot_be_used(skipway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,14 +86,14 @@ def test_the_command_that_is_printed_works_when_copied(tmp_path: Path, key: str)
 
 
 def test_where_it_listens_everywhere_the_address_is_one_that_can_be_asked(capsys: pytest.CaptureFixture[str]) -> None:
-    from skipway.cli.serve import announce
-    from skipway.deploy.serve.run import address_of, listener
+    from skipway.cli.serve import print_address
+    from skipway.deploy.serve.server import address_of, listener
 
     with listener("0.0.0.0", 0) as bound:
         address = address_of(bound)
-        announce(Path("run"), address, "0.0.0.0", "")
+        print_address(Path("run"), address, "0.0.0.0", "")
     assert address == f"http://127.0.0.1:{bound_port(address)}"
-    announce(Path("run"), "http://[::1]:8000", "::1", "")
+    print_address(Path("run"), "http://[::1]:8000", "::1", "")
     said = capsys.readouterr().out.splitlines()
     assert said[0] == f"run at {address} and every other address of this machine (Ctrl-C ends it)"
     assert "whoever reaches this address" in said[2]

@@ -22,17 +22,17 @@ def test_faults_are_one_line(skipway: Skipway, here: Path) -> None:
     (here / "one" / "only").mkdir(parents=True)
     refused(skipway("study", "degredation"), "did you mean 'degradation'")
     refused(skipway("study", "degradation", "--scale", "big"), "unknown --scale 'big'")
-    refused(skipway("study", "degradation", "--budget", "soon"), "is no time")
+    refused(skipway("study", "degradation", "--budget", "soon"), "is not a duration")
     refused(skipway("study", "degradation", "--data", "nowhere"), "unknown data set 'nowhere'")
     refused(skipway("study", "degradation", "--data", "one"), "one")
-    refused(skipway("study", "report"), "holds no result")
+    refused(skipway("study", "report"), "contains no results")
 
 
 def test_stopping_a_study_says_how_to_go_on(skipway: Skipway, monkeypatch: pytest.MonkeyPatch) -> None:
     def stopped(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("skipway.study.frame.conduct", stopped)
+    monkeypatch.setattr("skipway.study.engine.runner.run_experiment", stopped)
     code, _, err = skipway("study", "degradation", "--scale", "tiny")
     assert code == 130
-    assert "the same command goes on" in err
+    assert "repeat the same command to continue" in err

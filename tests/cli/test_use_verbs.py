@@ -10,8 +10,10 @@ import pytest
 from PIL import Image
 from served import write_bundle
 
-from skipway.deploy import answers, choose
-from skipway.deploy.predictor import Prediction
+from skipway.deploy.engines import selection
+from skipway.deploy.predict import writer
+from skipway.tasks.classify.prediction import ClassPrediction
+from skipway.tasks.classify.present import ClassPresenter
 
 
 @pytest.fixture(scope="module")
@@ -59,11 +61,11 @@ def test_no_column_of_a_csv_is_empty_where_the_classes_are_fewer_than_asked_for(
 
 def test_an_interrupted_csv_is_not_taken_for_a_whole_one(skipway, net: Path, photos, tmp_path: Path) -> None:
     def broken():
-        yield Prediction("a.png", (("ant", 0.5),))
+        yield ClassPrediction("a.png", classes=(("ant", 0.5),))
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        answers.write_csv(broken(), tmp_path / "out.csv", 1)
+        writer.write_csv(broken(), ClassPresenter(), tmp_path / "out.csv", 1)
     assert not (tmp_path / "out.csv").exists()
     assert "a.png,ant,0.5" in (tmp_path / "out.csv.unfinished").read_text()
     code, _, err = skipway("predict", str(net), "new", "--csv", "out.csv")
@@ -74,12 +76,12 @@ def test_an_interrupted_csv_is_not_taken_for_a_whole_one(skipway, net: Path, pho
 def test_a_long_table_has_one_heading_and_every_row(capsys: pytest.CaptureFixture[str]) -> None:
     from rich.console import Console
 
-    many = (Prediction(f"{i}.png", (("ant", 0.75), ("bee", 0.25))) for i in range(answers.ROWS * 2 + 5))
-    count = answers.print_table(many, Console(width=100))
+    many = (ClassPrediction(f"{i}.png", classes=(("ant", 0.75), ("bee", 0.25))) for i in range(writer.ROWS * 2 + 5))
+    count = writer.print_table(many, ClassPresenter(), Console(width=100))
     lines = capsys.readouterr().out.splitlines()
-    assert count == answers.Count(answers.ROWS * 2 + 5, 0)
+    assert count == writer.Count(writer.ROWS * 2 + 5, 0)
     assert sum(line.startswith("image") for line in lines) == 1
-    assert len(lines) == answers.ROWS * 2 + 6
+    assert len(lines) == writer.ROWS * 2 + 6
     assert "75.00 %" in lines[-1]
 
 
@@ -100,8 +102,10 @@ def test_processes_of_torchrun_write_parts_that_make_up_the_whole(skipway, net: 
 
 def test_auto_says_what_it_measured_and_remembers_it(skipway, net: Path, photos, monkeypatch, tmp_path: Path) -> None:
     monkeypatch.setenv("SKIPWAY_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(choose, "SECONDS", 0.0)
-    monkeypatch.setattr(choose, "ENGINES", {k: v for k, v in choose.ENGINES.items() if k in ("eager", "cuda-graphs")})
+    monkeypatch.setattr(selection, "SECONDS", 0.0)
+    monkeypatch.setattr(
+        selection, "ENGINES", {k: v for k, v in selection.ENGINES.items() if k in ("eager", "cuda-graphs")}
+    )
     code, out, err = skipway("predict", str(net), "new", "--engine", "auto", "--json", "--device", "cpu")
     assert code == 0
     assert len(out.splitlines()) == 40
@@ -137,8 +141,8 @@ def test_export_prints_its_evidence(skipway, net: Path, tmp_path: Path) -> None:
 
 
 def test_bench_names_every_engine_for_both_goals(skipway, net: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    few = {k: v for k, v in choose.ENGINES.items() if k in ("eager", "folded", "int8")}
-    monkeypatch.setattr(choose, "ENGINES", few)
+    few = {k: v for k, v in selection.ENGINES.items() if k in ("eager", "folded", "int8")}
+    monkeypatch.setattr(selection, "ENGINES", few)
     code, out, _ = skipway("bench", str(net), "--seconds", "0", "--json", "--device", "cpu")
     found = json.loads(out)
     assert code == 0

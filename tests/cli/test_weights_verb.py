@@ -12,15 +12,15 @@ from safetensors.torch import save_file
 from torch import Tensor
 from typer.testing import CliRunner, Result
 
-from skipway import api
+import skipway
 from skipway.bundle import read_card
 from skipway.cli.weights import weights_app
-from skipway.data import open_source
+from skipway.data import open_dataset
 from skipway.errors import SkipwayError
 from skipway.hardware import decide
 from skipway.models import build
-from skipway.models.catalogue import CIFAR10
-from skipway.models.state_dicts import read_state_dicts
+from skipway.models.pretrained.registry import CIFAR10
+from skipway.models.pretrained.state_dicts import read_state_dicts
 
 MEAN, STD = "0.485,0.456,0.406", "0.229,0.224,0.225"
 
@@ -110,7 +110,7 @@ def test_verify_and_bundle_say_how_a_foreign_file_is_read(wrapped_file: Path, tm
     assert "fits resnet20" in text
     for said in (text, also):
         assert "'state_dict' of the file is used, and not optimizer (1 tensors)" in said
-        assert "the prefix 'net.' is taken off" in said
+        assert "the prefix 'net.' is removed" in said
         assert "1 tensor of the file is not used (loss.weight)" in said
     assert "net." in read_card(tmp_path / "b").recipe["translation"]
 
@@ -130,7 +130,7 @@ def test_a_bundle_answers_as_its_weights_do(own_file: Path, tmp_path: Path) -> N
     card = read_card(tmp_path / "b")
     assert card.classes == ["ant", "bee", "cat"]
     assert card.preprocessing["size"] == card.preprocessing["resize"] == 32
-    net = api.load(tmp_path / "b").model
+    net = skipway.load(tmp_path / "b").model
     twin = build("resnet20", classes=3)
     twin.load_state_dict(read_state_dicts(own_file)[0].tensors)
     x = torch.randn(1, 3, 32, 32)
@@ -186,8 +186,8 @@ def test_others_cifar_nets_reach_what_an_independent_program_measured(
     assert f"known by its checksum as {model}.akamaster" in text
     assert "both sides" in text, "what was turned must be said"
     assert tuple(read_card(tmp_path / "b").classes) == CIFAR10
-    source = open_source(str(shared_data / "cifar10" / "test.parquet"))
-    found = api.evaluate(tmp_path / "b", source, out=tmp_path / "judged", hardware=decide("cpu"))
+    dataset = open_dataset(str(shared_data / "cifar10" / "test.parquet"))
+    found = skipway.evaluate(tmp_path / "b", dataset, out=tmp_path / "judged", hardware=decide("cpu"))
     assert np.trace(found.confusion) == right
     assert found.confusion.sum() == 10_000
 

@@ -8,7 +8,15 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as tv
 
-from skipway.data.augment import Augmentation, crop_and_flip, cut_out, one_large, padded, shift_colour, squared
+from skipway.data.augment import (
+    Augmentation,
+    augment_image,
+    crop_and_flip,
+    cut_out,
+    make_square,
+    pad_images,
+    shift_colour,
+)
 from skipway.data.preprocess import for_photographs
 
 
@@ -20,15 +28,15 @@ def pictures(count: int, channels: int, height: int, width: int) -> Tensor:
 def test_padding_mirrors_the_edges_as_numpy_does() -> None:
     images = pictures(3, 2, 6, 5)
     expected = np.pad(images.numpy(), ((0, 0), (0, 0), (4, 4), (4, 4)), mode="reflect").transpose(0, 2, 3, 1)
-    np.testing.assert_array_equal(padded(images, 4).numpy(), expected)
-    np.testing.assert_array_equal(padded(images, 0).numpy(), images.numpy().transpose(0, 2, 3, 1))
+    np.testing.assert_array_equal(pad_images(images, 4).numpy(), expected)
+    np.testing.assert_array_equal(pad_images(images, 0).numpy(), images.numpy().transpose(0, 2, 3, 1))
 
 
 @pytest.mark.parametrize("flip", [False, True])
 @pytest.mark.parametrize(("pad", "size"), [(4, 8), (2, 6), (0, 8)])
 def test_crop_and_flip_is_a_slow_loop(flip: bool, pad: int, size: int) -> None:
     images, picked = pictures(5, 3, 8, 8), torch.tensor([4, 0, 0, 2, 1, 3, 3])
-    edged = padded(images, pad)
+    edged = pad_images(images, pad)
     torch.manual_seed(7)
     out = crop_and_flip(edged, picked, size, flip)
 
@@ -48,7 +56,7 @@ def test_crop_and_flip_is_a_slow_loop(flip: bool, pad: int, size: int) -> None:
 
 def test_every_window_and_both_sides_come_up() -> None:
     places = torch.arange(9, dtype=torch.uint8).view(1, 1, 3, 3)  # the corner pixel tells which window it was
-    out = crop_and_flip(padded(places, 0), torch.zeros(2000, dtype=torch.long), 2, flip=True)
+    out = crop_and_flip(pad_images(places, 0), torch.zeros(2000, dtype=torch.long), 2, flip=True)
     corners = np.unique(out[:, 0, 0, 0].numpy(), return_counts=True)
     assert corners[0].tolist() == [0, 1, 2, 3, 4, 5]
     mirrored = (out[:, 0, 0, 0] > out[:, 0, 0, 1]).float().mean().item()
@@ -98,7 +106,7 @@ def test_colours_shift_along_the_published_axes() -> None:
 @pytest.mark.parametrize(("height", "width"), [(60, 80), (80, 60), (32, 32), (20, 21), (300, 33)])
 def test_every_crop_of_any_image_has_the_size(crop: str, height: int, width: int) -> None:
     for _ in range(5):
-        view = one_large(pictures(1, 3, height, width)[0], for_photographs(32), Augmentation(crop, flip=True))
+        view = augment_image(pictures(1, 3, height, width)[0], for_photographs(32), Augmentation(crop, flip=True))
         assert view.shape == (3, 32, 32)
         assert view.dtype == torch.uint8
 
@@ -108,22 +116,22 @@ def test_every_crop_of_any_image_has_the_size(crop: str, height: int, width: int
 @pytest.mark.parametrize(("height", "width"), [(60, 90), (33, 300), (3, 2)])
 def test_every_crop_suits_every_fit(crop: str, fit: str, height: int, width: int) -> None:
     preprocessing = replace(for_photographs(32), fit=fit)
-    view = one_large(pictures(1, 3, height, width)[0], preprocessing, Augmentation(crop, flip=True))
+    view = augment_image(pictures(1, 3, height, width)[0], preprocessing, Augmentation(crop, flip=True))
     assert view.shape == (3, 32, 32)
 
 
 def test_a_fit_that_keeps_the_picture_whole_does_so_before_a_crop() -> None:
     """A white picture, twice as wide as high: padded, half of the square is the mean; squashed, all is white."""
     white = torch.full((3, 50, 100), 255, dtype=torch.uint8)
-    padded_square = squared(white, replace(for_photographs(32), fit="pad"))
+    padded_square = make_square(white, replace(for_photographs(32), fit="pad"))
     assert padded_square.shape == (3, 100, 100)
     assert torch.equal(padded_square[:, 25:75], white), "at its own resolution"
     mean = (torch.tensor(for_photographs(32).mean) * 255).round()
     assert torch.equal(padded_square[:, 0, 0].float(), mean)
     assert torch.equal(padded_square[:, 76, 99].float(), mean)
-    squashed = squared(white, replace(for_photographs(32), fit="squash"))
+    squashed = make_square(white, replace(for_photographs(32), fit="squash"))
     assert squashed.shape == (3, 71, 71), "as many pixels as before: the root of 5,000"
-    assert squared(white, for_photographs(32)) is white
+    assert make_square(white, for_photographs(32)) is white
 
 
 @pytest.mark.parametrize("fit", ["crop", "squash", "pad"])
@@ -131,7 +139,7 @@ def test_a_fit_that_keeps_the_picture_whole_does_so_before_a_crop() -> None:
 def test_crops_show_margins_where_the_fit_pads_and_only_there(crop: str, fit: str) -> None:
     """Half of the padded square is margin; windows lie over its middle more often than over its edges."""
     picture, preprocessing = torch.full((3, 40, 80), 255, dtype=torch.uint8), replace(for_photographs(16), fit=fit)
-    views = torch.stack([one_large(picture, preprocessing, Augmentation(crop)) for _ in range(200)])
+    views = torch.stack([augment_image(picture, preprocessing, Augmentation(crop)) for _ in range(200)])
     shown = (views[:, 0] > 250).float().mean().item()
     assert 0.45 < shown < 0.75 if fit == "pad" else shown == 1
 
@@ -139,7 +147,7 @@ def test_crops_show_margins_where_the_fit_pads_and_only_there(crop: str, fit: st
 @pytest.mark.parametrize("fit", ["pad", "squash"])
 def test_no_crop_is_what_evaluation_sees_whatever_the_fit(fit: str) -> None:
     image, preprocessing = pictures(1, 3, 50, 70)[0], replace(for_photographs(32), fit=fit)
-    assert torch.equal(one_large(image, preprocessing, Augmentation("none")), preprocessing.fitted(image))
+    assert torch.equal(augment_image(image, preprocessing, Augmentation("none")), preprocessing.fitted(image))
 
 
 def test_the_side_of_the_crops_is_small_for_the_first_epochs() -> None:
@@ -153,7 +161,7 @@ def test_a_view_follows_the_random_state_and_nothing_else(crop: str) -> None:
 
     def view(seed: int) -> Tensor:
         torch.manual_seed(seed)
-        return one_large(image, preprocessing, augmentation)
+        return augment_image(image, preprocessing, augmentation)
 
     assert torch.equal(view(1), view(1))
     assert len({view(seed).numpy().tobytes() for seed in range(8)}) > 5
@@ -162,8 +170,8 @@ def test_a_view_follows_the_random_state_and_nothing_else(crop: str) -> None:
 def test_no_crop_is_what_evaluation_sees_or_its_mirror() -> None:
     image, preprocessing = pictures(1, 3, 50, 70)[0], for_photographs(32)
     upright = preprocessing.fitted(image)
-    assert torch.equal(one_large(image, preprocessing, Augmentation("none")), upright)
-    views = [one_large(image, preprocessing, Augmentation("none", flip=True)) for _ in range(40)]
+    assert torch.equal(augment_image(image, preprocessing, Augmentation("none")), upright)
+    views = [augment_image(image, preprocessing, Augmentation("none", flip=True)) for _ in range(40)]
     turned = [torch.equal(view, upright.flip(2)) for view in views]
     assert all(turned[i] or torch.equal(view, upright) for i, view in enumerate(views))
     assert 8 <= sum(turned) <= 32
@@ -174,7 +182,7 @@ def test_the_scale_crop_resizes_the_shorter_side_to_the_papers_range() -> None:
     ramp = torch.linspace(0, 255, 512).byte().expand(3, 256, 512).contiguous()
     preprocessing, spans = for_photographs(224), []
     for _ in range(60):
-        view = one_large(ramp, preprocessing, Augmentation("scale"))[0, 0].float()
+        view = augment_image(ramp, preprocessing, Augmentation("scale"))[0, 0].float()
         spans.append(float(view[-1] - view[0]))
     sides = 255 * 224 / (np.array(spans) * 2)  # the shorter side that shows such a span in 224 pixels
     assert sides.min() >= 255 * 0.98
@@ -187,7 +195,7 @@ def test_the_pad_crop_is_a_window_of_the_padded_image() -> None:
     image, preprocessing = pictures(1, 3, 16, 16)[0], replace(for_photographs(16), resize=16)
     edged = np.pad(image.numpy(), ((0, 0), (4, 4), (4, 4)))
     windows = {edged[:, y : y + 16, x : x + 16].tobytes() for y in range(9) for x in range(9)}
-    seen = {one_large(image, preprocessing, Augmentation("pad")).numpy().tobytes() for _ in range(60)}
+    seen = {augment_image(image, preprocessing, Augmentation("pad")).numpy().tobytes() for _ in range(60)}
     assert seen <= windows
     assert len(seen) > 20
 
@@ -198,7 +206,7 @@ def test_the_resized_crop_covers_inceptions_areas() -> None:
     image = torch.stack([rows, columns, rows]).byte()
     areas = []
     for _ in range(100):
-        view = one_large(image, for_photographs(32), Augmentation("resized")).float()
+        view = augment_image(image, for_photographs(32), Augmentation("resized")).float()
         areas.append(float((view[0, -1, 0] - view[0, 0, 0]) * (view[1, 0, -1] - view[1, 0, 0])) / 200**2)
     assert min(areas) > 0.05
     assert min(areas) < 0.2
@@ -208,6 +216,6 @@ def test_the_resized_crop_covers_inceptions_areas() -> None:
 def test_a_flip_is_torchvisions() -> None:
     image, preprocessing = pictures(1, 3, 16, 16)[0], replace(for_photographs(16), resize=16)
     torch.manual_seed(0)
-    while torch.equal(view := one_large(image, preprocessing, Augmentation("none", flip=True)), image):
+    while torch.equal(view := augment_image(image, preprocessing, Augmentation("none", flip=True)), image):
         pass
     assert torch.equal(view, tv.horizontal_flip(image))

@@ -12,15 +12,16 @@ import pytest
 from conftest import MakePhotos
 from PIL import Image, ImageDraw, ImageEnhance
 
-from skipway.data import duplicates, kept, open_source
-from skipway.data.bad import apply_policy, leave_out
-from skipway.data.check import examine, open_to_examine
+from skipway.data import open_dataset
+from skipway.data.dataset import Dataset, Split
 from skipway.data.decode import decode
-from skipway.data.findings import CATEGORIES, Examination, finding, from_json, to_json, with_side
-from skipway.data.look import look
 from skipway.data.preprocess import for_photographs
-from skipway.data.preview import contact_sheet
-from skipway.data.source import Source, Split
+from skipway.data.quality import cache, duplicates
+from skipway.data.quality.contact_sheet import contact_sheet
+from skipway.data.quality.corrupt import apply_policy, remove_images
+from skipway.data.quality.inspect import inspect_image
+from skipway.data.quality.issues import CATEGORIES, CheckResult, from_json, issue, to_json, with_side
+from skipway.data.quality.validate import check_dataset, open_for_check
 from skipway.errors import DataError, SkipwayError
 from tests.data import hostile
 
@@ -77,15 +78,15 @@ def hostile_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def hostile_examination(hostile_folder: Path) -> Examination:
-    source, layout = open_to_examine(str(hostile_folder))
-    found = examine(source, reuse=False)
+def hostile_examination(hostile_folder: Path) -> CheckResult:
+    dataset, layout = open_for_check(str(hostile_folder))
+    found = check_dataset(dataset, reuse=False)
     return replace(found, findings=(*layout, *found.findings))
 
 
 def seen_as_bytes(content: bytes, name: str) -> set[str]:
     """The categories of an image in memory."""
-    found = look(content, 3, name)
+    found = inspect_image(content, 3, name)
     categories = {pair[0] for pair in (found.fault, found.remark) if pair}
     if found.kind:
         categories |= set(found.kind.traits)
@@ -114,13 +115,13 @@ def test_every_kind_ends_in_its_category_and_reads_as_decode_says(name: str, tmp
     assert (EXPECTED[name] in categories) if EXPECTED[name] != "fine" else not categories
     (tmp_path / name).write_bytes(content)
     for item in (content, tmp_path / name):
-        assert (look(item, 3, "x").fault is None) == reads(item)
-    one = look(content, 3, "x")
+        assert (inspect_image(item, 3, "x").fault is None) == reads(item)
+    one = inspect_image(content, 3, "x")
     if one.fault is None:
         assert (one.height, one.width) == tuple(decode(content, 3, "x").shape[1:]), "sizes are those of upright images"
 
 
-def test_the_folder_is_examined_whole_and_each_finding_names_its_file(hostile_examination: Examination) -> None:
+def test_the_folder_is_examined_whole_and_each_finding_names_its_file(hostile_examination: CheckResult) -> None:
     said: dict[str, str] = {}
     for one in hostile_examination.findings:
         said[one.category] = f"{said.get(one.category, '')} {one.name} {one.detail}"
@@ -133,12 +134,12 @@ def test_the_folder_is_examined_whole_and_each_finding_names_its_file(hostile_ex
 
 
 def test_no_image_changes_its_label_and_those_left_out_are_named(
-    hostile_folder: Path, hostile_examination: Examination
+    hostile_folder: Path, hostile_examination: CheckResult
 ) -> None:
-    source, _ = open_to_examine(str(hostile_folder))
-    left = apply_policy(source, hostile_examination, "skip")
+    dataset, _ = open_for_check(str(hostile_folder))
+    left = apply_policy(dataset, hostile_examination, "skip")
     bad = {name for name, _ in left.left_out}
-    assert len(left.train) + len(bad) == len(source.train)
+    assert len(left.train) + len(bad) == len(dataset.train)
     for item, label, name in zip(left.train.items, left.train.labels, left.train.names, strict=True):
         assert name not in bad
         assert reads(item)
@@ -147,13 +148,13 @@ def test_no_image_changes_its_label_and_those_left_out_are_named(
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
-def test_a_file_that_may_not_be_read_is_said_to_be_so(hostile_examination: Examination) -> None:
+def test_a_file_that_may_not_be_read_is_said_to_be_so(hostile_examination: CheckResult) -> None:
     assert [f.name for f in hostile_examination.findings if f.category == "no permission"] == ["odd/locked.jpg"]
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="this system does not tell the peak of memory")
 def test_memory_stays_bounded_on_bombs_pipes_and_endless_devices(hostile_folder: Path) -> None:
-    source, _ = open_to_examine(str(hostile_folder))
+    dataset, _ = open_for_check(str(hostile_folder))
 
     def memory(field: str) -> int:
         lines = Path("/proc/self/status").read_text().splitlines()
@@ -161,7 +162,7 @@ def test_memory_stays_bounded_on_bombs_pipes_and_endless_devices(hostile_folder:
 
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
     before = memory("VmRSS")
-    examine(source, reuse=False)
+    check_dataset(dataset, reuse=False)
     assert memory("VmHWM") - before < 100, "MiB; the bombs claim 7,500 and 12,700, and /dev/zero has no end"
 
 
@@ -183,7 +184,7 @@ def test_what_the_quick_way_accepts_decode_accepts_wherever_a_file_is_cut_or_hur
                 content[place] = rng.integers(256)
             hurt.append(bytes(content))
         for content in (*cuts, *hurt):
-            assert (look(content, 3, "x").fault is None) == reads(content)
+            assert (inspect_image(content, 3, "x").fault is None) == reads(content)
             refused += not reads(content)
     assert refused > 100
 
@@ -191,9 +192,9 @@ def test_what_the_quick_way_accepts_decode_accepts_wherever_a_file_is_cut_or_hur
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_the_small_grey_copy_is_upright(orientation: int) -> None:
     content = hostile.turned(orientation)
-    quick = look(content, 3, "x")
+    quick = inspect_image(content, 3, "x")
     upright = decode(content, 3, "x").permute(1, 2, 0).numpy()
-    again = look(hostile.encoded(Image.fromarray(upright), "PNG"), 3, "x")
+    again = inspect_image(hostile.encoded(Image.fromarray(upright), "PNG"), 3, "x")
     small = duplicates.thumbnails(duplicates.fine_copies([quick.grey, again.grey])).astype(float)
     assert np.abs(small[0] - small[1]).max() < 6
 
@@ -216,7 +217,7 @@ def test_pairs_that_agree_in_a_band_are_all_found(monkeypatch: pytest.MonkeyPatc
     differ = (bits[:, None, :] != bits[None, :, :]).sum(2)
     monkeypatch.setattr(duplicates, "REACH", 300)
     found = {tuple(pair) for pair in duplicates.candidates(bands).tolist()}
-    near = agree & (differ <= duplicates.MOST_SIGNS)
+    near = agree & (differ <= duplicates.MAX_SIGNS)
     assert found == {(i, j) for j in range(300) for i in range(j) if near[i, j]}
     assert len(found) > 1000
 
@@ -224,7 +225,7 @@ def test_pairs_that_agree_in_a_band_are_all_found(monkeypatch: pytest.MonkeyPatc
 def test_the_work_of_finding_pairs_is_bounded_where_all_images_are_one() -> None:
     bands = np.zeros((1000, duplicates.BANDS), np.uint16)
     assert len(duplicates.candidates(bands)) < 1000 * duplicates.REACH
-    assert len(duplicates.grouped(duplicates.candidates(bands))) == 1
+    assert len(duplicates.connected_groups(duplicates.candidates(bands))) == 1
 
 
 def altered(image: Image.Image) -> dict[str, bytes]:
@@ -246,16 +247,16 @@ def write(root: Path, **files: bytes) -> Path:
     return root
 
 
-def categories(found: Examination) -> dict[str, list[str]]:
+def categories(found: CheckResult) -> dict[str, list[str]]:
     held: dict[str, list[str]] = {}
     for one in found.findings:
         held.setdefault(one.category, []).append(one.name)
     return held
 
 
-def examined(root: Path) -> Examination:
-    source, layout = open_to_examine(str(root))
-    found = examine(source, reuse=False)
+def examined(root: Path) -> CheckResult:
+    dataset, layout = open_for_check(str(root))
+    found = check_dataset(dataset, reuse=False)
     return replace(found, findings=(*layout, *found.findings))
 
 
@@ -297,13 +298,15 @@ def test_flat_and_tiny_images_are_not_said_to_be_alike(tmp_path: Path) -> None:
         flat = Image.new("RGB", (40, 40), (40 * i, 200, 30))
         write(tmp_path / "set", **{f"{'ab'[i % 2]}__{i}_png": hostile.encoded(flat, "PNG")})
     assert not any(f.category.startswith("near") for f in examined(tmp_path / "set").findings)
-    assert not any(f.category.startswith("near") for f in examine(open_source("digits"), 1, reuse=False).findings)
+    assert not any(
+        f.category.startswith("near") for f in check_dataset(open_dataset("digits"), 1, reuse=False).findings
+    )
 
 
-def of_arrays(pixels: np.ndarray) -> Source:
+def of_arrays(pixels: np.ndarray) -> Dataset:
     """uint8 (n, H, W, C) as a data set of one split, two classes in turn."""
     names = [f"i{i}" for i in range(len(pixels))]
-    return Source("s", ("a", "b"), Split(pixels, np.arange(len(pixels)) % 2, names))
+    return Dataset("s", ("a", "b"), Split(pixels, np.arange(len(pixels)) % 2, names))
 
 
 def pen_strokes(count: int, side: int) -> np.ndarray:
@@ -321,14 +324,14 @@ def pen_strokes(count: int, side: int) -> np.ndarray:
 
 @pytest.mark.parametrize("side", [28, 112])
 def test_strokes_on_an_even_ground_are_not_said_to_be_alike_at_any_size(side: int) -> None:
-    found = examine(of_arrays(pen_strokes(300, side)), 1, reuse=False)
+    found = check_dataset(of_arrays(pen_strokes(300, side)), 1, reuse=False)
     assert not any(f.category.startswith("near") for f in found.findings)
 
 
 def test_handwritten_digits_of_mnist_are_not_said_to_be_alike(shared_data: Path) -> None:
-    whole = open_source(str(shared_data / "mnist" / "test.parquet"))
+    whole = open_dataset(str(shared_data / "mnist" / "test.parquet"))
     part = replace(whole, train=whole.train.take(np.arange(3000)))
-    found = examine(part, reuse=False)
+    found = check_dataset(part, reuse=False)
     assert found.images == 3000
     assert not any(f.category.startswith("near") for f in found.findings)
 
@@ -340,7 +343,7 @@ def test_real_photographs_are_found_again_however_they_were_saved(shared_data: P
     items = [hostile.encoded(picture, "PNG") for picture in originals]
     items += [copy for picture in originals for copy in altered(picture).values()]
     names = [f"i{i}" for i in range(len(items))]
-    found = examine(Source("s", ("a", "b"), Split(items, np.zeros(len(items), np.int64), names)), reuse=False)
+    found = check_dataset(Dataset("s", ("a", "b"), Split(items, np.zeros(len(items), np.int64), names)), reuse=False)
     groups = [f for f in found.findings if f.category == "near duplicate"]
     assert sum(f.count for f in groups) >= 0.97 * len(items) * 3 / 4
     assert all(f.count <= 3 for f in groups), "no two pictures are taken for one"
@@ -376,8 +379,8 @@ def test_detail_is_told_at_any_contrast() -> None:
 def test_images_of_several_labels_conflict_only_when_the_labels_differ() -> None:
     pixels = np.stack([np.asarray(hostile.photo(i)) for i in (0, 0, 1, 1)])
     labels = np.array([[1, 1, 0], [1, 1, 0], [0, 1, 0], [0, 0, 1]], np.uint8)
-    source = Source("tags", ("x", "y", "z"), Split(pixels, labels, ["p", "q", "r", "s"]))
-    held = categories(examine(source, reuse=False))
+    dataset = Dataset("tags", ("x", "y", "z"), Split(pixels, labels, ["p", "q", "r", "s"]))
+    held = categories(check_dataset(dataset, reuse=False))
     assert held["duplicate"] == ["p"]
     assert held["conflict"] == ["r"]
 
@@ -399,7 +402,7 @@ def test_every_fault_of_a_layout_is_listed_where_training_stops_at_the_first(tmp
     )
     (root / "val" / "a").mkdir(parents=True)
     with pytest.raises(DataError):
-        open_source(str(root))
+        open_dataset(str(root))
     found = examined(root)
     held = categories(found)
     assert held["empty class"] == ["none"]
@@ -413,15 +416,15 @@ def test_every_fault_of_a_layout_is_listed_where_training_stops_at_the_first(tmp
 def test_a_link_to_the_folder_above_is_no_class(tmp_path: Path, make_photos: MakePhotos) -> None:
     root = make_photos(tmp_path / "set", each=2)
     (root / "zz").symlink_to("..", target_is_directory=True)
-    with pytest.raises(DataError, match="zz links to a folder that holds it"):
-        open_source(str(root))
+    with pytest.raises(DataError, match="zz links to a folder that contains it"):
+        open_dataset(str(root))
     assert "link loop" in categories(examined(root))
 
 
 def test_uneven_classes_and_small_images_are_said(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (24, 40, 30, 3), dtype=np.uint8)
     labels = np.array([0] * 22 + [1] * 2)
-    found = examine(Source("s", ("many", "few", "none"), Split(pixels, labels, [f"n{i}" for i in range(24)])))
+    found = check_dataset(Dataset("s", ("many", "few", "none"), Split(pixels, labels, [f"n{i}" for i in range(24)])))
     assert categories(found) == {"missing class": ["train: none"], "imbalance": ["few"]}
     assert found.sides == {30: 24}
     assert found.natural_side() == 30
@@ -432,7 +435,7 @@ def test_uneven_classes_and_small_images_are_said(tmp_path: Path) -> None:
 
 
 def test_the_numbers_are_those_of_a_plain_loop(photo_folder: Path) -> None:
-    found = examine(open_source(str(photo_folder)), reuse=False)
+    found = check_dataset(open_dataset(str(photo_folder)), reuse=False)
     sizes = []
     for file in photo_folder.rglob("*.jpg"):
         with Image.open(file) as image:
@@ -451,8 +454,8 @@ def test_real_photographs_and_cifar_are_read_as_decode_reads_them(shared_data: P
     assert found.modes == {"RGB": 197, "L": 3}
     assert not found.bad
     assert not [f for f in found.findings if "duplicate" in f.category]
-    cifar = open_source(str(shared_data / "cifar10" / "test.parquet"))
-    found = examine(cifar, reuse=False)
+    cifar = open_dataset(str(shared_data / "cifar10" / "test.parquet"))
+    found = check_dataset(cifar, reuse=False)
     assert (found.images, found.formats, found.bad) == (10_000, {"JPEG": 10_000}, ())
     assert all(cifar.train.counts(10) == list(found.counts["train"].values()))
 
@@ -463,40 +466,40 @@ def test_real_photographs_and_cifar_are_read_as_decode_reads_them(shared_data: P
 
 def test_a_result_is_kept_until_a_file_a_name_or_a_label_changes(tmp_path: Path, make_photos: MakePhotos) -> None:
     root = make_photos(tmp_path / "set", each=2)
-    source = open_source(str(root))
-    first = examine(source)
+    dataset = open_dataset(str(root))
+    first = check_dataset(dataset)
     assert not first.reused
-    again = examine(open_source(str(root)))
+    again = check_dataset(open_dataset(str(root)))
     assert again.reused
     assert again == first
-    relabelled = replace(source, train=replace(source.train, labels=1 - np.minimum(source.train.labels, 1)))
-    assert not examine(relabelled).reused
+    relabelled = replace(dataset, train=replace(dataset.train, targets=1 - np.minimum(dataset.train.labels, 1)))
+    assert not check_dataset(relabelled).reused
     file = root / "down" / "down-0.jpg"
     os.utime(file, ns=(0, file.stat().st_mtime_ns + 1))
-    assert not examine(source).reused
+    assert not check_dataset(dataset).reused
     file.rename(file.with_name("other.jpg"))
-    assert not examine(open_source(str(root))).reused
+    assert not check_dataset(open_dataset(str(root))).reused
     assert "unchanged" in again.summary()
     assert not list(root.rglob("*.json")), "nothing is written beside the data"
 
 
 def test_images_in_memory_are_known_by_their_content_and_parquet_by_its_file(tmp_path: Path) -> None:
     pixels = np.random.default_rng(1).integers(0, 256, (4, 20, 20, 3), dtype=np.uint8)
-    source = Source("s", ("a", "b"), Split(pixels, np.array([0, 1, 0, 1]), list("wxyz")))
-    examine(source)
-    assert examine(source).reused
+    dataset = Dataset("s", ("a", "b"), Split(pixels, np.array([0, 1, 0, 1]), list("wxyz")))
+    check_dataset(dataset)
+    assert check_dataset(dataset).reused
     changed = pixels.copy()
     changed[0, 0, 0, 0] ^= 1
-    assert not examine(replace(source, train=replace(source.train, items=changed))).reused
+    assert not check_dataset(replace(dataset, train=replace(dataset.train, items=changed))).reused
 
 
 def test_a_kept_result_that_was_damaged_is_made_anew(photo_folder: Path) -> None:
-    source = open_source(str(photo_folder))
-    fresh = examine(source)
-    key = kept.key_of(source, [kept.status_of(item) for item in source.train.items], 3)
-    assert kept.recall(key) == fresh
-    kept.file_of(key).write_text('{"name": "half')
-    assert not examine(source).reused
+    dataset = open_dataset(str(photo_folder))
+    fresh = check_dataset(dataset)
+    key = cache.key_of(dataset, [cache.status_of(item) for item in dataset.train.items], 3)
+    assert cache.load(key) == fresh
+    cache.file_of(key).write_text('{"name": "half')
+    assert not check_dataset(dataset).reused
 
 
 def test_a_cache_that_cannot_be_written_does_no_harm(
@@ -504,10 +507,10 @@ def test_a_cache_that_cannot_be_written_does_no_harm(
 ) -> None:
     (tmp_path / "file").write_text("no folder")
     monkeypatch.setenv("SKIPWAY_CACHE", str(tmp_path / "file"))
-    assert examine(open_source(str(photo_folder))).images == 24
+    assert check_dataset(open_dataset(str(photo_folder))).images == 24
 
 
-def test_an_examination_survives_json(hostile_examination: Examination) -> None:
+def test_an_examination_survives_json(hostile_examination: CheckResult) -> None:
     assert from_json(to_json(hostile_examination)) == hostile_examination
 
 
@@ -525,27 +528,27 @@ def broken(tmp_path: Path, make_photos: MakePhotos) -> Path:
 
 
 def test_error_names_the_count_the_first_file_and_the_way_out(broken: Path) -> None:
-    source = open_source(str(broken))
+    dataset = open_dataset(str(broken))
     with pytest.raises(DataError, match=r"2 in all, the first: across/across-1\.jpg cannot be read .*--bad skip"):
-        apply_policy(source, examine(source), "error")
+        apply_policy(dataset, check_dataset(dataset), "error")
 
 
 def test_skip_leaves_them_out_and_leaves_them_where_they_are(broken: Path) -> None:
-    source = open_source(str(broken))
-    left = apply_policy(source, examine(source), "skip")
+    dataset = open_dataset(str(broken))
+    left = apply_policy(dataset, check_dataset(dataset), "skip")
     assert [name for name, _ in left.left_out] == ["across/across-1.jpg", "slant/slant-2.jpg"]
     assert left.train.counts(3).tolist() == [2, 3, 2]
     assert len(list(broken.rglob("*.jpg"))) == 9
-    assert apply_policy(left, examine(left), "error") is left
+    assert apply_policy(left, check_dataset(left), "error") is left
 
 
 def test_quarantine_moves_them_beside_the_data_with_a_list(broken: Path) -> None:
-    source = open_source(str(broken))
+    dataset = open_dataset(str(broken))
     hurt = {name: (broken / name).read_bytes() for name in ("across/across-1.jpg", "slant/slant-2.jpg")}
-    left = apply_policy(source, examine(source), "quarantine")
+    left = apply_policy(dataset, check_dataset(dataset), "quarantine")
     beside = broken.with_name("set-quarantine")
     assert {name: (beside / name).read_bytes() for name in hurt} == hurt
-    assert open_source(str(broken)).train.names == left.train.names
+    assert open_dataset(str(broken)).train.names == left.train.names
     rows = (beside / "list.csv").read_text().splitlines()
     assert rows[0] == "file,why"
     assert [row.split(",")[0] for row in rows[1:]] == list(hurt)
@@ -553,33 +556,33 @@ def test_quarantine_moves_them_beside_the_data_with_a_list(broken: Path) -> None
 
 
 def test_quarantine_replaces_nothing_and_then_moves_nothing(broken: Path) -> None:
-    source = open_source(str(broken))
+    dataset = open_dataset(str(broken))
     taken = broken.with_name("set-quarantine") / "slant" / "slant-2.jpg"
     taken.parent.mkdir(parents=True)
     taken.write_bytes(b"earlier")
-    with pytest.raises(SkipwayError, match=r"slant-2\.jpg is there already"):
-        apply_policy(source, examine(source), "quarantine")
+    with pytest.raises(SkipwayError, match=r"slant-2\.jpg already exists"):
+        apply_policy(dataset, check_dataset(dataset), "quarantine")
     assert taken.read_bytes() == b"earlier"
     assert len(list(broken.rglob("*.jpg"))) == 9
 
 
 def test_quarantine_is_refused_for_images_that_are_no_files() -> None:
     pictures = [hostile.JPEG, b"text", hostile.encoded(hostile.photo(50), "JPEG")]
-    source = Source("x.parquet", ("a", "b"), Split(pictures, np.array([0, 0, 1]), ["r0", "r1", "r2"]))
-    with pytest.raises(SkipwayError, match=r"x\.parquet is none: use --bad skip"):
-        apply_policy(source, examine(source), "quarantine")
-    assert apply_policy(source, examine(source), "skip").left_out == (("r1", "not an image: is text"),)
+    dataset = Dataset("x.parquet", ("a", "b"), Split(pictures, np.array([0, 0, 1]), ["r0", "r1", "r2"]))
+    with pytest.raises(SkipwayError, match=r"x\.parquet is not one: use --bad skip"):
+        apply_policy(dataset, check_dataset(dataset), "quarantine")
+    assert apply_policy(dataset, check_dataset(dataset), "skip").left_out == (("r1", "not an image: is text"),)
 
 
 def test_a_class_or_split_that_loses_its_last_image_is_refused() -> None:
     items = [hostile.JPEG, hostile.PNG, b"text"]
     split = Split(items, np.array([0, 0, 1]), ["x", "y", "z"])
-    source = Source("s", ("a", "b"), split)
-    with pytest.raises(DataError, match="s has no image of b that can be read"):
-        leave_out(source, examine(source).bad)
-    source = replace(source, train=split.take(np.array([0, 1])), test=split.take(np.array([2])))
-    with pytest.raises(DataError, match="s has no image in test that can be read"):
-        leave_out(source, examine(source).bad)
+    dataset = Dataset("s", ("a", "b"), split)
+    with pytest.raises(DataError, match="s has no readable images of b"):
+        remove_images(dataset, check_dataset(dataset).bad)
+    dataset = replace(dataset, train=split.take(np.array([0, 1])), test=split.take(np.array([2])))
+    with pytest.raises(DataError, match="s has no readable images in test"):
+        remove_images(dataset, check_dataset(dataset).bad)
 
 
 def test_an_item_that_its_file_does_not_give_is_a_fault_by_name() -> None:
@@ -589,15 +592,15 @@ def test_an_item_that_its_file_does_not_give_is_a_fault_by_name() -> None:
                 raise DataError("shard.tar is cut short")
             return super().__getitem__(index)
 
-    source = Source("s", ("a", "b"), Split(Torn([hostile.JPEG, b"", hostile.PNG]), np.array([0, 1, 1]), list("xyz")))
-    (bad,) = examine(source, reuse=False).bad
+    dataset = Dataset("s", ("a", "b"), Split(Torn([hostile.JPEG, b"", hostile.PNG]), np.array([0, 1, 1]), list("xyz")))
+    (bad,) = check_dataset(dataset, reuse=False).bad
     assert (bad.name, bad.why) == ("y", "unreadable: shard.tar is cut short")
 
 
 def test_examining_leaves_the_process_as_it_was(photo_folder: Path) -> None:
     filters, threads = list(warnings.filters), threading.active_count()
-    examine(open_source(str(photo_folder)), reuse=False)
-    examine(open_source("digits"), reuse=False)
+    check_dataset(open_dataset(str(photo_folder)), reuse=False)
+    check_dataset(open_dataset("digits"), reuse=False)
     assert list(warnings.filters) == filters
     assert threading.active_count() == threads
 
@@ -607,24 +610,24 @@ def test_examining_leaves_the_process_as_it_was(photo_folder: Path) -> None:
 
 
 def test_the_sheet_shows_pixels_as_the_network_sees_them(photo_folder: Path) -> None:
-    source = open_source(str(photo_folder))
+    dataset = open_dataset(str(photo_folder))
     for fit in ("crop", "pad", "squash"):
         record = replace(for_photographs(72), fit=fit)
-        sheet = np.asarray(contact_sheet(source, record))
-        seen = record.open(source.train.items[0], "x").permute(1, 2, 0).numpy()
+        sheet = np.asarray(contact_sheet(dataset, record))
+        seen = record.open(dataset.train.items[0], "x").permute(1, 2, 0).numpy()
         windows = np.lib.stride_tricks.sliding_window_view(sheet, (72, 72, 3))[:, 6, 0]
         assert (windows == seen).all((1, 2, 3)).sum() == 1, "the first tile, at the left margin, to the pixel"
 
 
 def test_the_sheet_says_what_cannot_be_read_and_how_many_classes_it_does_not_show(broken: Path) -> None:
-    sheet = np.asarray(contact_sheet(open_source(str(broken)), for_photographs(64)))
+    sheet = np.asarray(contact_sheet(open_dataset(str(broken)), for_photographs(64)))
     assert (sheet == (190, 30, 30)).all(2).sum() > 100, "in red"
     with pytest.raises(DataError, match="no training images"):
-        contact_sheet(Source("s", ("a",), Split([], np.array([], np.int64), [])), for_photographs(64))
+        contact_sheet(Dataset("s", ("a",), Split([], np.array([], np.int64), [])), for_photographs(64))
 
 
 def test_names_of_findings_print_on_one_line() -> None:
-    one = finding("odd name", "a\nb\x1b[31m\udcff", "é")
+    one = issue("odd name", "a\nb\x1b[31m\udcff", "é")
     assert one.name == "a\\nb\\x1b[31m\\udcff"
     assert one.detail == "é"
     io.StringIO().write(one.name)
@@ -635,6 +638,6 @@ def test_the_quick_way_reads_most_of_a_folder_of_photographs(
     monkeypatch: pytest.MonkeyPatch, photo_folder: Path
 ) -> None:
     judged = []
-    monkeypatch.setattr("skipway.data.look.decode", lambda *given: judged.append(given) or decode(*given))
-    examine(open_source(str(photo_folder)), reuse=False)
+    monkeypatch.setattr("skipway.data.quality.inspect.decode", lambda *given: judged.append(given) or decode(*given))
+    check_dataset(open_dataset(str(photo_folder)), reuse=False)
     assert not judged, "a sound photograph is not decoded in full"

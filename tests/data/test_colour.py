@@ -8,11 +8,11 @@ import pytest
 import simplejpeg
 from PIL import Image, ImageCms
 
-from skipway.data.check import examine
 from skipway.data.colour import conversion
+from skipway.data.dataset import Dataset, Split
 from skipway.data.decode import decode
-from skipway.data.look import look
-from skipway.data.source import Source, Split
+from skipway.data.quality.inspect import inspect_image
+from skipway.data.quality.validate import check_dataset
 from tests.data import profiles
 from tests.data.hostile import encoded, photo
 
@@ -130,8 +130,8 @@ def test_a_profile_that_cannot_be_used_is_ignored_and_said_to_be(profile: bytes,
     content = encoded(photo(7), "PNG", icc_profile=profile)
     np.testing.assert_array_equal(hwc(content), np.asarray(photo(7)))
     other = encoded(photo(8), "PNG")
-    source = Source("s", ("a", "b"), Split([content, other], np.array([0, 1]), ["bad.png", "good.png"]))
-    found = [(f.category, f.severity, f.name) for f in examine(source, reuse=False).findings]
+    dataset = Dataset("s", ("a", "b"), Split([content, other], np.array([0, 1]), ["bad.png", "good.png"]))
+    found = [(f.category, f.severity, f.name) for f in check_dataset(dataset, reuse=False).findings]
     assert found == [("unusable profile", "warning", "bad.png")]
 
 
@@ -146,8 +146,8 @@ def test_damage_anywhere_in_a_profile_is_a_picture_in_some_colours() -> None:
 
 
 def test_a_check_tells_which_profiles_are_converted() -> None:
-    assert "colour profile" in look(encoded(photo(1), "JPEG", icc_profile=ADOBE), 3, "x").kind.traits
-    assert not look(encoded(photo(1), "JPEG", icc_profile=OWN_SRGB), 3, "x").kind.traits
+    assert "colour profile" in inspect_image(encoded(photo(1), "JPEG", icc_profile=ADOBE), 3, "x").kind.traits
+    assert not inspect_image(encoded(photo(1), "JPEG", icc_profile=OWN_SRGB), 3, "x").kind.traits
 
 
 def test_counts_of_channels_other_than_one_and_three_are_taken_as_stored() -> None:

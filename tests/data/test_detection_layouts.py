@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from skipway.data import open_source
-from skipway.data.detection_layouts import WINDOW, find_detection_layout
+from skipway.data import open_dataset
+from skipway.data.formats.detection_layouts import WINDOW, find_detection_layout
 from skipway.errors import DataError
 
 XML = '<?xml version="1.0"?>\n<annotation verified="no">\n<object><name>RBC</name></object></annotation>'
@@ -129,10 +129,10 @@ def test_a_data_set_for_detection_is_named_with_its_counts(tmp_path: Path, kind:
     files, name, images, annotations = LAYOUTS[kind]
     root = fill(tmp_path / "set", files)
     with pytest.raises(DataError) as caught:
-        open_source(str(root))
+        open_dataset(str(root))
     said = str(caught.value)
     assert said.startswith(f"{root} is a {name} object detection data set ({images} images, {annotations}")
-    assert "this version trains classification only" in said
+    assert "this version supports only classification" in said
     assert "CSV" in said
     assert "\n" not in said
 
@@ -153,9 +153,9 @@ TRAINS = {
 def test_class_folders_train_whatever_lies_beside_them(tmp_path: Path, kind: str) -> None:
     files = {name: text for name, text in TRAINS[kind].items() if not name.startswith("annotations/")}
     root = fill(tmp_path / "set", files)
-    source = open_source(str(root))
-    assert source.classes == ("cat", "dog")
-    assert source.train.counts(2).tolist() == [3, 3]
+    dataset = open_dataset(str(root))
+    assert dataset.classes == ("cat", "dog")
+    assert dataset.train.counts(2).tolist() == [3, 3]
     assert find_detection_layout(fill(root, TRAINS[kind])) is None
 
 
@@ -179,7 +179,7 @@ def test_a_json_of_another_kind_says_nothing(tmp_path: Path, text: str) -> None:
     root = fill(tmp_path / "set", jpegs(".") | {"labels.json": text})
     assert find_detection_layout(root) is None
     with pytest.raises(DataError, match="3 images but no class folders"):
-        open_source(str(root))
+        open_dataset(str(root))
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from skipway.data import open_source
-from skipway.data.folder import open_folder
+from skipway.data import open_dataset
+from skipway.data.formats.folder import open_folder
 from skipway.errors import DataError
 
 
@@ -20,13 +20,13 @@ def fill(root: Path, *files: str) -> Path:
 
 
 def test_class_folders_are_classes_in_name_order(photo_folder: Path) -> None:
-    source = open_source(str(photo_folder))
-    assert source.classes == ("across", "down", "slant")
-    assert source.train.counts(3).tolist() == [8, 8, 8]
-    assert source.val is None
-    assert source.test is None
-    for item, label, name in zip(source.train.items, source.train.labels, source.train.names, strict=True):
-        assert item.parent.name == source.classes[label]
+    dataset = open_dataset(str(photo_folder))
+    assert dataset.classes == ("across", "down", "slant")
+    assert dataset.train.counts(3).tolist() == [8, 8, 8]
+    assert dataset.val is None
+    assert dataset.test is None
+    for item, label, name in zip(dataset.train.items, dataset.train.labels, dataset.train.names, strict=True):
+        assert item.parent.name == dataset.classes[label]
         assert name == f"{item.parent.name}/{item.name}"
 
 
@@ -44,19 +44,19 @@ def test_split_folders_are_splits(tmp_path: Path, train: str, val: str, test: st
         f"{test}/a/5.jpg",
         f"{test}/b/6.jpg",
     )
-    source = open_folder(tmp_path)
-    assert source.classes == ("a", "b")
-    assert list(source.train.names) == [f"{train}/a/1.jpg", f"{train}/b/2.jpg", f"{train}/b/3.jpg"]
-    assert source.train.labels.tolist() == [0, 1, 1]
-    assert source.val.labels.tolist() == [1], "a split may lack a class, and keeps the others' numbers"
-    assert source.test.labels.tolist() == [0, 1]
+    dataset = open_folder(tmp_path)
+    assert dataset.classes == ("a", "b")
+    assert list(dataset.train.names) == [f"{train}/a/1.jpg", f"{train}/b/2.jpg", f"{train}/b/3.jpg"]
+    assert dataset.train.labels.tolist() == [0, 1, 1]
+    assert dataset.val.labels.tolist() == [1], "a split may lack a class, and keeps the others' numbers"
+    assert dataset.test.labels.tolist() == [0, 1]
 
 
 def test_hidden_files_other_files_and_deeper_folders_are_as_one_expects(tmp_path: Path) -> None:
     fill(tmp_path, "a/1.JPG", "a/deep/2.png", "a/notes.txt", "a/._1.jpg", "b/3.webp", ".git/c/4.jpg")
-    source = open_folder(tmp_path)
-    assert source.classes == ("a", "b")
-    assert list(source.train.names) == ["a/1.JPG", "a/deep/2.png", "b/3.webp"]
+    dataset = open_folder(tmp_path)
+    assert dataset.classes == ("a", "b")
+    assert list(dataset.train.names) == ["a/1.JPG", "a/deep/2.png", "b/3.webp"]
 
 
 Make = Callable[[Path], object]
@@ -68,11 +68,11 @@ Make = Callable[[Path], object]
         (lambda root: fill(root), "no class folders of images"),
         (lambda root: fill(root, "notes.txt"), "no class folders of images"),
         (lambda root: fill(root, "1.jpg", "2.jpg"), "2 images but no class folders"),
-        (lambda root: fill(root, "a/notes.txt", "b/notes.txt"), "no image in its 2 folders: images end in ."),
-        (lambda root: fill(root, "a/1.jpg", "b/notes.txt"), "class folders without an image: b"),
+        (lambda root: fill(root, "a/notes.txt", "b/notes.txt"), "no images in its 2 folders: supported suffixes are ."),
+        (lambda root: fill(root, "a/1.jpg", "b/notes.txt"), "class folders without images: b"),
         (
             lambda root: fill(root, "train/a/1.jpg", "train/b/2.jpg", "test/c/3.jpg"),
-            "class folders that train lacks: c",
+            "class folders that are not in train: c",
         ),
         (lambda root: fill(root, "train/a/1.jpg", "train/b/2.jpg", "val/a/x.txt"), "has no image"),
         (lambda root: fill(root, "test/a/1.jpg", "val/b/2.jpg"), "has val, test but no train folder"),
@@ -83,7 +83,7 @@ def test_a_folder_that_is_no_data_set_is_refused_by_name(tmp_path: Path, make: M
     root = tmp_path / "mine"
     make(root)
     with pytest.raises(DataError) as caught:
-        open_source(str(root))
+        open_dataset(str(root))
     assert str(root) in str(caught.value)
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)

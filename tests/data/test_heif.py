@@ -7,13 +7,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from skipway.data import folder, heif, open_source, tree
-from skipway.data.check import examine, open_to_examine
-from skipway.data.decode import PLAIN, SUFFIXES, decode
-from skipway.data.folder import images_below
-from skipway.data.look import look
+from skipway.data import heif, open_dataset
+from skipway.data.decode import BUILTIN_SUFFIXES, SUFFIXES, decode
+from skipway.data.formats import folder
+from skipway.data.formats.folder import images_below
+from skipway.data.quality import stray_files
+from skipway.data.quality.inspect import inspect_image
+from skipway.data.quality.validate import check_dataset, open_for_check
+from skipway.deploy.serve.image_limits import check_image as server_check
 from skipway.deploy.serve.limits import Limits
-from skipway.deploy.serve.pictures import look as server_look
 from skipway.errors import DataError
 from tests.data import profiles
 from tests.data.hostile import encoded, photo
@@ -40,7 +42,7 @@ def test_every_orientation_is_undone_once(form: str, orientation: int) -> None:
     found = decode(content, 3, "x")
     assert found.shape == upright.shape
     assert (found.float() - upright.float()).abs().mean() < 5
-    seen = look(content, 3, "x")
+    seen = inspect_image(content, 3, "x")
     assert (seen.height, seen.width) == tuple(upright.shape[1:])
     assert ("turned" in seen.kind.traits) == (orientation != 1)
 
@@ -52,11 +54,11 @@ def test_a_photograph_is_read_from_a_folder_as_any_other(form: str, tmp_path: Pa
         file = tmp_path / "set" / "ab"[i % 2] / f"{i}{ending.upper() if i else ending}"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(coded(photo(i), form))
-    source = open_source(str(tmp_path / "set"))
-    found = examine(source, reuse=False)
+    dataset = open_dataset(str(tmp_path / "set"))
+    found = check_dataset(dataset, reuse=False)
     assert found.formats == {form: 4}
     assert found.findings == ()
-    pixels = decode(source.train.items[0], 3, "x").permute(1, 2, 0).numpy()
+    pixels = decode(dataset.train.items[0], 3, "x").permute(1, 2, 0).numpy()
     assert np.abs(pixels.astype(float) - np.asarray(photo(0))).mean() < 5
 
 
@@ -81,7 +83,7 @@ def test_a_file_cut_anywhere_is_refused_in_one_line_and_said_to_be_truncated(for
             with pytest.raises(DataError, match=r"^a\.heic .*: remove or replace it$") as caught:
                 decode(item, 3, "a.heic")
             assert "\n" not in str(caught.value)
-            assert look(item, 3, "a.heic").fault[0] == "truncated"
+            assert inspect_image(item, 3, "a.heic").fault[0] == "truncated"
 
 
 @pytest.mark.parametrize("form", BOTH)
@@ -106,13 +108,13 @@ def test_too_many_pixels_are_refused_before_they_are_decoded(form: str, monkeypa
     content = coded(photo(5), form)
     for limit in (64 * 48 - 1, 100):  # where Pillow warns, and where it raises
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
-        with pytest.raises(DataError, match=r"^a is 64 x 48 pixels, too large to trust: make it smaller$"):
+        with pytest.raises(DataError, match=r"^a is 64 x 48 pixels, too large to decode safely: make it smaller$"):
             decode(content, 3, "a")
 
 
 @pytest.mark.parametrize("form", BOTH)
 def test_the_server_takes_them(form: str) -> None:
-    server_look(coded(photo(6), form), "a", Limits())
+    server_check(coded(photo(6), form), "a", Limits())
 
 
 @with_heif
@@ -124,7 +126,7 @@ def test_ten_bits_become_eight() -> None:
     pillow_heif.encode("RGB;16", (64, 64), values.tobytes(), stream, quality=-1)
     found = decode(stream.getvalue(), 3, "x").permute(1, 2, 0).numpy()
     np.testing.assert_allclose(found, values / 257, atol=4)
-    assert "16-bit" in look(stream.getvalue(), 3, "x").kind.traits
+    assert "16-bit" in inspect_image(stream.getvalue(), 3, "x").kind.traits
 
 
 @with_heif
@@ -153,10 +155,10 @@ def test_the_decoder_is_asked_for_only_where_such_a_file_is_met(monkeypatch: pyt
 def without_decoder(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if pillow-heif were not installed, and Pillow did not decode AVIF."""
     missing = frozenset(heif.DECODERS)
-    for module in (heif, tree, folder):
+    for module in (heif, stray_files, folder):
         monkeypatch.setattr(module, "UNDECODABLE", missing)
-    for module in (folder, tree):
-        monkeypatch.setattr(module, "SUFFIXES", PLAIN)
+    for module in (folder, stray_files):
+        monkeypatch.setattr(module, "SUFFIXES", BUILTIN_SUFFIXES)
     monkeypatch.setattr(Image, "ID", [name for name in Image.ID if name not in ("HEIF", "AVIF")])
 
 
@@ -166,17 +168,17 @@ def test_a_folder_that_loses_photographs_says_so_with_a_count_and_the_way_out(tm
         file = tmp_path / "set" / "ab"[i % 2] / f"{i}.jpg"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(encoded(photo(i), "JPEG"))
-    source = open_source(str(tmp_path / "set"))
-    assert examine(source).findings == ()
+    dataset = open_dataset(str(tmp_path / "set"))
+    assert check_dataset(dataset).findings == ()
     for name in ("a/1.heic", "a/2.HEIC", "b/3.avif", "b/.hidden.heic"):
         (tmp_path / "set" / name).write_bytes(START)
-    again = examine(source)
+    again = check_dataset(dataset)
     assert again.reused, "what was kept does not hide it"
     (warning,) = again.findings
     assert (warning.severity, warning.category, warning.count) == ("warning", "file without decoder", 3)
     assert "pip install 'skipway[heif]'" in warning.action
     assert "3 file without decoder (pip install 'skipway[heif]')" in again.summary()
-    _, layout = open_to_examine(str(tmp_path / "set"))
+    _, layout = open_for_check(str(tmp_path / "set"))
     assert [one.category for one in layout] == ["hidden file"], "nor is it a mere note"
 
 
@@ -188,7 +190,7 @@ def test_such_an_image_by_itself_is_refused_with_the_way_out(brand: bytes, tmp_p
     for item in (content, tmp_path / "a.heic"):
         with pytest.raises(DataError, match=r"^a\.heic is a .* image, and .*: pip install 'skipway\[heif\]'$"):
             decode(item, 3, "a.heic")
-        assert look(item, 3, "a.heic").fault[0] == "missing decoder"
+        assert inspect_image(item, 3, "a.heic").fault[0] == "missing decoder"
 
 
 @pytest.mark.usefixtures("without_decoder")
@@ -196,13 +198,13 @@ def test_a_class_of_nothing_else_says_what_is_missing(tmp_path: Path) -> None:
     for name in ("a/1.jpg", "b/1.heic", "b/2.avif"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(encoded(photo(0), "JPEG"))
-    with pytest.raises(DataError, match=r"without an image: b; .*; 2 files there need a decoder: pip install"):
-        open_source(str(tmp_path))
+    with pytest.raises(DataError, match=r"without images: b; .*; 2 files there need a decoder: pip install"):
+        open_dataset(str(tmp_path))
 
 
 def test_endings_are_those_that_can_be_decoded(tmp_path: Path) -> None:
-    assert SUFFIXES >= PLAIN
-    assert set(SUFFIXES | heif.UNDECODABLE) == {*PLAIN, *heif.DECODERS}
+    assert SUFFIXES >= BUILTIN_SUFFIXES
+    assert set(SUFFIXES | heif.UNDECODABLE) == {*BUILTIN_SUFFIXES, *heif.DECODERS}
     assert not SUFFIXES & heif.UNDECODABLE
     for ending in heif.DECODERS:
         (tmp_path / f"a{ending}").write_bytes(START)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from skipway.data import open_source
-from skipway.data.name_pattern import suggested
-from skipway.data.reading import Reading
+from skipway.data import open_dataset
+from skipway.data.formats.name_pattern import suggest_pattern
+from skipway.data.read_options import ReadOptions
 from skipway.errors import DataError, SkipwayError
 
 PETS = r"(.+)_\d+\.jpg"
@@ -26,12 +26,12 @@ def fill(root: Path, *files: str) -> Path:
 
 
 def by_pattern(root: Path, pattern: str = PETS):
-    return open_source(str(root), Reading(label_pattern=pattern))
+    return open_dataset(str(root), ReadOptions(label_pattern=pattern))
 
 
 def refusal(root: Path, pattern: str = "") -> str:
     with pytest.raises(SkipwayError) as caught:
-        open_source(str(root), Reading(label_pattern=pattern))
+        open_dataset(str(root), ReadOptions(label_pattern=pattern))
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -40,12 +40,12 @@ def refusal(root: Path, pattern: str = "") -> str:
 def test_the_class_is_the_first_group_that_re_search_finds_in_the_name(tmp_path: Path, pattern: str) -> None:
     # as fastai's RegexLabeller does: search, not match, so that an expression need not cover the name
     root = fill(tmp_path / "pets_7.jpg", *NAMES)
-    source = by_pattern(root, pattern)
-    assert list(source.train.names) == sorted(NAMES)
+    dataset = by_pattern(root, pattern)
+    assert list(dataset.train.names) == sorted(NAMES)
     expected = [re.search(pattern, name).group(1) for name in sorted(NAMES)]
-    assert [source.classes[i] for i in source.train.labels] == expected
-    assert source.classes == tuple(sorted(set(expected)))
-    assert [item.name for item in source.train.items] == sorted(NAMES)
+    assert [dataset.classes[i] for i in dataset.train.labels] == expected
+    assert dataset.classes == tuple(sorted(set(expected)))
+    assert [item.name for item in dataset.train.items] == sorted(NAMES)
 
 
 def test_numbers_are_classes_in_the_order_of_numbers(tmp_path: Path) -> None:
@@ -58,8 +58,8 @@ def test_folders_are_looked_into_and_their_names_do_not_count(tmp_path: Path) ->
     fill(tmp_path / "elsewhere", "beagle_9.jpg")
     (root / "linked").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
     (root / "loop").symlink_to(root, target_is_directory=True)
-    source = by_pattern(root)
-    assert {n: source.classes[i] for n, i in zip(source.train.names, source.train.labels, strict=True)} == {
+    dataset = by_pattern(root)
+    assert {n: dataset.classes[i] for n, i in zip(dataset.train.names, dataset.train.labels, strict=True)} == {
         "pug_5.jpg": "pug",
         "linked/beagle_9.jpg": "beagle",
         "one/beagle_1.jpg": "beagle",
@@ -70,16 +70,16 @@ def test_folders_are_looked_into_and_their_names_do_not_count(tmp_path: Path) ->
 @pytest.mark.parametrize(("train", "val"), [("train", "val"), ("Training", "validation")])
 def test_train_val_and_test_above_are_splits(tmp_path: Path, train: str, val: str) -> None:
     root = fill(tmp_path / "s", f"{train}/a_1.jpg", f"{train}/b_1.jpg", f"{val}/b_2.jpg", "test/deep/a_2.jpg")
-    source = by_pattern(root)
-    assert source.classes == ("a", "b")
-    assert [source.split(key).labels.tolist() for key in ("train", "val", "test")] == [[0, 1], [1], [0]]
-    assert source.test.names == ["test/deep/a_2.jpg"]
+    dataset = by_pattern(root)
+    assert dataset.classes == ("a", "b")
+    assert [dataset.split(key).labels.tolist() for key in ("train", "val", "test")] == [[0, 1], [1], [0]]
+    assert dataset.test.names == ["test/deep/a_2.jpg"]
 
 
 def test_names_without_a_class_are_counted_and_the_first_is_named(tmp_path: Path) -> None:
     root = fill(tmp_path / "set", *NAMES, "extra.jpg", "zebra.jpg", "z/_9.jpg")
     said = refusal(root, PETS)
-    assert "has 3 of 8 images in whose names" in said
+    assert "finds no class in the names of 3 of 8 images in" in said
     assert f"'{PETS}'" in said
     assert "the first: extra.jpg" in said
     assert "8 of 8" in refusal(root, r"beagle_(never)?\d|(?:.)(x)?"), "a group that took no part is no class"
@@ -89,11 +89,11 @@ def test_names_without_a_class_are_counted_and_the_first_is_named(tmp_path: Path
 @pytest.mark.parametrize(
     ("pattern", "said"),
     [
-        (r"(.+_\d+", "is no regular expression (missing ), unterminated subpattern at position 0)"),
-        ("*", "is no regular expression (nothing to repeat"),
-        ("(a){99999999999999999999}", "is no regular expression ("),
-        ("(" * 5000 + ")" * 5000, "is no regular expression ("),
-        (r".+_\d+\.jpg", "has no group: put the part that is the class into parentheses"),
+        (r"(.+_\d+", "is not a regular expression (missing ), unterminated subpattern at position 0)"),
+        ("*", "is not a regular expression (nothing to repeat"),
+        ("(a){99999999999999999999}", "is not a regular expression ("),
+        ("(" * 5000 + ")" * 5000, "is not a regular expression ("),
+        (r".+_\d+\.jpg", "has no group: put the class into parentheses"),
         (r"(?:.+)_\d+", "has no group"),
         ("a\nb", r"'a\nb' has no group"),
     ],
@@ -105,13 +105,16 @@ def test_an_expression_that_will_not_do_is_one_line(tmp_path: Path, pattern: str
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda root: root.mkdir(), "has no image for --label-pattern: images end in "),
-        (lambda root: fill(root, "notes_1.txt"), "has no image for --label-pattern"),
+        (lambda root: root.mkdir(), "has no images for --label-pattern: supported suffixes are "),
+        (lambda root: fill(root, "notes_1.txt"), "has no images for --label-pattern"),
         (lambda root: fill(root, "val/a_1.jpg", "test/b_1.jpg"), "has val, test but no train folder"),
         (lambda root: fill(root, "train/a_1.jpg", "val/b_1.txt"), "val has no image"),
         (lambda root: fill(root, "train/a_1.jpg", "loose_1.jpg"), "outside its splits, such as 'loose_1.jpg'"),
         (lambda root: fill(root, "train/a_1.jpg", "more/b_1.jpg"), "outside its splits, such as 'more'"),
-        (lambda root: fill(root, "train/a_1.jpg", "val/b_1.jpg"), "val/b_1.jpg has the label 'b', which train lacks"),
+        (
+            lambda root: fill(root, "train/a_1.jpg", "val/b_1.jpg"),
+            "val/b_1.jpg has the label 'b', which is not in train",
+        ),
     ],
 )
 def test_a_folder_that_will_not_do_is_one_line(tmp_path: Path, make: Callable[[Path], object], said: str) -> None:
@@ -127,7 +130,7 @@ def test_a_folder_that_may_not_be_read_is_one_line(tmp_path: Path) -> None:
     root = fill(tmp_path / "set", "in/a_1.jpg")
     (root / "in").chmod(0)
     try:
-        assert "may not be read" in refusal(root, PETS)
+        assert "no permission to read" in refusal(root, PETS)
     finally:
         (root / "in").chmod(0o755)
 
@@ -148,9 +151,9 @@ def test_a_pattern_is_suggested_that_opens_the_folder_with_as_many_classes(
     said = refusal(fill(tmp_path / "set", *names))
     assert f"{len(names)} images but no class folders" in said
     assert f"--label-pattern {shlex.quote(pattern)}, which finds {classes} classes in the names" in said
-    source = by_pattern(tmp_path / "set", pattern)
-    assert len(source.classes) == classes
-    assert set(source.train.counts(classes)) == {len(names) // classes}
+    dataset = by_pattern(tmp_path / "set", pattern)
+    assert len(dataset.classes) == classes
+    assert set(dataset.train.counts(classes)) == {len(names) // classes}
 
 
 @pytest.mark.parametrize(
@@ -165,7 +168,7 @@ def test_a_pattern_is_suggested_that_opens_the_folder_with_as_many_classes(
     ],
 )
 def test_no_pattern_is_suggested_that_would_not_serve(names: list[str]) -> None:
-    assert suggested(sorted(names)) is None
+    assert suggest_pattern(sorted(names)) is None
 
 
 def test_the_suggestion_is_made_for_a_train_folder_too(tmp_path: Path) -> None:
@@ -181,11 +184,11 @@ def test_a_pattern_counts_before_what_else_lies_in_the_folder(tmp_path: Path) ->
     (root / "Annotations" / "pug_1.xml").write_text("<annotation><object/></annotation>")
     assert by_pattern(root).classes == ("owl", "pug")
     with pytest.raises(DataError):
-        open_source(str(root))
+        open_dataset(str(root))
 
 
 def test_the_photographs_open_with_one_class_each(shared_data: Path) -> None:
     pattern = r"n\d{8}_(.+)\.JPEG"
-    source = by_pattern(shared_data / "photos", pattern)
+    dataset = by_pattern(shared_data / "photos", pattern)
     names = sorted(file.name for file in (shared_data / "photos").iterdir())
-    assert [source.classes[i] for i in source.train.labels] == [re.fullmatch(pattern, name)[1] for name in names]
+    assert [dataset.classes[i] for i in dataset.train.labels] == [re.fullmatch(pattern, name)[1] for name in names]

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from skipway.data import open_source, shards
+from skipway.data import open_dataset
+from skipway.data.dataset import with_validation
 from skipway.data.decode import decode
-from skipway.data.loader import in_order, open_all
+from skipway.data.formats import webdataset
+from skipway.data.loader import decode_all, in_order
 from skipway.data.preprocess import for_photographs
-from skipway.data.source import with_validation
 from skipway.errors import DataError
 
 
@@ -47,12 +48,12 @@ def greys(items: Sequence) -> list[int]:
 
 @pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
 def test_one_shard_is_a_training_set(tmp_path: Path, form: int) -> None:
-    source = open_source(str(write(tmp_path / "all.tar", samples([5, 3, 9], [1, 0, 1]), form)))
-    assert source.name == str(tmp_path / "all.tar")
-    assert source.classes == ("0", "1")
-    assert source.train.labels.tolist() == [1, 0, 1]
-    assert list(source.train.names) == ["all.tar/0005.png", "all.tar/0003.png", "all.tar/0009.png"]
-    assert greys(source.train.items) == [5, 3, 9]
+    dataset = open_dataset(str(write(tmp_path / "all.tar", samples([5, 3, 9], [1, 0, 1]), form)))
+    assert dataset.name == str(tmp_path / "all.tar")
+    assert dataset.classes == ("0", "1")
+    assert dataset.train.labels.tolist() == [1, 0, 1]
+    assert list(dataset.train.names) == ["all.tar/0005.png", "all.tar/0003.png", "all.tar/0009.png"]
+    assert greys(dataset.train.items) == [5, 3, 9]
 
 
 def test_shards_in_a_folder_are_splits_in_name_order(tmp_path: Path) -> None:
@@ -60,19 +61,19 @@ def test_shards_in_a_folder_are_splits_in_name_order(tmp_path: Path) -> None:
     write(tmp_path / "train-000000.tar", samples([1, 2], ["cat", "owl"]))
     write(tmp_path / "val-000000.tar", samples([5], ["owl"]))
     write(tmp_path / "test-000000.tar", samples([6, 7], ["dog", "cat"]))
-    source = open_source(str(tmp_path))
-    assert source.classes == ("cat", "dog", "owl")
-    assert greys(source.train.items) == [1, 2, 3, 4]
-    assert source.train.labels.tolist() == [0, 2, 1, 1]
-    assert (greys(source.val.items), source.val.labels.tolist()) == ([5], [2])
-    assert (greys(source.test.items), source.test.labels.tolist()) == ([6, 7], [1, 0])
+    dataset = open_dataset(str(tmp_path))
+    assert dataset.classes == ("cat", "dog", "owl")
+    assert greys(dataset.train.items) == [1, 2, 3, 4]
+    assert dataset.train.labels.tolist() == [0, 2, 1, 1]
+    assert (greys(dataset.val.items), dataset.val.labels.tolist()) == ([5], [2])
+    assert (greys(dataset.test.items), dataset.test.labels.tolist()) == ([6, 7], [1, 0])
 
 
 def test_folders_say_the_split_where_names_do_not(tmp_path: Path) -> None:
     write(tmp_path / "train" / "0.tar", samples([1, 2], [0, 1]))
     write(tmp_path / "validation" / "0.tar", samples([3], [1]))
-    source = open_source(str(tmp_path))
-    assert (greys(source.train.items), greys(source.val.items)) == ([1, 2], [3])
+    dataset = open_dataset(str(tmp_path))
+    assert (greys(dataset.train.items), greys(dataset.val.items)) == ([1, 2], [3])
 
 
 @pytest.mark.parametrize(
@@ -95,16 +96,16 @@ def test_patterns_name_shards(
         write(tmp_path / f"train-{i:03}.tar", samples([i], ["a"]))
     write(tmp_path / "test-000.tar", samples([9], ["a"]))
     where = str(tmp_path / pattern) if absolute else pattern
-    source = open_source(where)
-    assert source.name == where, "by which it opens again"
-    assert greys(source.train.items) == found
-    assert (source.test is not None) == ("test" in pattern)
+    dataset = open_dataset(where)
+    assert dataset.name == where, "by which it opens again"
+    assert greys(dataset.train.items) == found
+    assert (dataset.test is not None) == ("test" in pattern)
 
 
 def test_a_pattern_of_test_shards_is_a_set_to_judge_on(tmp_path: Path) -> None:
     for i in range(2):
         write(tmp_path / f"test-{i}.tar", samples([i], ["a"]))
-    assert len(open_source(f"{tmp_path}/test-{{0..1}}.tar").train) == 2
+    assert len(open_dataset(f"{tmp_path}/test-{{0..1}}.tar").train) == 2
 
 
 def test_samples_are_told_apart_by_names_up_to_the_first_dot(tmp_path: Path) -> None:
@@ -116,9 +117,9 @@ def test_samples_are_told_apart_by_names_up_to_the_first_dot(tmp_path: Path) -> 
         ("./dogs/a.json", b'{"label": "dog", "width": 4}'),
         ("./cats/a.json", b'{"label": "cat"}'),  # not beside its image
     ]
-    source = open_source(str(write(tmp_path / "all.tar", members)))
-    assert greys(source.train.items) == [10, 20]
-    assert [source.classes[i] for i in source.train.labels] == ["cat", "dog"]
+    dataset = open_dataset(str(write(tmp_path / "all.tar", members)))
+    assert greys(dataset.train.items) == [10, 20]
+    assert [dataset.classes[i] for i in dataset.train.labels] == ["cat", "dog"]
 
 
 @pytest.mark.parametrize(
@@ -135,35 +136,37 @@ def test_samples_are_told_apart_by_names_up_to_the_first_dot(tmp_path: Path) -> 
 def test_labels_are_read_from_each_kind_of_file(tmp_path: Path, extension: str, content: str) -> None:
     text = "{" + content.replace("|", ":") + "}" if extension == "json" else content
     members = [("a.png", image(1)), (f"a.{extension}", text.encode())]
-    assert open_source(str(write(tmp_path / "all.tar", members))).classes == ("dog",)
+    assert open_dataset(str(write(tmp_path / "all.tar", members))).classes == ("dog",)
 
 
 def test_a_class_counts_more_than_the_text_beside_it(tmp_path: Path) -> None:
     members = [("a.png", image(1)), ("a.txt", b"a small dog\nin the rain"), ("a.cls", b"dog")]
-    assert open_source(str(write(tmp_path / "all.tar", members))).classes == ("dog",)
+    assert open_dataset(str(write(tmp_path / "all.tar", members))).classes == ("dog",)
 
 
 def test_lists_of_labels_are_rows_of_0_and_1(tmp_path: Path) -> None:
     lists = [["owl", "cat"], [], ["cat"]]
     members = [(f"{i}.png", image(i)) for i in range(3)]
     members += [(f"{i}.json", json.dumps({"labels": value}).encode()) for i, value in enumerate(lists)]
-    source = open_source(str(write(tmp_path / "all.tar", members)))
-    assert source.classes == ("cat", "owl")
-    assert source.train.labels.tolist() == [[1, 1], [0, 0], [1, 0]]
+    dataset = open_dataset(str(write(tmp_path / "all.tar", members)))
+    assert dataset.classes == ("cat", "owl")
+    assert dataset.train.labels.tolist() == [[1, 1], [0, 0], [1, 0]]
 
 
 def test_numbers_index_the_lines_of_classes_txt(tmp_path: Path) -> None:
     (tmp_path / "classes.txt").write_text("owl\ncat, tabby\nnever\n")
     write(tmp_path / "train-0.tar", samples([1, 2], [1, 0]))
-    source = open_source(str(tmp_path))
-    assert source.classes == ("owl", "cat, tabby", "never")
-    assert source.train.labels.tolist() == [1, 0]
+    dataset = open_dataset(str(tmp_path))
+    assert dataset.classes == ("owl", "cat, tabby", "never")
+    assert dataset.train.labels.tolist() == [1, 0]
     write(tmp_path / "train-1.tar", samples([3], [3]))
-    with pytest.raises(DataError, match=r"sample 0003\.cls holds no label \('3' is none of the 3 lines of classes"):
-        open_source(str(tmp_path))
+    with pytest.raises(
+        DataError, match=r"sample 0003\.cls is not a valid label \('3' is not one of the 3 lines of classes"
+    ):
+        open_dataset(str(tmp_path))
     (tmp_path / "classes.txt").write_text("owl\n\nowl\n")
-    with pytest.raises(DataError, match=r"classes\.txt has empty or repeated lines"):
-        open_source(str(tmp_path))
+    with pytest.raises(DataError, match=r"classes\.txt has empty or duplicate lines"):
+        open_dataset(str(tmp_path))
 
 
 def test_images_are_read_in_any_order_by_threads_and_by_other_processes(tmp_path: Path) -> None:
@@ -171,33 +174,33 @@ def test_images_are_read_in_any_order_by_threads_and_by_other_processes(tmp_path
     for i in range(3):
         part = values[20 * i : 20 * (i + 1)]
         write(tmp_path / f"train-{i}.tar", samples(part, [v % 2 for v in part]))
-    source = open_source(str(tmp_path))
+    dataset = open_dataset(str(tmp_path))
     order = np.random.default_rng(0).permutation(60)
-    assert greys(source.train.take(order).items) == [values[i] for i in order]
-    assert greys(source.train.items[10:13]) == [10, 11, 12]
-    assert greys([source.train.items[-1]]) == [59]
-    assert greys(pickle.loads(pickle.dumps(source.train.items))) == values
-    assert open_all(source.train, for_photographs(4))[:, 0, 0, 0].tolist() == values
-    found = [images[:, 0, 0, 0] for images, _ in in_order(source.train, for_photographs(4), 7, workers=2)]
+    assert greys(dataset.train.take(order).items) == [values[i] for i in order]
+    assert greys(dataset.train.items[10:13]) == [10, 11, 12]
+    assert greys([dataset.train.items[-1]]) == [59]
+    assert greys(pickle.loads(pickle.dumps(dataset.train.items))) == values
+    assert decode_all(dataset.train, for_photographs(4))[:, 0, 0, 0].tolist() == values
+    found = [images[:, 0, 0, 0] for images, _ in in_order(dataset.train, for_photographs(4), 7, workers=2)]
     assert np.concatenate(found).tolist() == values
-    cut = with_validation(source, 0.2, 0)
+    cut = with_validation(dataset, 0.2, 0)
     assert sorted(greys(cut.train.items) + greys(cut.val.items)) == values
     assert {v % 2 for v in greys(cut.val.items)} == {0, 1}
 
 
 def test_nothing_but_labels_is_read_before_it_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = write(tmp_path / "all.tar", samples([1, 2], [0, 1]))
-    source = open_source(str(file))
+    dataset = open_dataset(str(file))
     content = file.read_bytes()
     file.write_bytes(content.replace(image(2), image(7)))  # of the same length, in the same place
     assert len(image(2)) == len(image(7))
-    assert greys(source.train.items) == [1, 7]
+    assert greys(dataset.train.items) == [1, 7]
     file.write_bytes(content[:1500])
-    with pytest.raises(DataError, match=r"all\.tar is shorter than it was"):
-        source.train.items[1]
+    with pytest.raises(DataError, match=r"all\.tar is shorter than before"):
+        dataset.train.items[1]
     file.unlink()
     with pytest.raises(DataError, match=r"all\.tar cannot be read \(No such file"):
-        source.train.items[0]
+        dataset.train.items[0]
 
 
 def test_a_shard_cut_anywhere_is_refused_by_name(tmp_path: Path) -> None:
@@ -206,7 +209,7 @@ def test_a_shard_cut_anywhere_is_refused_by_name(tmp_path: Path) -> None:
     for cut in [*range(0, last, 256), last]:
         (tmp_path / "bad.tar").write_bytes(content[:cut])
         with pytest.raises(DataError, match=r"bad\.tar") as caught:
-            open_source(str(tmp_path / "bad.tar"))
+            open_dataset(str(tmp_path / "bad.tar"))
         assert "\n" not in str(caught.value)
 
 
@@ -214,8 +217,8 @@ def test_archives_joined_end_to_end_are_refused_not_read_in_part(tmp_path: Path)
     one, two = (write(tmp_path / f"{i}.tar", samples([i], [0])).read_bytes() for i in range(2))
     (tmp_path / "joined").mkdir()
     (tmp_path / "joined" / "both.tar").write_bytes(one + two)
-    with pytest.raises(DataError, match=r"both\.tar goes on after its end mark"):
-        open_source(str(tmp_path / "joined" / "both.tar"))
+    with pytest.raises(DataError, match=r"both\.tar has data after its end marker"):
+        open_dataset(str(tmp_path / "joined" / "both.tar"))
 
 
 IMAGE = ("a.png", image(1))
@@ -224,27 +227,30 @@ IMAGE = ("a.png", image(1))
 @pytest.mark.parametrize(
     ("members", "words"),
     [
-        ([IMAGE], "sample a has .png: one image is needed, and its label as .cls, .json, .txt"),
-        ([("a.cls", b"0")], "sample a has .cls: one image is needed"),
-        ([IMAGE, ("a.jpg", image(1)), ("a.cls", b"0")], "sample a has .png, .jpg, .cls: one image is needed"),
-        ([IMAGE, ("a.cls", b"0"), IMAGE], "holds two a.png"),
-        ([IMAGE, ("a.cls", b"")], "sample a.cls holds no label (one line is needed)"),
-        ([IMAGE, ("a.cls", b"\xff")], "sample a.cls holds no label"),
-        ([IMAGE, ("a.txt", b"a dog\nin the rain")], "sample a.txt holds no label (one line is needed)"),
-        ([IMAGE, ("a.json", b"{")], "sample a.json holds no label"),
-        ([IMAGE, ("a.json", b'{"width": 4}')], "sample a.json holds no label (no field label, labels, class, target)"),
-        ([IMAGE, ("a.json", b'["label"]')], "sample a.json holds no label (no field"),
-        ([IMAGE, ("a.json", b'{"label": 0.5}')], "sample a.json holds no label (label is neither a whole number"),
-        ([IMAGE, ("a.json", b'{"label": null}')], "sample a.json holds no label (label is neither"),
-        ([IMAGE, ("a.json", b'{"label": true}')], "sample a.json holds no label (label is neither"),
-        ([IMAGE, ("a.json", b"[" * 100_000)], "sample a.json holds no label"),
+        ([IMAGE], "sample a has .png: it needs one image, and a label as .cls, .json, .txt"),
+        ([("a.cls", b"0")], "sample a has .cls: it needs one image"),
+        ([IMAGE, ("a.jpg", image(1)), ("a.cls", b"0")], "sample a has .png, .jpg, .cls: it needs one image"),
+        ([IMAGE, ("a.cls", b"0"), IMAGE], "contains a.png twice"),
+        ([IMAGE, ("a.cls", b"")], "sample a.cls is not a valid label (exactly one line is required)"),
+        ([IMAGE, ("a.cls", b"\xff")], "sample a.cls is not a valid label"),
+        ([IMAGE, ("a.txt", b"a dog\nin the rain")], "sample a.txt is not a valid label (exactly one line is required)"),
+        ([IMAGE, ("a.json", b"{")], "sample a.json is not a valid label"),
+        (
+            [IMAGE, ("a.json", b'{"width": 4}')],
+            "sample a.json is not a valid label (no field label, labels, class, target)",
+        ),
+        ([IMAGE, ("a.json", b'["label"]')], "sample a.json is not a valid label (no field"),
+        ([IMAGE, ("a.json", b'{"label": 0.5}')], "sample a.json is not a valid label (label is not an integer"),
+        ([IMAGE, ("a.json", b'{"label": null}')], "sample a.json is not a valid label (label is not an integer"),
+        ([IMAGE, ("a.json", b'{"label": true}')], "sample a.json is not a valid label (label is not an integer"),
+        ([IMAGE, ("a.json", b"[" * 100_000)], "sample a.json is not a valid label"),
         ([IMAGE, ("a.cls", b"0" * (1 << 20) + b"0")], "sample a has a label of 1,048,577 bytes"),
     ],
 )
 def test_a_sample_that_is_wrong_is_named(tmp_path: Path, members: list[tuple[str, bytes]], words: str) -> None:
     file = write(tmp_path / "all.tar", members)
     with pytest.raises(DataError) as caught:
-        open_source(str(file))
+        open_dataset(str(file))
     assert words in str(caught.value)
     assert str(caught.value).startswith(str(file))
     assert "\n" not in str(caught.value)
@@ -257,7 +263,7 @@ def test_links_and_folders_in_a_shard_are_no_samples(tmp_path: Path) -> None:
             member = tarfile.TarInfo(name)
             member.type, member.linkname = kind, "/etc/passwd"
             tar.addfile(member)
-    assert list(open_source(str(tmp_path / "all.tar")).train.names) == ["all.tar/0001.png"]
+    assert list(open_dataset(str(tmp_path / "all.tar")).train.names) == ["all.tar/0001.png"]
 
 
 @pytest.mark.parametrize(
@@ -265,15 +271,15 @@ def test_links_and_folders_in_a_shard_are_no_samples(tmp_path: Path) -> None:
     [
         ("train-{000..003}.tar", "train-001.tar does not exist"),
         ("gone-*.tar", "gone-*.tar does not exist"),
-        ("train-{3..1}.tar", "stands for no name"),
-        ("{more,train-000}.tar", "more.tar does not say its split"),
+        ("train-{3..1}.tar", "expands to no names"),
+        ("{more,train-000}.tar", "more.tar does not name its split"),
     ],
 )
 def test_a_pattern_that_matches_too_little_is_refused(tmp_path: Path, pattern: str, words: str) -> None:
     write(tmp_path / "train-000.tar", samples([1], [0]))
     write(tmp_path / "more.tar", samples([1], [0]))
     with pytest.raises(DataError) as caught:
-        open_source(f"{tmp_path}/{pattern}")
+        open_dataset(f"{tmp_path}/{pattern}")
     assert words in str(caught.value)
 
 
@@ -281,17 +287,17 @@ def test_an_archive_beside_class_folders_changes_nothing(photo_folder: Path, tmp
     for name in ("across", "down"):
         (tmp_path / name).symlink_to(photo_folder / name)
     write(tmp_path / "photos.tar", samples([1], [0]))
-    assert open_source(str(tmp_path)).classes == ("across", "down")
+    assert open_dataset(str(tmp_path)).classes == ("across", "down")
 
 
 def test_a_compressed_shard_is_refused(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "all.tar", "w:gz") as tar:
         tar.addfile(tarfile.TarInfo("a.png"))
-    with pytest.raises(DataError, match=r"all\.tar is not a tar file that can be read"):
-        open_source(str(tmp_path / "all.tar"))
+    with pytest.raises(DataError, match=r"all\.tar is not a readable tar file"):
+        open_dataset(str(tmp_path / "all.tar"))
 
 
 def test_braces_count_and_list() -> None:
-    assert shards.braces("a-{08..11}.tar") == ["a-08.tar", "a-09.tar", "a-10.tar", "a-11.tar"]
-    assert shards.braces("{a,b}/{0..1}") == ["a/0", "a/1", "b/0", "b/1"]
-    assert shards.braces("plain") == ["plain"]
+    assert webdataset.expand_braces("a-{08..11}.tar") == ["a-08.tar", "a-09.tar", "a-10.tar", "a-11.tar"]
+    assert webdataset.expand_braces("{a,b}/{0..1}") == ["a/0", "a/1", "b/0", "b/1"]
+    assert webdataset.expand_braces("plain") == ["plain"]

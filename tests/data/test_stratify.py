@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from skipway.data.stratify import held_by_class, held_by_labels
+from skipway.data.stratified_split import multilabel_stratified_indices, stratified_indices
 
 
 def correlated(count: int, seed: int = 0) -> np.ndarray:
@@ -17,7 +17,7 @@ def correlated(count: int, seed: int = 0) -> np.ndarray:
 
 
 def held(labels: np.ndarray, fraction: float, seed: int = 0) -> np.ndarray:
-    return held_by_labels(labels, labels.shape[1], fraction, np.random.default_rng(seed))
+    return multilabel_stratified_indices(labels, labels.shape[1], fraction, np.random.default_rng(seed))
 
 
 @pytest.mark.parametrize("fraction", [0.1, 0.25])
@@ -61,5 +61,5 @@ def test_every_tag_keeps_a_training_image(fraction: float) -> None:
 def test_one_class_an_image_is_cut_as_exactly_as_a_column_each() -> None:
     classes = np.random.default_rng(0).integers(0, 3, 200)
     columns = np.eye(3, dtype=np.uint8)[classes]
-    one = held_by_class(classes, 3, 0.1, np.random.default_rng(0))
+    one = stratified_indices(classes, 3, 0.1, np.random.default_rng(0))
     np.testing.assert_allclose(columns[one].sum(0), columns[held(columns, 0.1)].sum(0), atol=1)

@@ -14,7 +14,7 @@ from twins import shaken
 from skipway import bundle, models
 from skipway.bundle import Card
 from skipway.data.preprocess import Preprocessing
-from skipway.deploy.contract import Trained
+from skipway.deploy.engines.base import EngineInput
 from skipway.hardware import decide
 
 CLASSES = ["ant", "bee", "cat", "dog", "elk", "fox", "gnu", "hen"]
@@ -85,8 +85,8 @@ def make_images(tmp_path: Path) -> Callable[..., list[Path]]:
     return make
 
 
-def as_trained(net: torch.nn.Module, **fields: object) -> Trained:
-    return Trained(net.eval(), SHOWN, decide("cpu"), **fields)  # type: ignore[arg-type]
+def as_trained(net: torch.nn.Module, **fields: object) -> EngineInput:
+    return EngineInput(net.eval(), SHOWN, decide("cpu"), **fields)  # type: ignore[arg-type]
 
 
 def random_images(count: int, seed: int = 0) -> Tensor:

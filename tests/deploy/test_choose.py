@@ -1,5 +1,6 @@
 """`auto`: measured once, never an engine that disagrees, and remembered."""
 
+import json
 from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
@@ -8,37 +9,39 @@ import pytest
 import torch
 from torch import Tensor
 
-from skipway import bundle, models
-from skipway.deploy import choose as choosing
-from skipway.deploy.contract import Engine, EngineMissingError, Kind, Options, Trained, at_once
+from skipway import bundle
 from skipway.deploy.engines import eager
-from skipway.deploy.predictor import Predictor
-from skipway.deploy.samples import Samples
+from skipway.deploy.engines import selection as choosing
+from skipway.deploy.engines.base import Engine, EngineInput, EngineKind, EngineMissingError, Options, run_synchronously
+from skipway.deploy.predict.predictor import Predictor
+from skipway.deploy.sample_images import Samples
 from skipway.tasks import task_named
+from skipway.tasks.base import Outputs
+from skipway.trained import TrainedModel
 
 from .conftest import as_trained, random_images
 
 
-def changed(by: float) -> Kind:
+def changed(by: float) -> EngineKind:
     """An engine that is eager, with `by` added to its first score."""
 
-    def build(trained: Trained, options: Options) -> Engine:
+    def build(trained: EngineInput, options: Options) -> Engine:
         true = eager.build(trained, options)
 
         def run(images: Tensor) -> Tensor:
-            scores = true.submit(images).result()
+            (scores,) = true.submit(images).result()
             return scores + torch.eye(scores.shape[1])[0] * by
 
-        return replace(true, name="changed", submit=at_once(run))
+        return replace(true, name="changed", submit=run_synchronously(run))
 
-    return Kind(build, lambda trained: [{}])
+    return EngineKind(build, lambda trained: [{}])
 
 
-def missing(trained: Trained) -> list[Options]:
+def missing(trained: EngineInput) -> list[Options]:
     raise EngineMissingError("no such library: pip install it")
 
 
-def broken(trained: Trained, options: Options) -> Engine:
+def broken(trained: EngineInput, options: Options) -> Engine:
     raise RuntimeError("segments overlap\nand much more")
 
 
@@ -48,21 +51,21 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
-def tried(monkeypatch: pytest.MonkeyPatch, run: Path, speeds: dict[str, float], say) -> choosing.Choice:
+def tried(monkeypatch: pytest.MonkeyPatch, run: Path, speeds: dict[str, float], say) -> choosing.EngineChoice:
     """A choice among eager, one that agrees, one that does not and one that is missing, of the given speeds."""
     kinds = {
         "eager": eager.KIND,
         "close": changed(0.0),
         "wrong": changed(5.0),
-        "broken": Kind(broken, lambda trained: [{}]),
-        "absent": Kind(eager.build, missing),
+        "broken": EngineKind(broken, lambda trained: [{}]),
+        "absent": EngineKind(eager.build, missing),
     }
     monkeypatch.setattr(choosing, "ENGINES", kinds)
     order = iter(speeds.values())
-    monkeypatch.setattr(choosing, "rate", lambda engine, images, seconds: (next(order), 1.0))
+    monkeypatch.setattr(choosing, "measure_speed", lambda engine, images, seconds: (next(order), 1.0))
     card = bundle.read_card(run)
-    trained, task = as_trained(bundle.load(run, models.build)[0]), task_named(card.task, card.classes)
-    return choosing.choose(trained, card, task, lambda: Samples(random_images(8), None, "8 images"), say)
+    trained, task = as_trained(TrainedModel.load(run).net), task_named(card.task, card.classes)
+    return choosing.select_engine(trained, card, task, lambda: Samples(random_images(8), None, "8 images"), say)
 
 
 def test_the_fastest_that_agrees_is_chosen_and_the_others_are_named(
@@ -91,6 +94,9 @@ def test_a_choice_is_remembered_and_explained(run: Path, own_cache: Path, monkey
     again = tried(monkeypatch, run, {}, said.append)  # nothing is left to measure with
     assert again == first
     assert not said
+    (file,) = (own_cache / "engines").glob("*/choice-throughput.json")
+    kept = json.loads(file.read_bytes())
+    assert list(kept) == ["engine", "options", "goal", "images", "network", "machine", "rows"]
     (row,) = choosing.doctor_rows()
     assert row["value"] == "eager"
     assert "close 20/s" in row["why"]
@@ -112,7 +118,7 @@ def test_other_weights_are_measured_anew(run: Path, own_cache: Path) -> None:
 def test_a_spoilt_memory_is_not_believed(tmp_path: Path) -> None:
     for content in (b"", b"{}", b'{"rows": [{"engine": 1}]}', b"[]"):
         (tmp_path / "choice.json").write_bytes(content)
-        assert choosing.remembered(tmp_path / "choice.json") is None
+        assert choosing.read_choice(tmp_path / "choice.json") is None
 
 
 def test_openvino_is_kept_for_the_next_time(run: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,22 +140,22 @@ def test_openvino_is_kept_for_the_next_time(run: Path, own_cache: Path, monkeypa
 def test_calls_under_way_are_counted_once() -> None:
     calls = []
 
-    def submit(images: Tensor) -> Future[Tensor]:
+    def submit(images: Tensor) -> Future[Outputs]:
         calls.append(len(images))
-        done: Future[Tensor] = Future()
-        done.set_result(images)
+        done: Future[Outputs] = Future()
+        done.set_result((images,))
         return done
 
     engine = Engine("counting", "float32", {}, 4, 3, submit)
-    per_second, alone = choosing.rate(engine, random_images(2), seconds=0)
+    per_second, alone = choosing.measure_speed(engine, random_images(2), seconds=0)
     assert set(calls) == {4}
     assert per_second > 0
     assert alone >= 0
 
 
 def test_a_small_gain_pays_neither_for_a_longer_start_nor_for_unusual_options() -> None:
-    def row(engine: str, speed: float, milliseconds: float, verdict: str = "agrees") -> choosing.Measured:
-        return choosing.Measured(engine, {"batch": int(speed)}, "float32", speed, milliseconds, verdict, "")
+    def row(engine: str, speed: float, milliseconds: float, verdict: str = "agrees") -> choosing.EngineTiming:
+        return choosing.EngineTiming(engine, {"batch": int(speed)}, "float32", speed, milliseconds, verdict, "")
 
     rows = [
         row("eager", 10, 9),

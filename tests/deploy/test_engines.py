@@ -8,13 +8,13 @@ from torch import nn
 from twins import shaken
 
 from skipway.deploy import engines
-from skipway.deploy.agreement import compare
-from skipway.deploy.contract import Trained, filled
-from skipway.deploy.graph import aten, captured, fold_batch_norm
+from skipway.deploy.engines.base import EngineInput, pad_batch
+from skipway.deploy.export.graph import aten, captured, fold_batch_norm
 from skipway.errors import UnknownNameError
 from skipway.hardware import decide
 from skipway.models import build
 from skipway.tasks import Classify
+from skipway.tasks.classify.parity import check_parity
 
 from .conftest import CLASSES, SHOWN, as_trained, random_images
 
@@ -30,7 +30,7 @@ CASES = [
 ]
 
 
-def reference(trained: Trained, images: torch.Tensor) -> torch.Tensor:
+def reference(trained: EngineInput, images: torch.Tensor) -> torch.Tensor:
     """The network called by hand on all images at once."""
     with torch.inference_mode():
         return trained.net(trained.preprocessing.normalised(images))
@@ -63,7 +63,7 @@ def test_compile_gives_the_networks_probabilities() -> None:
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA graphs need a CUDA device")
 def test_cuda_graphs_give_the_networks_probabilities() -> None:
-    trained = Trained(small_net().cuda().eval(), SHOWN, decide("cuda"))
+    trained = EngineInput(small_net().cuda().eval(), SHOWN, decide("cuda"))
     scores = engines.build("cuda-graphs", trained, FLOAT32).scores(random_images(7))
     torch.testing.assert_close(scores, engines.build("eager", trained).scores(random_images(7)), atol=1e-3, rtol=1e-3)
 
@@ -108,7 +108,7 @@ def test_a_convolution_used_twice_keeps_its_norm() -> None:
 
 def test_a_batch_is_filled_with_zeros() -> None:
     images = random_images(2)
-    whole = filled(images, 5)
+    whole = pad_batch(images, 5)
     assert whole.shape == (5, 3, 32, 32)
     assert torch.equal(whole[:2], images)
     assert not whole[2:].any()
@@ -118,11 +118,11 @@ def test_agreement_counts_what_changed_clearly_and_what_was_close() -> None:
     eager = torch.tensor([[4.0, 0, 0, 0, 0, 0, 0, 0], [1.001, 1, 0, 0, 0, 0, 0, 0], [0, 3.0, 0, 0, 0, 0, 0, 0]])
     other = eager.clone()
     other[1] = torch.tensor([1, 1.001, 0, 0, 0, 0, 0, 0])
-    close = compare(eager, other, TASK, "float32")
+    close = check_parity(eager, other, TASK, "float32")
     assert (close.agrees, close.close, close.changed) == (True, 1, 0)
     other[0] = other[0].roll(1)
-    clear = compare(eager, other, TASK, "bfloat16")
+    clear = check_parity(eager, other, TASK, "bfloat16")
     assert (clear.agrees, clear.close, clear.changed) == (False, 1, 1)
     expected = (eager.softmax(1) - other.softmax(1)).abs().max().item()
     assert clear.largest == pytest.approx(expected)
-    assert not compare(eager, other * torch.nan, TASK, "bfloat16").agrees
+    assert not check_parity(eager, other * torch.nan, TASK, "bfloat16").agrees

@@ -13,19 +13,20 @@ import pytest
 import torch
 from torch import Tensor
 
-from skipway import bundle, models
-from skipway.deploy import formats
-from skipway.deploy.export import Wanted, export
-from skipway.deploy.folders import verify
-from skipway.deploy.predictor import Predictor
+from skipway import bundle
+from skipway.deploy.export import formats
+from skipway.deploy.export.export import ExportRequest, export
+from skipway.deploy.export.folder import verify
+from skipway.deploy.predict.predictor import Predictor
 from skipway.errors import BundleError, SkipwayError
 from skipway.hardware import decide
+from skipway.trained import TrainedModel
 
 from .conftest import CLASSES, SHOWN, random_images
 
 
 def expected(run: Path, images: Tensor) -> Tensor:
-    net, _ = bundle.load(run, models.build)
+    net = TrainedModel.load(run).net
     with torch.inference_mode():
         return net(SHOWN.normalised(images))
 
@@ -67,7 +68,7 @@ NOTES = {"onnx": classes_onnx, "openvino": classes_openvino, "torch": classes_to
 def test_an_export_gives_the_networks_scores_for_uint8_images_at_any_batch(
     run: Path, form: str, tmp_path: Path
 ) -> None:
-    done = export(run, Wanted(form, tmp_path / "out"))
+    done = export(run, ExportRequest(form, tmp_path / "out"))
     for count in (1, 2, 5, 7):
         images = random_images(count, seed=count)
         seen = READERS[form](done.folder, images.numpy())
@@ -91,7 +92,7 @@ def test_an_export_gives_the_probabilities_that_predict_gives(
     """Of a run at temperature 2, by another program that knows nothing of the card."""
     folder = shutil.copytree(run, tmp_path / "run")
     bundle.seal(folder, replace(bundle.read_card(run), task=task))
-    exported = export(folder, Wanted(form, tmp_path / "out")).folder
+    exported = export(folder, ExportRequest(form, tmp_path / "out")).folder
     files = make_images(5)
     images = np.stack([SHOWN.open(file, "test").numpy() for file in files])
     seen = READERS[form](exported, images, "probabilities")
@@ -114,15 +115,15 @@ def test_an_export_whose_probabilities_are_not_those_of_its_scores_is_not_writte
 
     monkeypatch.setitem(formats.FORMATS, "torch", replace(true, write=write))
     with pytest.raises(SkipwayError, match=r"probabilities are not softmax\(scores / 2\), and it was not written"):
-        export(run, Wanted("torch", tmp_path / "out"))
+        export(run, ExportRequest("torch", tmp_path / "out"))
     assert not list(tmp_path.iterdir())
 
 
 def test_an_export_is_proven_on_the_images_given(run: Path, tmp_path: Path, make_images) -> None:
-    done = export(run, Wanted("torch", tmp_path / "out", images=make_images(3)))
+    done = export(run, ExportRequest("torch", tmp_path / "out", images=make_images(3)))
     assert done.evidence["images"] == "3 of the images given"
     with pytest.raises(SkipwayError, match="none of the 1 images given can be read"):
-        export(run, Wanted("torch", tmp_path / "other", images=[tmp_path / "none.png"]))
+        export(run, ExportRequest("torch", tmp_path / "other", images=[tmp_path / "none.png"]))
 
 
 def test_an_export_that_is_not_the_network_is_not_written(
@@ -133,29 +134,29 @@ def test_an_export_that_is_not_the_network_is_not_written(
 
     def write(wanted, folder):
         with torch.no_grad():
-            other = bundle.load(run, models.build)[0]
+            other = TrainedModel.load(run).net
             other.fc.bias[0] += 0.1
         true.write(replace(wanted, trained=replace(wanted.trained, net=other)), folder)
 
     monkeypatch.setitem(formats.FORMATS, "torch", replace(true, write=write))
     with pytest.raises(SkipwayError, match="not the network, and was not written: in batches of 1 "):
-        export(run, Wanted("torch", tmp_path / "out"))
+        export(run, ExportRequest("torch", tmp_path / "out"))
     assert not list(tmp_path.iterdir())
 
 
 def test_what_is_there_is_not_written_over(run: Path, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     with pytest.raises(SkipwayError, match="mine exists"):
-        export(run, Wanted("onnx", tmp_path / "mine"))
+        export(run, ExportRequest("onnx", tmp_path / "mine"))
     with pytest.raises(SkipwayError, match="did you mean 'onnx'"):
-        export(run, Wanted("onx", tmp_path / "other"))
+        export(run, ExportRequest("onx", tmp_path / "other"))
     with pytest.raises(SkipwayError, match="give --format openvino"):
-        export(run, Wanted("onnx", tmp_path / "other", max_drop=0.5))
+        export(run, ExportRequest("onnx", tmp_path / "other", max_drop=0.5))
 
 
 def test_an_export_that_was_changed_or_is_of_other_weights_is_refused(run: Path, tmp_path: Path) -> None:
     weights = bundle.read_card(run).weights_sha256
-    folder = export(run, Wanted("torch", tmp_path / "out")).folder
+    folder = export(run, ExportRequest("torch", tmp_path / "out")).folder
     verify(folder, weights)
     with pytest.raises(BundleError, match="other weights"):
         verify(folder, "0" * 64)

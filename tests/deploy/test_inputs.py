@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from skipway.deploy.predictor import Prediction, Predictor
+from skipway.deploy.predict.predictor import Prediction, Predictor
 from skipway.errors import DataError, SkipwayError
 from skipway.hardware import decide
 

@@ -11,10 +11,11 @@ import torch
 from skipway import models
 from skipway.data.preprocess import Preprocessing
 from skipway.deploy import engines
-from skipway.deploy.contract import Trained
+from skipway.deploy.engines.base import EngineInput
 from skipway.hardware import decide
 
-trained = Trained(models.build("resnet20").eval(), Preprocessing(3, 32, 32, (0.5,) * 3, (0.2,) * 3), decide("cpu"))
+preprocessing = Preprocessing(3, 32, 32, (0.5,) * 3, (0.2,) * 3)
+trained = EngineInput(models.build("resnet20").eval(), preprocessing, decide("cpu"))
 held = [engines.build("openvino", trained)]
 held[0].scores(torch.zeros(1, 3, 32, 32, dtype=torch.uint8))
 thread = threading.Thread(target=held.clear)

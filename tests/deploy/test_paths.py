@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from skipway.data.folder import images_below
-from skipway.deploy import paths
-from skipway.deploy.paths import Shard, images_of
+from skipway.data.formats.folder import images_below
+from skipway.deploy.predict import image_paths
+from skipway.deploy.predict.image_paths import Shard, images_of
 from skipway.errors import DataError, SkipwayError
 
 
@@ -107,7 +107,7 @@ def test_a_huge_folder_is_not_listed_at_once(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(os, "scandir", lambda folder: Scan())
     found = images_of([str(tmp_path)])
     assert len(list(itertools.islice(found, 1000))) == 1000
-    assert Scan.taken <= paths.SORTED + 1
+    assert Scan.taken <= image_paths.SORTED + 1
     tracemalloc.start()
     assert sum(1 for _ in itertools.islice(found, 50_000)) == 50_000
     assert tracemalloc.get_traced_memory()[1] < 1 << 20
@@ -127,4 +127,4 @@ def test_a_process_number_that_cannot_be_is_refused(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("RANK", "2")
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(SkipwayError, match="RANK=2 and WORLD_SIZE=2"):
-        paths.shard_of_this_process()
+        image_paths.shard_of_this_process()

@@ -7,17 +7,19 @@ from pathlib import Path
 import pytest
 import torch
 
-from skipway import bundle, models
-from skipway.deploy.contract import Engine, at_once
-from skipway.deploy.pipeline import AHEAD, decoders, overlapped
-from skipway.deploy.predictor import Predictor
+from skipway.deploy.engines.base import Engine, run_synchronously
+from skipway.deploy.predict.pipeline import AHEAD, decoders, overlapped
+from skipway.deploy.predict.predictor import Predictor
 from skipway.errors import DataError, SkipwayError
 from skipway.hardware import decide
+from skipway.trained import TrainedModel
 
 from .conftest import photographs
 
 BATCH, DEPTH = 4, 2
-COUNTING = Engine("counting", "float32", {}, BATCH, DEPTH, at_once(lambda images: images.float().mean((2, 3))))
+COUNTING = Engine(
+    "counting", "float32", {}, BATCH, DEPTH, run_synchronously(lambda images: images.float().mean((2, 3)))
+)
 
 
 def picture(number: int) -> torch.Tensor:
@@ -35,7 +37,8 @@ def test_answers_come_in_order_and_faults_in_their_place() -> None:
             if number % 7 == 3:
                 assert str(answer) == f"image {number} is broken"
             else:
-                assert float(answer) == number % 251
+                (mean,) = answer
+                assert float(mean) == number % 251
 
 
 def test_a_million_images_are_never_taken_at_once() -> None:
@@ -80,7 +83,8 @@ def test_decoders_compute_with_one_thread_each_and_leave_the_others_alone() -> N
 def test_probabilities_are_calibrated(run: Path) -> None:
     """The card's temperature is 2; the scores come from the network called by hand."""
     pixels = photographs(3)
-    net, card = bundle.load(run, models.build)
+    trained = TrainedModel.load(run)
+    net, card = trained.net, trained.card
     predictor = Predictor(run, decide("cpu"))
     images = torch.stack([predictor.preprocessing.open(p, "test") for p in pixels])
     with torch.inference_mode():
@@ -99,5 +103,5 @@ def test_every_engine_answers_through_the_predictor(run: Path) -> None:
 
 
 def test_a_goal_that_is_none_is_refused(run: Path) -> None:
-    with pytest.raises(SkipwayError, match="goal 'speed' is none of"):
+    with pytest.raises(SkipwayError, match="goal 'speed' is not one of"):
         Predictor(run, decide("cpu"), goal="speed")  # type: ignore[arg-type]

@@ -8,12 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from skipway import bundle, models
-from skipway.deploy import engines, export, formats, quantise
+from skipway.deploy import engines
 from skipway.deploy.engines import openvino_cpu
-from skipway.deploy.export import Wanted
-from skipway.deploy.predictor import Predictor
-from skipway.deploy.samples import Samples
-from skipway.deploy.sensitivity import module_names, noise_over_signal, ranked
+from skipway.deploy.export import export, formats, quantize
+from skipway.deploy.export.export import ExportRequest
+from skipway.deploy.export.sensitivity import module_names, noise_over_signal, ranked
+from skipway.deploy.predict.predictor import Predictor
+from skipway.deploy.sample_images import Samples
 from skipway.errors import SkipwayError
 from skipway.tasks import Classify
 
@@ -66,16 +67,16 @@ def images() -> tuple[Samples, Samples]:
 
 def outcome(
     net: nn.Sequential, images: tuple[Samples, Samples], max_drop: float
-) -> tuple[quantise.Quantised, list[str]]:
-    assert images[1].labels is not None
-    trained = as_trained(learnt(net, images[1].images, images[1].labels))
+) -> tuple[quantize.QuantizationResult, list[str]]:
+    assert images[1].targets is not None
+    trained = as_trained(learnt(net, images[1].images, images[1].targets))
     said: list[str] = []
 
     def made(graph) -> engines.Engine:
         return openvino_cpu.engine_of(graph, trained, {"precision": "int8", "batch": 8, "streams": 1}, "int8")
 
     reference = engines.build("eager", trained)
-    return quantise.quantise(trained, TASK, images, max_drop, reference, made, said.append)[1], said
+    return quantize.quantize(trained, TASK, images, max_drop, reference, made, said.append)[1], said
 
 
 def test_a_network_that_int8_suits_is_taken_whole(images: tuple[Samples, Samples]) -> None:
@@ -99,18 +100,18 @@ def test_a_drop_that_no_mixture_avoids_is_refused(
     images: tuple[Samples, Samples], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     another = formats.openvino_graph(as_trained(two_layers()))  # whose head has learnt nothing
-    monkeypatch.setattr(quantise, "in_int8", lambda graph, images, higher: another)
+    monkeypatch.setattr(quantize, "in_int8", lambda graph, images, higher: another)
     with pytest.raises(SkipwayError, match=r"int8 refused: .* points lost, at most 0.5 allowed"):
         outcome(two_layers(), images, max_drop=0.5)
 
 
 @pytest.mark.parametrize("needed", [0, 1, 2, 3, 5, 8, 11, 16])
 def test_as_few_layers_as_will_do_keep_a_higher_precision(needed: int) -> None:
-    def attempt(count: int) -> tuple[int, quantise.Quantised]:
+    def attempt(count: int) -> tuple[int, quantize.QuantizationResult]:
         drop = 9.0 if count < needed else 0.1
-        return count, quantise.Quantised(0.9, 0.9 - drop / 100, drop, 0.5, ("x",) * count, 20, "a", "b")
+        return count, quantize.QuantizationResult(0.9, 0.9 - drop / 100, drop, 0.5, ("x",) * count, 20, "a", "b")
 
-    assert quantise.fewest(attempt, 20)[0] == needed
+    assert quantize.fewest(attempt, 20)[0] == needed
 
 
 def test_noise_is_what_rounding_the_input_does_to_the_output() -> None:
@@ -139,22 +140,23 @@ def test_layers_that_read_one_map_are_ranked_each_and_called_by_their_names() ->
 
 def test_int8_needs_labelled_images(run: Path, tmp_path: Path) -> None:
     with pytest.raises(SkipwayError, match="--data"):
-        export.export(run, Wanted("openvino", tmp_path / "out", max_drop=0.5))
+        export.export(run, ExportRequest("openvino", tmp_path / "out", max_drop=0.5))
 
 
 def test_an_accepted_export_is_an_engine_of_the_run(make_run, tmp_path: Path, make_photos) -> None:
     net = models.build("resnet20", classes=len(CLASSES)).eval()
     folder = make_run(tmp_path / "run", net)
     data = make_photos(tmp_path / "data", classes=CLASSES, each=2)
-    done = export.export(folder, Wanted("openvino", data=str(data), max_drop=100.0))
+    done = export.export(folder, ExportRequest("openvino", data=str(data), max_drop=100.0))
     assert done.folder == folder / "exports" / "openvino-int8"
     assert done.evidence["int8"]["judged_on"].startswith("8 images of train")  # the other 8 calibrated
     files = sorted(data.rglob("*.jpg"))
     predictor = Predictor(folder, engine="int8")
     assert predictor.engine.precision == "int8"
     assert not any(answer.error for answer in predictor.predict(files))
-    scores, probabilities = formats.run_openvino(done.folder)(random_images(3))
-    torch.testing.assert_close(probabilities, scores.softmax(1), atol=1e-5, rtol=0)
+    found = formats.run_openvino(done.folder)(random_images(3))
+    assert list(found) == ["scores", "probabilities"]
+    torch.testing.assert_close(found["probabilities"], found["scores"].softmax(1), atol=1e-5, rtol=0)
     other = make_run(tmp_path / "other")
     (other / "exports").mkdir()
     done.folder.rename(other / "exports" / "openvino-int8")

@@ -10,12 +10,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from judged import card, judged, look, scored, tagging
+from judged import card, judged, look, measured, scored, tagging
 from judged import report as made
 
 from skipway.bundle import Card
-from skipway.evaluation import pages, plots, report, wording
-from skipway.evaluation.evaluate import Evaluation, measure
+from skipway.evaluation import report, report_text
+from skipway.reporting import html, svg
+from skipway.tasks.classify import plots
+from skipway.tasks.classify.evaluation import ClassEvaluation
+from skipway.tasks.classify.report_text import about_calibration, result
 
 RECORDS: list[dict[str, Any]] = [
     {"epoch": e, "train_loss": 2 / e, "train_top1": 1 - 1 / (e + 1), "val_loss": 2.2 / e, "val_top1": 1 - 1 / (e + 2)}
@@ -24,10 +27,10 @@ RECORDS: list[dict[str, Any]] = [
 EVIL = "<script>alert('&')</script>"
 
 
-def renamed(classes: tuple[str, ...], names: tuple[str, ...], data: str) -> Evaluation:
+def renamed(classes: tuple[str, ...], names: tuple[str, ...], data: str) -> ClassEvaluation:
     """An evaluation with other names in it."""
     found = scored(classes)
-    return measure(card(classes), replace(found, images=replace(found.images, names=names), data=data))
+    return measured(card(classes), replace(found, images=replace(found.images, names=names), data=data))
 
 
 class Page(HTMLParser):
@@ -77,7 +80,7 @@ class Page(HTMLParser):
 
 
 def page(
-    evaluation: Evaluation, records: list[dict[str, Any]] | None = None, command: str = "skipway eval run bugs"
+    evaluation: ClassEvaluation, records: list[dict[str, Any]] | None = None, command: str = "skipway eval run bugs"
 ) -> Page:
     records = RECORDS if records is None else records
     of = (tagging if evaluation.several else card)(evaluation.classes)
@@ -173,7 +176,7 @@ def test_the_worst_class_comes_first_and_one_without_images_has_dashes() -> None
 
 def test_the_confusions_are_the_greatest_in_order() -> None:
     evaluation = judged(n=200)
-    found, said = page(evaluation), evaluation.said
+    found, said = page(evaluation), evaluation.predicted
     wrong = evaluation.labels != said
     counts = [int(row[1]) for row in found.table("Most common confusions")]
     pairs = np.unique(np.stack([evaluation.labels, said])[:, wrong], axis=1, return_counts=True)[1]
@@ -231,55 +234,55 @@ def test_without_records_there_are_no_curves() -> None:
 
 def test_curves_show_what_was_recorded_and_nothing_else() -> None:
     mixed = [{key: r[key] for key in ("epoch", "train_loss")} for r in RECORDS]
-    assert plots.curve(mixed, "top1") is None
-    loss = plots.curve(mixed, "loss") or ""
+    assert svg.curve(mixed, "top1", "Top-1 accuracy", "%", 100) is None
+    loss = svg.curve(mixed, "loss", "Loss", "nats", 1) or ""
     assert ">train<" in loss
     assert ">val<" not in loss
     assert "from 2 to 0.5" in loss
     found = page(judged(), mixed)
     assert "no accuracy on train" in found.text
-    assert "val after each epoch" not in found.text
+    assert "those on val after each epoch" not in found.text
 
 
 def test_a_loss_that_is_no_number_leaves_a_gap() -> None:
-    assert plots.measured([{"epoch": 1, "x": float("nan")}, {"epoch": 2, "x": 1.0}, {"epoch": 3}], "x") == [(2, 1.0)]
+    assert svg.measured([{"epoch": 1, "x": float("nan")}, {"epoch": 2, "x": 1.0}, {"epoch": 3}], "x") == [(2, 1.0)]
 
 
 @pytest.mark.parametrize(
     ("split", "data", "said"),
     [
-        ("test", "bugs", "Judged on test, 40 images that training never saw. Val, 10 images"),
-        ("val", "bugs", "Judged on val, not on test"),
+        ("test", "bugs", "split, 40 images that were not used in training. The validation split, 10 images"),
+        ("val", "bugs", "Evaluated on the validation split, not on the test split"),
         ("train", "bugs", "images that the network learned from"),
         ("all", "other", "The network was trained on bugs; whether the two share images was not checked"),
     ],
 )
 def test_the_page_says_what_the_judged_images_were_to_training(split: str, data: str, said: str) -> None:
     what = replace(scored(split=split), data=data, trained_on=data == "bugs")
-    assert said in wording.about_split(measure(card(), what), card())
+    assert said in report_text.about_split(what, card())
 
 
 @pytest.mark.parametrize(("count", "told"), [(2, False), (5, False), (6, True)])
 def test_top5_is_shown_only_of_more_than_five_classes(count: int, told: bool) -> None:
     evaluation = judged(classes=tuple(f"c{i}" for i in range(count)))
     assert ("Top-5" in page(evaluation).text) == told
-    assert ("top-5" in wording.result(evaluation)) == told
+    assert ("top-5" in result(evaluation)) == told
     assert ("top5" in report.report_json(made(card(evaluation.classes), evaluation))["metrics"]) == told
 
 
 def test_a_perfect_network_has_no_mistakes_to_show() -> None:
     what = scored()
     labels = what.scores.argmax(1).numpy()
-    found = page(measure(card(), replace(what, images=replace(what.images, labels=labels))))
-    assert "all 40 images were classified right" in found.text
+    found = page(measured(card(), replace(what, images=replace(what.images, targets=labels))))
+    assert "all 40 images were classified correctly" in found.text
     assert [t["caption"] for t in found.tables] == ["Every class, worst recall first"]
 
 
 def test_only_everything_reads_one_hundred_per_cent() -> None:
-    assert pages.percent(1.0) == "100.00\u00a0%"
-    assert pages.percent(0.999_99) == "> 99.99\u00a0%"
-    assert pages.percent(0.5) == "50.00\u00a0%"
-    assert pages.percent(None) == "–"
+    assert html.percent(1.0) == "100.00\u00a0%"
+    assert html.percent(0.999_99) == "> 99.99\u00a0%"
+    assert html.percent(0.5) == "50.00\u00a0%"
+    assert html.percent(None) == "–"
 
 
 def test_the_same_evaluation_gives_the_same_bytes() -> None:
@@ -292,25 +295,26 @@ def test_both_calibration_errors_and_their_diagrams_are_shown() -> None:
     found = Page(report.render(made(fitted, evaluation)))
     for key in ("ece", "ece_uncalibrated"):
         assert f"calibration error {100 * evaluation.metrics[key]:.2f}\u00a0%" in found.text
-    assert "a temperature of 0.7000, fitted on 10 images of val; no accuracy changes by it" in found.text
+    assert "a temperature of 0.7000, fitted on 10 images of val; it does not change the accuracy" in found.text
     assert "With temperature" not in page(judged(), []).text
 
 
 def test_the_page_says_where_the_temperature_is_from_or_why_there_is_none() -> None:
     def said(of: Card, protocol: str = "center", split: str = "test") -> str:
-        return wording.about_calibration(judged(of, split=split), of, protocol)
+        return about_calibration(judged(of, split=split), of, protocol)
 
     fitted = card(calibration={"temperature": 0.7, "split": "val", "n": 40})
-    assert "fitted on 40 images of val; no accuracy changes" in said(fitted)
-    assert "which are the images judged here" in said(fitted, split="val")
+    assert "fitted on 40 images of val; it does not change the accuracy" in said(fitted)
+    assert "which are the images evaluated here" in said(fitted, split="val")
     many = {"name": "bugs", "fingerprint": "f1" * 32, "counts": {"train": 90, "val": 100}}
     assert "did not lower the calibration error of the rest" in said(card(data=many))
     assert "the 10 images of val are too few (at least 30)" in said(card())
-    assert "There was no val to fit a temperature on" in said(card(data={"name": "bugs", "fingerprint": ""}))
+    without = card(data={"name": "bugs", "fingerprint": ""})
+    assert "There was no validation split to fit a temperature on" in said(without)
     assert "No temperature is applied" in said(card(), "ten-crop")
     averaged = card(recipe={"name": "ensemble", "members": ["a", "b"]})
     assert "divided by its own temperature" in said(averaged)
-    assert "The mean of the probabilities of a and b." in wording.about_origin(averaged)
+    assert "The mean of the probabilities of a and b." in report_text.about_origin(averaged)
 
 
 def test_the_bins_of_a_diagram_are_those_of_the_evaluation() -> None:
@@ -325,14 +329,14 @@ def test_the_bins_of_a_diagram_are_those_of_the_evaluation() -> None:
 
 def test_what_was_left_out_is_named_with_the_reason() -> None:
     left_out = (("ant/bad.jpg", "cannot be read"), (f"bee/{EVIL}", "twice"))
-    evaluation = measure(card(), replace(scored(), left_out=left_out))
+    evaluation = measured(card(), replace(scored(), left_out=left_out))
     found = page(evaluation, [])
     assert "2 images of bugs in no split, and why" in found.text
     assert "ant/bad.jpg: cannot be read" in found.text
     assert EVIL in found.text
     assert report.report_json(made(card(), evaluation))["left_out"] == [list(pair) for pair in left_out]
     assert "No image of bugs was left out" in page(judged(), []).text
-    many = page(measure(card(), replace(scored(), left_out=(("x", "y"),) * 250)), [])
+    many = page(measured(card(), replace(scored(), left_out=(("x", "y"),) * 250)), [])
     assert "50 more are in report.json" in many.text
 
 
@@ -356,7 +360,7 @@ def test_two_hundred_classes_and_ten_thousand_images_make_a_small_page() -> None
     classes = tuple(f"kind {i}" for i in range(200))
     html = report.render(made(card(classes), judged(classes=classes, n=10_000)))
     assert len(html) < 1_500_000
-    assert "have the numbers of the table below" in html
+    assert "Class numbers are those of the table below" in html
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -371,7 +375,7 @@ def test_the_page_is_whole_in_a_browser_and_passes_axe(browser, tmp_path: Path, 
     several = kind == "several labels"
     of = (tagging if several else card)(classes, calibration={"temperature": 0.7, "split": "val", "n": 10})
     what = replace(scored(classes, n=300, several=several), left_out=(("ant/bad.jpg", "cannot be read"),))
-    file = report.write_report(tmp_path, made(of, measure(of, what), RECORDS))
+    file = report.write_report(tmp_path, made(of, measured(of, what), RECORDS))
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
     for width, scheme in ((1280, "light"), (390, "dark"), (390, "light"), (1280, "dark")):
         shown, wrong = look(browser, file, width, scheme)

@@ -12,7 +12,7 @@ from twins import on_meta, parameters, shaken, theirs
 
 from skipway.errors import SkipwayError
 from skipway.models import alexnet, build
-from skipway.models.layers import layer_table
+from skipway.models.analysis.trace import layer_table
 
 COUNTS = {"alexnet": 61_100_840}
 MULTIPLY_ADDS = {"alexnet": 0.714}

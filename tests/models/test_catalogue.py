@@ -18,9 +18,9 @@ from safetensors.torch import save
 
 from skipway import download, models
 from skipway.errors import SkipwayError, UnknownNameError
-from skipway.models import catalogue, hub
-from skipway.models.catalogue import WEIGHTS, imagenet_classes
-from skipway.models.weights import at_hand, find, is_cached, locate, network_of
+from skipway.models.pretrained import hub, registry
+from skipway.models.pretrained.registry import WEIGHTS, imagenet_classes
+from skipway.models.pretrained.weights import find, is_available, is_cached, locate, network_of
 
 CONTENT = save({"conv1.weight": torch.arange(60_000.0)})
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -78,7 +78,7 @@ def test_every_record_is_complete() -> None:
 def test_googlenet_is_fed_as_tensorflow_feeds_it() -> None:
     net = torchvision.models.googlenet(weights=None, init_weights=False, transform_input=True, aux_logits=False)
     image = torch.rand(1, 3, 8, 8)
-    mean, std = (torch.tensor(v).view(3, 1, 1) for v in (catalogue.IMAGENET_MEAN, catalogue.IMAGENET_STD))
+    mean, std = (torch.tensor(v).view(3, 1, 1) for v in (registry.IMAGENET_MEAN, registry.IMAGENET_STD))
     w = WEIGHTS["googlenet.tv_v1"]
     ours = (image - torch.tensor(w.mean).view(3, 1, 1)) / torch.tensor(w.std).view(3, 1, 1)
     torch.testing.assert_close(net._transform_input((image - mean) / std), ours)
@@ -129,7 +129,7 @@ def test_a_wrong_name_is_answered_with_the_nearest() -> None:
 
 @pytest.mark.parametrize("text", ["hf:timm", "hf:", "hf:a/b/", "hf:a b/c", "hf:a/b@/c.safetensors"])
 def test_a_place_on_the_hub_has_one_form(text: str) -> None:
-    with pytest.raises(SkipwayError, match="no place on the hub"):
+    with pytest.raises(SkipwayError, match="not a valid hub name"):
         hub.parse(text)
 
 
@@ -139,7 +139,7 @@ def test_a_place_on_the_hub_is_read_in_its_parts() -> None:
 
 
 def test_a_pickle_on_the_hub_is_refused_unread() -> None:
-    with pytest.raises(SkipwayError, match="only such files are taken from the hub"):
+    with pytest.raises(SkipwayError, match="only such files are loaded from the hub"):
         locate(None, "hf:a/b/pytorch_model.bin")
 
 
@@ -222,7 +222,7 @@ class Served:
 @pytest.fixture(autouse=True)
 def _asked_anew() -> None:
     """What a process remembers of hosts is forgotten: ports are used again."""
-    download.answers.cache_clear()
+    download.host_responds.cache_clear()
 
 
 @pytest.fixture
@@ -275,9 +275,9 @@ def test_named_weights_are_fetched_once_and_found_by_tag_too(served: Served, our
 
 def test_a_broken_download_leaves_nothing_that_looks_whole_and_goes_on(served: Served, ours: str) -> None:
     served.break_after = 100_000
-    with pytest.raises(SkipwayError, match="broke off after 100000"):
+    with pytest.raises(SkipwayError, match="the connection ended after 100000"):
         locate(None, ours)
-    assert not hub.place_of(WEIGHTS[ours]).exists()
+    assert not hub.local_path(WEIGHTS[ours]).exists()
     served.break_after = None
     assert locate(None, ours)[0].read_bytes() == CONTENT
     assert served.ranges == [None, "bytes=100000-"]
@@ -285,15 +285,17 @@ def test_a_broken_download_leaves_nothing_that_looks_whole_and_goes_on(served: S
 
 def test_a_download_with_another_checksum_is_refused_and_removed(served: Served, ours: str) -> None:
     served.content = CONTENT[:-1] + b"?"
-    with pytest.raises(SkipwayError, match="another checksum"):
+    with pytest.raises(SkipwayError, match="does not have the checksum"):
         locate(None, ours)
-    assert not list(hub.place_of(WEIGHTS[ours]).parent.iterdir())
+    assert not list(hub.local_path(WEIGHTS[ours]).parent.iterdir())
 
 
 def test_a_cached_file_that_changed_is_refused_and_removed(served: Served, ours: str) -> None:
     file = locate(None, ours)[0]
     file.write_bytes(CONTENT[:-1] + b"?")
-    with pytest.raises(SkipwayError, match=r"w-1\.safetensors had another checksum.*fetch it again") as caught:
+    with pytest.raises(
+        SkipwayError, match=r"w-1\.safetensors does not have the checksum .*download it again"
+    ) as caught:
         locate(None, ours)
     assert "\n" not in str(caught.value)
     assert locate(None, ours)[0].read_bytes() == CONTENT
@@ -325,7 +327,9 @@ def test_a_file_on_the_hub_is_fetched_once_and_checked(served: Served) -> None:
 
 def test_a_hub_file_with_another_content_is_refused_and_removed(served: Served, tmp_path: Path) -> None:
     served.content = CONTENT[:-1] + b"?"
-    with pytest.raises(SkipwayError, match=r"hf:owner/name/model\.safetensors has another checksum.*removed") as caught:
+    with pytest.raises(
+        SkipwayError, match=r"hf:owner/name/model\.safetensors does not have the checksum .*removed"
+    ) as caught:
         locate(None, "hf:owner/name")
     assert "\n" not in str(caught.value)
     assert not [f for f in (tmp_path / "hub").rglob("*") if f.is_file() and f.stat().st_size == len(CONTENT)]
@@ -343,7 +347,7 @@ def test_a_hub_out_of_reach_is_said_with_what_to_do(served: Served, monkeypatch:
         raise ConnectionError("no route to host\nmore")
 
     monkeypatch.setattr("huggingface_hub.hf_hub_download", fails)
-    with pytest.raises(SkipwayError, match=r"cannot download hf:owner/name.*no route to host.*continues") as caught:
+    with pytest.raises(SkipwayError, match=r"cannot download hf:owner/name.*no route to host.*resumes") as caught:
         locate(None, "hf:owner/name")
     assert "\n" not in str(caught.value)
 
@@ -368,16 +372,16 @@ def test_before_named_weights_are_fetched_one_line_says_what_they_are(
         locate(None, ours)
     out, err = capfd.readouterr()
     assert out == ""
-    assert [line for line in err.splitlines() if "downloads" in line] == [
-        "downloads resnet18.tv_v1 weights: 44.7 MB from 127.0.0.1, BSD-3-Clause, trained on ImageNet-1k "
-        "(non-commercial research terms may apply to the data); once, into ~/cache/weights"
+    assert [line for line in err.splitlines() if "downloading" in line] == [
+        "downloading resnet18.tv_v1 weights: 44.7 MB from 127.0.0.1, BSD-3-Clause, trained on ImageNet-1k "
+        "(non-commercial research terms may apply to the data); once, to ~/cache/weights"
     ]
 
 
 @pytest.mark.parametrize(
     ("text", "what"),
     [
-        ("hf:owner/name", "hf:owner/name/model.safetensors: 0.2 MB from 127.0.0.1, licence as its page says"),
+        ("hf:owner/name", "hf:owner/name/model.safetensors: 0.2 MB from 127.0.0.1, licence: see its page"),
         ("resnet50.a1_in1k", "resnet50.a1_in1k weights: 0.2 MB from 127.0.0.1, apache-2.0, trained on ImageNet-1k"),
     ],
 )
@@ -386,9 +390,9 @@ def test_before_a_file_of_the_hub_is_fetched_its_size_is_asked_and_said(
 ) -> None:
     for _ in range(2):
         locate(None, text)
-    said = [line for line in capfd.readouterr().err.splitlines() if line.startswith("downloads")]
+    said = [line for line in capfd.readouterr().err.splitlines() if line.startswith("downloading")]
     assert len(said) == 1
-    assert said[0].startswith(f"downloads {what}")
+    assert said[0].startswith(f"downloading {what}")
     assert said[0].endswith("/hub")
 
 
@@ -396,14 +400,14 @@ def test_what_is_not_there_is_not_announced(served: Served, capfd: pytest.Captur
     served.status = 404
     with pytest.raises(SkipwayError, match="does not exist on the hub"):
         locate(None, "hf:owner/name")
-    assert "downloads" not in capfd.readouterr().err
+    assert "downloading" not in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("text", ["resnet18.tv_v1", "hf:owner/name", "resnet50.a1_in1k"])
 def test_whether_weights_are_cached_is_told_without_asking_anybody(
     text: str, served: Served, ours: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(download, "ask", lambda _: pytest.fail("a server was asked"))
+    monkeypatch.setattr(download, "send_head", lambda _: pytest.fail("a server was asked"))
     assert not is_cached(text)
     assert not served.ranges
     monkeypatch.undo()
@@ -413,11 +417,11 @@ def test_whether_weights_are_cached_is_told_without_asking_anybody(
 def test_fetched_weights_are_cached_and_at_hand_offline(
     text: str, served: Served, ours: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert at_hand(text), "their host answers"
+    assert is_available(text), "their host answers"
     locate(None, text)
     monkeypatch.setenv("SKIPWAY_OFFLINE", "1")
     assert is_cached(text)
-    assert at_hand(text)
+    assert is_available(text)
 
 
 def test_a_tag_and_a_file_are_told_to_be_cached_too(
@@ -429,7 +433,7 @@ def test_a_tag_and_a_file_are_told_to_be_cached_too(
     locate("resnet18", "tv_v1")
     assert is_cached("tv_v1", "resnet18")
     assert not is_cached("tv_v1")
-    assert not at_hand("nonsense")
+    assert not is_available("nonsense")
 
 
 @pytest.mark.parametrize("text", ["resnet18.tv_v1", "hf:owner/name"])
@@ -437,14 +441,14 @@ def test_offline_what_is_not_cached_is_not_at_hand(
     text: str, served: Served, ours: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SKIPWAY_OFFLINE", "1")
-    assert not at_hand(text)
+    assert not is_available(text)
 
 
 def test_cached_weights_of_the_hub_serve_at_once_when_nobody_answers(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = locate(None, "hf:owner/name")[0]
-    monkeypatch.setattr(download, "PATIENCE", 0.2)
+    monkeypatch.setattr(download, "REACHABLE_TIMEOUT", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections, and says nothing
         address = f"http://127.0.0.1:{silent.getsockname()[1]}"
         monkeypatch.setattr(constants, "ENDPOINT", address)

@@ -8,7 +8,7 @@ from twins import shaken
 
 from skipway.errors import SkipwayError
 from skipway.models import NETWORKS, build
-from skipway.models.contract import Judged, Network, classes_of, replace_heads
+from skipway.models.base import ModelOutput, Network, classes_of, replace_heads
 
 DEEP = ("resnet1202", "preresnet1001", "resnet1001", "preresnet2000")  # seconds each, and of the same parts as others
 NAMES = [name for name in NETWORKS if name not in DEEP]
@@ -60,7 +60,7 @@ def test_a_smaller_input_is_refused_with_the_smallest(name: str) -> None:
 def test_images_of_other_channels_or_without_a_batch_are_refused_with_what_is_taken(name: str) -> None:
     net = on_meta(name)
     for shape in ((2, 1, 64, 64), (3, 64, 64), (2, 64, 64, 3)):
-        with pytest.raises(SkipwayError, match=r"it takes \(N, 3, H, W\)$"):
+        with pytest.raises(SkipwayError, match=r"it expects \(N, 3, H, W\)$"):
             net.features(torch.empty(shape, device="meta"))
 
 
@@ -80,7 +80,7 @@ def test_every_head_is_replaced_and_the_main_one_comes_last(name: str) -> None:
     assert classes_of(net) == 9
     replace_heads(net, 4)
     out = net(images(net, max(net.smallest, 32)))
-    for scores in (out.scores, *out.auxiliary) if isinstance(out, Judged) else (out,):
+    for scores in (out.scores, *out.auxiliary) if isinstance(out, ModelOutput) else (out,):
         assert scores.shape == (2, 4)
     last = [n for n, child in net.named_children() if any(True for _ in child.parameters())][-1]
     assert net.heads[0].split(".")[0] == last

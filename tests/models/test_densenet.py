@@ -12,8 +12,8 @@ from twins import on_meta, parameters, shaken, theirs
 
 from skipway.errors import SkipwayError
 from skipway.models import build, densenet
-from skipway.models.densenet import Dense, DenseBottleneck, DenseNet, save_memory, small_stem
-from skipway.models.layers import layer_table
+from skipway.models.analysis.trace import layer_table
+from skipway.models.densenet import Dense, DenseBottleneck, DenseNet, small_stem
 
 # torchvision's published counts; for the CIFAR nets the formula below.
 COUNTS = {
@@ -152,7 +152,7 @@ def test_a_block_passes_on_what_it_was_given_and_every_layers_maps() -> None:
 def test_saved_memory_changes_no_output_gradient_or_statistic(layer: type) -> None:
     plain = small(layer).double().train()
     saving = copy.deepcopy(plain)
-    save_memory(saving)
+    saving.save_memory()
     assert list(saving.state_dict()) == list(plain.state_dict())
     results = []
     for net in (plain, saving):
@@ -175,7 +175,7 @@ def test_saved_memory_changes_nothing_in_evaluation() -> None:
     x = torch.randn(2, 3, 8, 8)
     with torch.no_grad():
         before = net(x)
-        save_memory(net)
+        net.save_memory()
         assert torch.equal(net(x), before)
     torch.testing.assert_close(net(x).detach(), before)
 
@@ -185,7 +185,7 @@ def test_saved_memory_grows_with_the_depth_and_not_with_its_square() -> None:
         """Bytes that a forward pass keeps for the backward pass beside the weights."""
         net = small(depth=depth).train()
         if saving:
-            save_memory(net)
+            net.save_memory()
         held = {p.untyped_storage().data_ptr() for p in net.parameters()}
         sizes: dict[int, int] = {}
 

@@ -12,26 +12,28 @@ from conftest import MakePhotos
 from safetensors.torch import load_file
 
 from benchmarks import pretrain
-from skipway import adopt, bundle, models
-from skipway.data import open_source
+from skipway import bundle, models
+from skipway.commands import import_weights
+from skipway.data import open_dataset
+from skipway.data.dataset import Dataset
 from skipway.data.preprocess import Preprocessing
-from skipway.data.source import Source, fingerprint
 from skipway.errors import SkipwayError
-from skipway.models import catalogue, embedded_weights
-from skipway.models.catalogue import IMAGENET_MEAN, IMAGENET_STD, WEIGHTS
-from skipway.models.weights import at_hand, find, is_cached, load, locate, network_of
+from skipway.models.pretrained import embedded, registry
+from skipway.models.pretrained.registry import IMAGENET_MEAN, IMAGENET_STD, WEIGHTS
+from skipway.models.pretrained.weights import find, is_available, is_cached, load, locate, network_of
+from skipway.trained import TrainedModel
 
 NET = "resnet18d_x0_5"
 CLASSES = ("ant", "bee", "cat", "dog", "eel", "fox")
 
 
 @pytest.fixture(scope="module")
-def every(make_photos: MakePhotos, tmp_path_factory: pytest.TempPathFactory) -> Source:
-    return open_source(str(make_photos(tmp_path_factory.mktemp("data") / "six", CLASSES, each=4)))
+def every(make_photos: MakePhotos, tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    return open_dataset(str(make_photos(tmp_path_factory.mktemp("data") / "six", CLASSES, each=4)))
 
 
 @pytest.fixture(scope="module")
-def run(every: Source, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run(every: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle as a finished pretraining leaves it, its network untrained but for statistics far from float16's."""
     torch.manual_seed(5)
     source = pretrain.of_classes(every, pretrain.pretraining_classes(every))
@@ -45,7 +47,7 @@ def run(every: Source, tmp_path_factory: pytest.TempPathFactory) -> Path:
         classes=list(source.classes),
         preprocessing=asdict(Preprocessing(3, 32, 37, IMAGENET_MEAN, IMAGENET_STD)),
         recipe={"name": "pretrain", "val": 0.5, "seed": 0},
-        data={"name": "six", "fingerprint": fingerprint(source), "counts": {"train": 10, "val": 10}},
+        data={"name": "six", "fingerprint": source.fingerprint, "counts": {"train": 10, "val": 10}},
         hardware={"device": "cpu"},
         versions={"torch": "2"},
         commit="abc",
@@ -59,7 +61,7 @@ def run(every: Source, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def packed(run: Path, every: Source, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def packed(run: Path, every: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("package") / "embedded"
     pretrain.pack(run, every, folder)
     return folder
@@ -67,14 +69,14 @@ def packed(run: Path, every: Source, tmp_path_factory: pytest.TempPathFactory) -
 
 def embed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the package have the weights that are in `folder`; none, where there is nothing."""
-    monkeypatch.setattr(embedded_weights, "folder", lambda: folder)
-    monkeypatch.delitem(WEIGHTS, embedded_weights.NAME, raising=False)
-    for record in catalogue.from_package():
+    monkeypatch.setattr(embedded, "folder", lambda: folder)
+    monkeypatch.delitem(WEIGHTS, embedded.NAME, raising=False)
+    for record in registry.from_package():
         monkeypatch.setitem(WEIGHTS, record.name, record)
 
 
 @pytest.fixture
-def embedded(packed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def embedded_pack(packed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     embed(packed, monkeypatch)
 
 
@@ -111,7 +113,7 @@ def test_values_that_float16_cannot_hold_are_refused() -> None:
 
 
 def test_a_pack_that_costs_accuracy_or_is_large_is_refused_and_not_written(
-    run: Path, every: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Path, every: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pretrain, "LARGEST", 1_000)
     with pytest.raises(SkipwayError, match="at most 1,000 are embedded"):
@@ -135,7 +137,7 @@ def test_the_network_of_the_embedded_weights_is_small_enough_to_be_embedded() ->
 # Their use
 
 
-@pytest.mark.usefixtures("embedded")
+@pytest.mark.usefixtures("embedded_pack")
 @pytest.mark.parametrize(
     ("model", "text"), [(None, "embedded"), (NET, "embedded"), (None, f"{NET}.embedded"), (NET, f"{NET}.embedded")]
 )
@@ -154,31 +156,31 @@ def test_the_embedded_weights_are_found_by_either_name_and_become_float32(
         torch.testing.assert_close(value, before[key], rtol=2**-11, atol=2**-24)
 
 
-@pytest.mark.usefixtures("embedded")
+@pytest.mark.usefixtures("embedded_pack")
 def test_the_embedded_weights_fine_tune_another_number_of_classes_offline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SKIPWAY_OFFLINE", "1")
     assert load(models.build(NET, classes=3), find(NET, "embedded"), NET) == [
-        "the classifier of 5 classes was left out; it starts fresh for 3 classes"
+        "the classifier for 5 classes is not used; a new one for 3 classes is initialised"
     ]
     assert is_cached("embedded")
-    assert at_hand("embedded")
+    assert is_available("embedded")
 
 
-@pytest.mark.usefixtures("embedded")
+@pytest.mark.usefixtures("embedded_pack")
 def test_the_embedded_weights_become_a_bundle(tmp_path: Path) -> None:
-    card, _ = adopt.adopt("embedded", tmp_path / "b")
+    card, _ = import_weights.import_weights("embedded", tmp_path / "b")
     assert card.network == {"name": NET, "classes": 5, "channels": 3, "stem": "imagenet"}
     assert (card.classes[0], card.preprocessing["size"], card.preprocessing["resize"]) == ("ant", 32, 37)
-    bundle.load(tmp_path / "b", models.build)
+    TrainedModel.load(tmp_path / "b")
 
 
-@pytest.mark.usefixtures("embedded")
+@pytest.mark.usefixtures("embedded_pack")
 def test_the_embedded_weights_are_refused_for_another_network() -> None:
     with pytest.raises(SkipwayError, match=rf"embedded are weights of {NET}, not of resnet50"):
         find("resnet50", "embedded")
 
 
-@pytest.mark.usefixtures("embedded")
+@pytest.mark.usefixtures("embedded_pack")
 def test_a_copy_of_the_file_is_known_by_its_checksum(packed: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy.safetensors"
     copy.write_bytes((packed / "weights.safetensors").read_bytes())
@@ -204,12 +206,12 @@ def test_an_installation_without_them_says_so_in_one_line(
         find(model, text)
     assert "\n" not in str(caught.value)
     assert not is_cached(text)
-    assert not at_hand(text)
+    assert not is_available(text)
 
 
 def test_what_is_in_the_package_is_as_it_was_packed() -> None:
     """The real ones, where this copy of the package has them."""
-    record: Any = WEIGHTS.get(embedded_weights.NAME)
+    record: Any = WEIGHTS.get(embedded.NAME)
     if record is None:
         pytest.skip("this copy of the package has no embedded weights")
     found = find(None, "embedded")

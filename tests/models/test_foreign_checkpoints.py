@@ -17,9 +17,9 @@ from torch.optim.swa_utils import AveragedModel
 
 from skipway.errors import SkipwayError
 from skipway.models import build
-from skipway.models.fitting import MismatchError, compare, without_strangers
-from skipway.models.state_dicts import count, read_state_dicts
-from skipway.models.weights import load, read_for
+from skipway.models.pretrained.state_dict_check import MismatchError, compare, without_unexpected
+from skipway.models.pretrained.state_dicts import count, read_state_dicts
+from skipway.models.pretrained.weights import load, read_for
 
 NET = "resnet18"
 
@@ -73,8 +73,8 @@ def test_any_shared_prefix_is_taken_off_and_said(
     net, said = loaded(file)
     assert_body(net, theirs)
     assert said == [
-        f"the prefix '{prefix}' is taken off",
-        "the classifier of 37 classes was left out; it starts fresh for 2 classes",
+        f"the prefix '{prefix}' is removed",
+        "the classifier for 37 classes is not used; a new one for 2 classes is initialised",
     ]
 
 
@@ -83,21 +83,21 @@ def test_all_of_a_network_of_the_same_classes_is_loaded_from_behind_a_prefix(
 ) -> None:
     net, said = loaded(saved(under("backbone.", theirs), tmp_path), classes=37)
     assert all(torch.equal(value, theirs[key]) for key, value in net.state_dict().items())
-    assert said == ["the prefix 'backbone.' is taken off"]
+    assert said == ["the prefix 'backbone.' is removed"]
 
 
 def test_a_compilers_parts_within_names_are_taken_out(tmp_path: Path, theirs: dict[str, Tensor]) -> None:
     compiled = {key.replace("layer1.", "layer1._orig_mod."): value for key, value in theirs.items()}
     net, said = loaded(saved(compiled, tmp_path), classes=37)
     assert_body(net, theirs)
-    assert said == ["'module.' and '_orig_mod.' are taken off"]
+    assert said == ["'module.' and '_orig_mod.' are removed"]
 
 
 def test_of_two_networks_in_a_file_the_one_that_fits_is_taken(tmp_path: Path, theirs: dict[str, Tensor]) -> None:
     larger = torchvision.models.resnet50(weights=None).state_dict()
     net, said = loaded(saved(under("teacher.", larger) | under("student.", theirs), tmp_path))
     assert_body(net, theirs)
-    assert said[0] == "the prefix 'student.' is taken off"
+    assert said[0] == "the prefix 'student.' is removed"
     assert f"{len(larger)} tensors of the file are not used (teacher.conv1.weight, " in said[-1]
 
 
@@ -110,7 +110,7 @@ def test_of_two_equal_networks_the_first_is_taken_and_the_other_counted(
     file = saved(under("module.encoder_q.", queried) | under("module.encoder_k.", keyed) | queue, tmp_path)
     net, said = loaded(file)
     assert_body(net, theirs)
-    assert said[0] == "the prefix 'module.encoder_q.' is taken off"
+    assert said[0] == "the prefix 'module.encoder_q.' is removed"
     assert said[-1].startswith(f"{len(keyed) + 2} tensors of the file are not used (module.encoder_k.conv1.weight, ")
 
 
@@ -141,8 +141,8 @@ def test_a_lightning_file_is_understood(tmp_path: Path, theirs: dict[str, Tensor
     assert_body(net, theirs)
     assert said == [
         "'state_dict' of the file is used, and not callbacks (1 tensors), optimizer_states (2 tensors)",
-        "the prefix 'model.' is taken off",
-        "the classifier of 37 classes was left out; it starts fresh for 2 classes",
+        "the prefix 'model.' is removed",
+        "the classifier for 37 classes is not used; a new one for 2 classes is initialised",
         "1 tensor of the file is not used (criterion.weight)",
     ]
 
@@ -182,7 +182,7 @@ def test_an_average_alone_is_taken(tmp_path: Path) -> None:
     averaged = AveragedModel(torchvision.models.resnet18(weights=None, num_classes=4)).state_dict()
     net, said = loaded(saved(averaged, tmp_path), classes=4)
     assert_body(net, {key.removeprefix("module."): v for key, v in averaged.items() if key != "n_averaged"})
-    assert said == ["the prefix 'module.' is taken off", "1 tensor of the file is not used (n_averaged)"]
+    assert said == ["the prefix 'module.' is removed", "1 tensor of the file is not used (n_averaged)"]
 
 
 def test_a_file_that_holds_itself_is_counted_to_the_end() -> None:
@@ -218,7 +218,9 @@ def test_options_paths_and_figures_beside_weights_do_no_harm_and_are_not_made(
 def test_other_objects_are_refused_with_their_kind_and_what_to_do(tmp_path: Path) -> None:
     config = types.SimpleNamespace(lr=0.1)  # as a pickled OmegaConf: of a kind that nothing here needs
     file = saved({"state_dict": {"a": torch.ones(2)}, "hyper_parameters": config}, tmp_path, ".ckpt")
-    with pytest.raises(SkipwayError, match=r"SimpleNamespace, which could run code.*save its state dict") as caught:
+    with pytest.raises(
+        SkipwayError, match=r"SimpleNamespace, which could execute code.*save only its state dict"
+    ) as caught:
         read_for(file, NET)
     assert "\n" not in str(caught.value)
 
@@ -230,7 +232,7 @@ def test_other_objects_are_refused_with_their_kind_and_what_to_do(tmp_path: Path
 def test_a_body_without_a_head_is_kept(tmp_path: Path, theirs: dict[str, Tensor]) -> None:
     net, said = loaded(saved(body_of(theirs), tmp_path))
     assert_body(net, theirs)
-    assert said == ["the file has no classifier 'fc'; it starts fresh for 2 classes"]
+    assert said == ["the file has no classifier 'fc'; a new one for 2 classes is initialised"]
 
 
 def test_a_projector_and_a_head_of_another_name_are_left_out_and_named(
@@ -241,7 +243,7 @@ def test_a_projector_and_a_head_of_another_name_are_left_out_and_named(
     net, said = loaded(saved(body_of(theirs) | projector | other, tmp_path))
     assert_body(net, theirs)
     assert said == [
-        "the file has no classifier 'fc'; it starts fresh for 2 classes",
+        "the file has no classifier 'fc'; a new one for 2 classes is initialised",
         "5 tensors of the file are not used (fc.0.weight, fc.0.bias, fc.2.weight, ...)",
     ]
 
@@ -253,7 +255,7 @@ def test_a_head_is_loaded_whole_or_not_at_all(tmp_path: Path) -> None:
     fresh = net.fc.weight.detach().clone()
     said = load(net, read_for(saved(weights, tmp_path), NET), NET)
     assert torch.equal(net.fc.weight, fresh)
-    assert said == ["the file's classifier 'fc' is of another shape and was left out; it starts fresh"]
+    assert said == ["the file's classifier 'fc' has another shape and is not used; a new one is initialised"]
 
 
 @pytest.mark.parametrize("prefix", ["", "backbone."])
@@ -272,6 +274,6 @@ def test_a_body_that_does_not_fit_is_refused_and_nothing_is_loaded(prefix: str, 
 def test_what_has_no_part_in_a_network_is_set_aside_only_where_all_else_fits(theirs: dict[str, Tensor]) -> None:
     net = build(NET, classes=37)
     queue = {"queue": torch.ones(3)}
-    assert without_strangers(net, theirs | queue) == (theirs, ["queue"])
+    assert without_unexpected(net, theirs | queue) == (theirs, ["queue"])
     headless = body_of(theirs) | queue
-    assert without_strangers(net, headless) == (headless, [])
+    assert without_unexpected(net, headless) == (headless, [])

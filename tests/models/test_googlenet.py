@@ -11,8 +11,8 @@ from twins import on_meta, parameters, shaken
 
 from skipway.errors import SkipwayError
 from skipway.models import build, googlenet
-from skipway.models.contract import Judged
-from skipway.models.layers import layer_table
+from skipway.models.analysis.trace import layer_table
+from skipway.models.base import ModelOutput
 
 # torchvision publishes the count without the auxiliary classifiers, which the formula below adds.
 COUNTS = {"googlenet": 6_624_904 + 6_379_984}
@@ -62,9 +62,9 @@ def test_torchvisions_weights_load_and_give_torchvisions_scores(name: str) -> No
     assert expected.std() > 1e-3, "scores that say nothing would agree whatever the network"
 
 
-def judge(outputs: Judged | tuple[Tensor, Tensor, Tensor], y: Tensor) -> Tensor:
+def judge(outputs: ModelOutput | tuple[Tensor, Tensor, Tensor], y: Tensor) -> Tensor:
     """The auxiliary losses count less, and each its own, so that the two cannot change places unnoticed."""
-    auxiliary = outputs.auxiliary if isinstance(outputs, Judged) else outputs[:0:-1]
+    auxiliary = outputs.auxiliary if isinstance(outputs, ModelOutput) else outputs[:0:-1]
     return (
         F.cross_entropy(outputs[0], y) + 0.3 * F.cross_entropy(auxiliary[0], y) + 0.1 * F.cross_entropy(auxiliary[1], y)
     )
@@ -100,7 +100,7 @@ def test_the_auxiliary_scores_come_with_the_main_ones_in_training_only() -> None
     net = on_meta("googlenet", classes=7)
     x = torch.empty(2, 3, 64, 64, device="meta")
     judged = net.train()(x)
-    assert isinstance(judged, Judged)
+    assert isinstance(judged, ModelOutput)
     assert [scores.shape for scores in (judged.scores, *judged.auxiliary)] == [(2, 7)] * 3
     assert isinstance(net.eval()(x), Tensor)
 

@@ -125,7 +125,7 @@ def test_channels_and_strides_describe_the_maps(name: str) -> None:
 
 
 def test_there_is_no_stem_to_choose() -> None:
-    with pytest.raises(SkipwayError, match="highway19 has no stem"):
+    with pytest.raises(SkipwayError, match="highway19 has no option stem"):
         build("highway19", stem="small")
 
 

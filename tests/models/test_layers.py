@@ -5,17 +5,17 @@ import torch
 from torch import nn
 
 from skipway.models import NETWORKS, build
-from skipway.models.contract import Network
-from skipway.models.counted import COUNTED
-from skipway.models.layers import Layer, Outlines, depth, kept_for_backward, layer_table, layers
-from skipway.models.published import PUBLISHED
+from skipway.models.analysis.flops import COUNTED
+from skipway.models.analysis.paper_results import PUBLISHED
+from skipway.models.analysis.trace import Layer, ShapesOnly, activation_bytes, depth, layer_table, layers
+from skipway.models.base import Network
 
 SHALLOW = [name for name in NETWORKS if PUBLISHED[name].depth <= 60]  # the deep ones are their kin, with more units
 PLACES: dict[str, list[Layer]] = {}
 
 
 def outline(name: str) -> Network:
-    with Outlines():
+    with ShapesOnly():
         return build(name)
 
 
@@ -47,8 +47,8 @@ def test_what_list_prints_is_what_the_networks_have() -> None:
     for name in SHALLOW:
         found = sum(step.parameters for step in steps(name)), sum(step.multiply_adds for step in steps(name))
         line = f'"{name}": ({found[0]:_}, {found[1]:_}),'
-        assert COUNTED.get(name) == found, f"models/counted.py should have {line}"
-    assert set(COUNTED) == set(NETWORKS), "models/counted.py lacks or exceeds the networks"
+        assert COUNTED.get(name) == found, f"models/analysis/flops.py should have {line}"
+    assert set(COUNTED) == set(NETWORKS), "models/analysis/flops.py lacks or exceeds the networks"
 
 
 @pytest.mark.parametrize("name", ["resnet110", "resnet152", "densenet201", "preresnet164", "resnet110_exclusive_gate"])
@@ -75,7 +75,7 @@ def test_looking_at_a_network_leaves_it_as_it_was() -> None:
     before = {key: value.clone() for key, value in net.state_dict().items()}
     modes = [module.training for module in net.modules()]
     layer_table(net, (3, 32, 32))
-    kept_for_backward(net, (3, 32, 32))
+    activation_bytes(net, (3, 32, 32))
     assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items())
     assert modes == [module.training for module in net.modules()]
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in net.modules())
@@ -93,7 +93,7 @@ def test_every_convolution_and_linear_layer_of_evaluation_has_one_row() -> None:
 
 
 def test_an_oblong_image_and_other_channels_are_taken_as_they_are() -> None:
-    with Outlines():
+    with ShapesOnly():
         net = build("resnet18", channels=1)
     rows = layer_table(net, (1, 64, 128))
     assert rows[0].output == (64, 32, 64)
@@ -211,7 +211,7 @@ def test_what_is_kept_is_what_autograd_stores_in_a_real_pass(name: str) -> None:
         scores = net(images)
     assert scores.requires_grad
     stored = sum(size for at, size in found.items() if at not in {*weights, images.untyped_storage().data_ptr()})
-    assert kept_for_backward(net, (3, side, side)) == pytest.approx(stored, rel=0.01)
+    assert activation_bytes(net, (3, side, side)) == pytest.approx(stored, rel=0.01)
 
 
 def test_the_memory_of_a_layer_is_its_outputs_bytes() -> None:

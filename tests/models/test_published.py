@@ -3,9 +3,9 @@
 import pytest
 
 from skipway.models import NETWORKS, build
-from skipway.models.counted import COUNTED
-from skipway.models.layers import Outlines, depth, layers
-from skipway.models.published import PUBLISHED
+from skipway.models.analysis.flops import COUNTED
+from skipway.models.analysis.paper_results import PUBLISHED
+from skipway.models.analysis.trace import ShapesOnly, depth, layers
 
 # Printed totals that the networks miss by one or two per cent.
 NEARLY = {
@@ -37,7 +37,7 @@ def test_every_network_has_a_paper_and_a_depth() -> None:
     ],
 )
 def test_the_papers_depth_is_the_number_of_weighted_layers_on_the_longest_way(name: str) -> None:
-    with Outlines():
+    with ShapesOnly():
         net = build(name)
     assert depth(layers(net, (3, PUBLISHED[name].size, PUBLISHED[name].size))) == PUBLISHED[name].depth
 
@@ -51,7 +51,7 @@ def test_the_papers_depth_is_the_number_of_weighted_layers_on_the_longest_way(na
     ],
 )
 def test_other_papers_count_otherwise(name: str, more: int) -> None:
-    with Outlines():
+    with ShapesOnly():
         net = build(name)
     assert depth(layers(net, (3, PUBLISHED[name].size, PUBLISHED[name].size))) == PUBLISHED[name].depth + more
 

@@ -11,8 +11,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from skipway.models import build
-from skipway.models.contract import Network
-from skipway.models.recompute import recompute_stages
+from skipway.models.activation_checkpointing import recompute_stages
+from skipway.models.base import Network
 from skipway.models.stochastic_depth import add_stochastic_depth
 
 

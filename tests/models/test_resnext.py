@@ -12,7 +12,7 @@ from twins import on_meta, parameters, shaken, theirs
 
 from skipway.errors import SkipwayError
 from skipway.models import build, resnext
-from skipway.models.layers import layer_table
+from skipway.models.analysis.trace import layer_table
 from skipway.models.resnet import SHORTCUTS, imagenet
 
 # torchvision's published counts; for the CIFAR nets the formula below, and pytorchcv has the last one too.

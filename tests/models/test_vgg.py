@@ -12,7 +12,7 @@ from twins import on_meta, parameters, shaken, theirs
 
 from skipway.errors import SkipwayError
 from skipway.models import build, vgg
-from skipway.models.layers import layer_table
+from skipway.models.analysis.trace import layer_table
 
 COUNTS = {
     "vgg11": 132_863_336,

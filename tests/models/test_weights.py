@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from skipway.errors import SkipwayError, UnknownNameError
 from skipway.models import build
-from skipway.models.fitting import MismatchError, adapt_first, compare, load_all_but_head
-from skipway.models.state_dicts import read_state_dicts
-from skipway.models.translate import translated
-from skipway.models.weights import find, load, read_for
+from skipway.models.pretrained.convert import translate
+from skipway.models.pretrained.state_dict_check import MismatchError, adapt_first, compare, load_all_but_head
+from skipway.models.pretrained.state_dicts import read_state_dicts
+from skipway.models.pretrained.weights import find, load, read_for
 
 
 def read_file(file: Path) -> dict[str, Tensor]:
@@ -31,7 +31,7 @@ def test_others_th_files_are_read_and_their_prefix_taken_off(
 ) -> None:
     found = read_for(shared_data / "weights" / file, net)
     weights = found.weights
-    assert "the prefix 'module.' is taken off" in found.said()
+    assert "the prefix 'module.' is removed" in found.conversion_notes()
     assert sum(value.dim() == 4 for value in weights.values()) == layers
     own = {name for name in build(net).state_dict() if not name.startswith("fc.")}
     theirs = {name for name in weights if not name.startswith("fc.")}
@@ -155,7 +155,7 @@ def test_a_refused_file_leaves_the_network_untouched(small_weights: dict[str, Te
 
 def test_a_changed_shape_inside_is_refused(small_weights: dict[str, Tensor]) -> None:
     weights = {**small_weights, "layer2.0.conv1.weight": torch.zeros(32, 16, 5, 5)}
-    with pytest.raises(MismatchError, match=r"1 of another shape \(layer2\.0\.conv1\.weight\)") as caught:
+    with pytest.raises(MismatchError, match=r"1 with another shape \(layer2\.0\.conv1\.weight\)") as caught:
         load_all_but_head(build("resnet20", classes=3), weights, "resnet20")
     assert caught.value.mismatch.rows() == [
         {"what": "other shape", "name": "layer2.0.conv1.weight", "file": "32x16x5x5", "network": "32x16x3x3"}
@@ -288,8 +288,8 @@ def test_what_was_done_to_weights_is_said(tmp_path: Path, small_weights: dict[st
     found = find("resnet20", str(tmp_path / "w.safetensors"))
     assert load(build("resnet20", classes=3), found, "resnet20") == []
     assert load(build("resnet20", classes=4, channels=1), found, "resnet20") == [
-        "the first convolution is made for the images' channels",
-        "the classifier of 3 classes was left out; it starts fresh for 4 classes",
+        "the first convolution is adapted to the number of channels",
+        "the classifier for 3 classes is not used; a new one for 4 classes is initialised",
     ]
 
 
@@ -335,7 +335,7 @@ def roughened(net: nn.Module) -> nn.Module:
 
 def test_zeros_on_both_sides_are_reordered_exactly() -> None:
     weights = theirs(randomised("resnet20"))
-    turned, said = translated(weights)
+    turned, said = translate(weights)
     net = build("resnet20").double().eval()
     assert load_all_but_head(net, turned, "resnet20") == []
     x = torch.randn(3, 3, 32, 32, dtype=torch.float64)
@@ -348,14 +348,14 @@ def test_zeros_on_both_sides_are_reordered_exactly() -> None:
 
 
 def test_our_own_names_are_left_as_they_are(small_weights: dict[str, Tensor]) -> None:
-    turned, said = translated(small_weights)
+    turned, said = translate(small_weights)
     assert turned is small_weights
     assert said == ""
 
 
 def test_projections_under_a_linear_head_are_not_taken_for_padding() -> None:
     weights = theirs(build("resnet20", shortcut="B").state_dict())
-    assert translated(weights) == (weights, "")
+    assert translate(weights) == (weights, "")
 
 
 @pytest.mark.parametrize(
@@ -376,7 +376,7 @@ def test_timms_weights_give_timms_answers(name: str) -> None:
     their_name = name.replace("preresnet", "resnetv2_")
     their = roughened(timm.create_model(their_name, num_classes=7)).eval()
     net = build(name, classes=7).eval()
-    load_all_but_head(net, translated(their.state_dict())[0], name)
+    load_all_but_head(net, translate(their.state_dict())[0], name)
     side = 224 if name.startswith("vgg") else 64
     with torch.no_grad():
         x = torch.randn(1, 3, side, side)
@@ -388,7 +388,7 @@ def test_timms_weights_learn_as_in_timm(name: str) -> None:
     timm = pytest.importorskip("timm")
     their = roughened(timm.create_model(name, num_classes=7).double()).train()
     net = build(name, classes=7).double().train()
-    load_all_but_head(net, translated(their.state_dict())[0], name)
+    load_all_but_head(net, translate(their.state_dict())[0], name)
     x, labels = torch.randn(2, 3, 64, 64, dtype=torch.float64), torch.tensor([1, 4])
     losses = [F.cross_entropy(each(x), labels) for each in (their, net)]
     for loss in losses:
@@ -407,6 +407,6 @@ def test_torchvisions_old_densenet_names_are_read() -> None:
         else key: value
         for key, value in own.items()
     }
-    turned, said = translated(old)
+    turned, said = translate(old)
     assert set(turned) == set(own)
     assert "dense" in said

@@ -13,7 +13,7 @@ from twins import on_meta, parameters, shaken, theirs
 
 from skipway.errors import SkipwayError
 from skipway.models import build, wide_resnet
-from skipway.models.layers import layer_table
+from skipway.models.analysis.trace import layer_table
 from skipway.models.resnet import imagenet, small_stem
 from skipway.models.stochastic_depth import add_stochastic_depth
 from skipway.models.wide_resnet import Wide, WideResNet

@@ -1,4 +1,4 @@
-"""Studies at scale tiny, each run once a session in one folder, so that trainings are shared as they are in use."""
+"""Studies at scale tiny, each run once per session in one folder, so that training runs are shared as in use."""
 
 from pathlib import Path
 
@@ -6,14 +6,14 @@ import pytest
 from rich.console import Console
 from studied import Tiny
 
-from skipway.study.frame import Request, conduct
-from skipway.study.results import Result
-from skipway.study.runs import Machine
+from skipway.study.engine.results import Result
+from skipway.study.engine.runner import Request, run_experiment
+from skipway.study.engine.runs import Machine
 
 
 @pytest.fixture(scope="session")
 def studies(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder that the session's studies share."""
+    """The folder shared by the session's studies."""
     return tmp_path_factory.mktemp("studies")
 
 
@@ -24,7 +24,7 @@ def tiny(studies: Path) -> Tiny:
 
     def run(name: str) -> Result:
         if name not in known:
-            known[name] = conduct(Request(name, "tiny", out=studies), Machine(), Console(quiet=True))
+            known[name] = run_experiment(Request(name, "tiny", out=studies), Machine(), Console(quiet=True))
         return known[name]
 
     return run

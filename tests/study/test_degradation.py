@@ -1,4 +1,4 @@
-"""Plain and residual nets of two depths."""
+"""Studies of degradation."""
 
 from typing import Any
 
@@ -6,14 +6,14 @@ import torch
 from studied import Tiny
 
 from skipway import models
-from skipway.study.contract import SCALES
-from skipway.study.degradation import AT_64, STUDY
-from skipway.study.networks import with_study_networks
+from skipway.study.engine.scale import SCALES
+from skipway.study.experiments.degradation import AT_64, STUDY
+from skipway.study.networks.registry import register_study_networks
 from skipway.training.recipes import HE2015_CIFAR
 
 
 def findings(plain: tuple[float, float], residual: tuple[float, float], spread: float = 0.1) -> dict[str, Any]:
-    """Two seeds of each net, with these errors of 20 and 56 layers, whichever error it is."""
+    """Two seeds of each network, with these errors (of every kind) for 20 and 56 layers."""
 
     def runs(error: float) -> list[dict[str, Any]]:
         return [
@@ -30,14 +30,14 @@ def findings(plain: tuple[float, float], residual: tuple[float, float], spread: 
 
 
 def states(found: dict[str, Any], scale: str) -> list[str]:
-    return [verdict.state for verdict in STUDY.judge(STUDY.named(), SCALES[scale], found)]
+    return [verdict.state for verdict in STUDY.decide_claims(STUDY.claims_by_name(), SCALES[scale], found)]
 
 
 def test_the_papers_own_errors_confirm_every_claim() -> None:
     assert states(findings((9.5, 13.0), (8.75, 6.97)), "paper") == ["holds"] * 5
 
 
-def test_deeper_plain_nets_that_train_better_refute_at_paper_scale_alone() -> None:
+def test_deeper_plain_networks_that_train_better_refute_only_at_scale_paper() -> None:
     other_way = findings((13.0, 9.5), (6.97, 8.75))
     assert states(other_way, "paper") == ["does not hold"] * 5
     assert states(other_way, "small") == ["not decided"] * 5
@@ -47,7 +47,7 @@ def test_overlapping_seeds_decide_nothing() -> None:
     assert states(findings((9.0, 9.6), (9.0, 8.4), spread=1.0), "paper")[:4] == ["not decided"] * 4
 
 
-def test_the_effect_in_test_error_alone_is_no_degradation() -> None:
+def test_an_effect_in_test_error_alone_is_not_degradation() -> None:
     overfitted = findings((9.5, 13.0), (8.75, 6.97))
     for model in ("plain20", "plain56"):
         for run in overfitted[model]:
@@ -60,11 +60,11 @@ def test_at_paper_scale_the_recipe_is_the_papers() -> None:
         assert recipe == type(recipe)(**{**vars(HE2015_CIFAR), "model": recipe.model})
 
 
-def test_18_and_34_layers_see_64_pixels() -> None:
+def test_18_and_34_layers_are_trained_at_64_pixels() -> None:
     recipes = AT_64.plan(SCALES["paper"])
     assert {recipe.size for recipe in recipes} == {64}
-    with with_study_networks():
-        nets = {recipe.model: models.build(recipe.model, classes=1000) for recipe in recipes}
+    register_study_networks()
+    nets = {recipe.model: models.build(recipe.model, classes=1000) for recipe in recipes}
     sizes = {name.removesuffix("_imagenet"): sum(p.numel() for p in net.parameters()) for name, net in nets.items()}
     assert sizes["resnet34"] == sizes["plain34"] == 21_623_848  # option A, as in Table 2: no parameter more
     assert sizes["resnet18"] == sizes["plain18"]

@@ -1,12 +1,12 @@
-"""Depth."""
+"""Study of depth."""
 
 from typing import Any
 
 from studied import Tiny
 
-from skipway.study.contract import SCALES, training
-from skipway.study.depth import STUDY
-from skipway.study.report import png
+from skipway.study.engine.report import png
+from skipway.study.engine.scale import SCALES, training
+from skipway.study.experiments.depth import STUDY
 
 TABLE_6 = {"resnet20": 8.75, "resnet32": 7.51, "resnet44": 7.17, "resnet56": 6.97}
 DEEP = {"resnet110": 6.43, "resnet1202": 7.93, "preresnet164": 5.46, "preresnet1001": 4.92}
@@ -32,14 +32,16 @@ def findings(falls_to: float = 1.5) -> dict[str, Any]:
 
 
 def states(found: dict[str, Any], scale: str) -> dict[str, str]:
-    return {verdict.claim: verdict.state for verdict in STUDY.judge(STUDY.named(), SCALES[scale], found)}
+    return {
+        verdict.claim: verdict.state for verdict in STUDY.decide_claims(STUDY.claims_by_name(), SCALES[scale], found)
+    }
 
 
 def test_the_papers_own_errors_confirm_every_claim() -> None:
     assert set(states(findings(), "paper").values()) == {"holds"}
 
 
-def test_one_step_of_the_ladder_that_goes_up_refutes_it() -> None:
+def test_one_deeper_network_with_a_higher_error_refutes_the_claim() -> None:
     found = findings()
     found["nets"]["full"]["resnet44"] = seeds(7.9, 1.9)
     assert states(found, "paper")["test"] == states(found, "paper")["training"] == "does not hold"
@@ -50,23 +52,23 @@ def test_what_is_not_trained_is_not_decided() -> None:
     found = findings()
     for model in ("resnet1202", "preresnet1001"):
         del found["nets"]["warmed"][model]
-    verdicts = {v.claim: v for v in STUDY.judge(STUDY.named(), SCALES["small"], found)}
+    verdicts = {v.claim: v for v in STUDY.decide_claims(STUDY.claims_by_name(), SCALES["small"], found)}
     for claim in ("thousand", "overfits", "pre-activation"):
         assert verdicts[claim].state == "not decided"
-        assert verdicts[claim].reason == "Scale small does not train it; scale paper does."
+        assert verdicts[claim].reason == "Scale small does not train these networks; scale paper does."
     assert verdicts["converges"].state == verdicts["beginning"].state == "holds"
 
 
-def test_a_net_that_diverged_has_not_converged_however_low_its_error_was_before() -> None:
+def test_a_diverged_network_has_not_converged_whatever_its_previous_error() -> None:
     found = findings()
     for run in found["nets"]["warmed"]["resnet110"]:
-        run.update(running=60.0, train=90.0, test=90.0, diverged="a weight was no longer a number")
-    converges = STUDY.judge(STUDY.named(), SCALES["paper"], found)[2]
+        run.update(running=60.0, train=90.0, test=90.0, diverged="a weight became NaN or infinite")
+    converges = STUDY.decide_claims(STUDY.claims_by_name(), SCALES["paper"], found)[2]
     assert converges.state == "does not hold"
     assert "resnet110 90.00 ± 0.00 % (2 seeds) (2 of 2 diverged)" in converges.measured
 
 
-def test_a_loss_that_hardly_falls_is_no_beginning() -> None:
+def test_a_loss_that_hardly_falls_does_not_count_as_learning() -> None:
     assert states(findings(2.2), "paper")["beginning"] == "does not hold"
     found = findings()
     found["starts"]["losses"]["resnet1202"] = [[], []]
@@ -75,12 +77,12 @@ def test_a_loss_that_hardly_falls_is_no_beginning() -> None:
     assert states(found, "paper")["beginning"] == "not decided"  # one seed
 
 
-def test_small_shares_the_trainings_of_degradation() -> None:
+def test_scale_small_shares_the_runs_of_degradation() -> None:
     recipes, scale = STUDY.plan(SCALES["small"]), SCALES["small"]
     assert {training(scale, "resnet20"), training(scale, "resnet56")} <= set(recipes)
 
 
-def test_paper_has_every_depth_of_the_papers() -> None:
+def test_scale_paper_has_every_depth_of_the_papers() -> None:
     names = {recipe.model for recipe in STUDY.plan(SCALES["paper"])}
     assert names == {*TABLE_6, *DEEP}
 

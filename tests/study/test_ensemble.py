@@ -1,4 +1,4 @@
-"""More views and more networks."""
+"""Study of test-time augmentation and ensembles."""
 
 from pathlib import Path
 from typing import Any
@@ -8,19 +8,31 @@ import pytest
 import torch
 from studied import Tiny
 
-from skipway import bundle, hardware, models
-from skipway.data import open_source
+from skipway import hardware, models
+from skipway.data import open_dataset
+from skipway.data.dataset import Dataset, Split
 from skipway.data.preprocess import Preprocessing
-from skipway.data.source import Source, Split
-from skipway.evaluation import protocols
-from skipway.models.catalogue import CIFAR10
-from skipway.models.contract import Network
-from skipway.study.contract import SCALES
-from skipway.study.ensemble import JUDGED, STUDY, compared, each_improved, improved, teams
-from skipway.study.foreign import open_foreign
-from skipway.study.views import ALL, ONE, SIDES, TEN, VIEWS, Member, foreign_member, ten_crops, three_sizes
+from skipway.evaluation import test_time_augmentation
+from skipway.models.base import Network
+from skipway.models.pretrained.registry import CIFAR10
+from skipway.study.engine.pretrained import open_pretrained
+from skipway.study.engine.scale import SCALES
+from skipway.study.experiments.ensemble import STUDY, TEST_IMAGES, compared, each_improved, improved, teams
+from skipway.study.probes.test_views import (
+    ALL,
+    ONE,
+    SIDES,
+    TEN,
+    VIEWS,
+    Member,
+    pretrained_member,
+    ten_crops,
+    three_sizes,
+)
+from skipway.tasks.classify.pooling import mean_softmax
+from skipway.trained import TrainedModel
 
-FEEDING = Preprocessing(3, 12, 12, (0.4, 0.5, 0.6), (0.2, 0.25, 0.3))
+PREPROCESSING = Preprocessing(3, 12, 12, (0.4, 0.5, 0.6), (0.2, 0.25, 0.3))
 
 
 def split_of(count: int, side: int) -> Split:
@@ -44,36 +56,38 @@ def softmax(scores: np.ndarray) -> np.ndarray:
     return powers / powers.sum(-1, keepdims=True)
 
 
-def test_ten_crops_are_those_of_the_mirrored_margin_averaged_by_hand(net: Network) -> None:
+def test_ten_crops_equal_manually_averaged_crops_of_the_reflected_margin(net: Network) -> None:
     split = split_of(3, 12)
-    found = ten_crops(net, FEEDING, hardware.decide("cpu"))(split)
-    mean, std = np.array(FEEDING.mean), np.array(FEEDING.std)
+    found = ten_crops(net, PREPROCESSING, hardware.decide("cpu"), mean_softmax)(split)[0]
+    mean, std = np.array(PREPROCESSING.mean), np.array(PREPROCESSING.std)
     for image, scores in zip(split.items, found, strict=True):
         wide = np.pad(image, ((4, 4), (4, 4), (0, 0)), mode="reflect")
         crops = [wide[y : y + 12, x : x + 12] for y, x in ((0, 0), (0, 8), (8, 0), (8, 8), (4, 4))]
         crops += [crop[:, ::-1] for crop in crops]
         batch = ((np.stack(crops) / 255 - mean) / std).transpose(0, 3, 1, 2)
         with torch.no_grad():
-            answers = softmax(net(torch.from_numpy(batch.copy()).float()).numpy().astype(np.float64))
-        np.testing.assert_allclose(softmax(scores.numpy()), answers.mean(0), atol=1e-4)
-        assert answers.std(0).max() > 1e-3, "the crops differ"
+            predictions = softmax(net(torch.from_numpy(batch.copy()).float()).numpy().astype(np.float64))
+        np.testing.assert_allclose(softmax(scores.numpy()), predictions.mean(0), atol=1e-4)
+        assert predictions.std(0).max() > 1e-3, "the crops differ"
 
 
-def test_three_sizes_are_the_several_scales_of_the_protocol(net: Network) -> None:
+def test_three_sizes_equal_the_multi_scale_protocol(net: Network) -> None:
     split, decided = split_of(3, 12), hardware.decide("cpu")
-    expected = protocols.multi_scale(net, FEEDING, decided, SIDES)(split)
-    torch.testing.assert_close(three_sizes(net, FEEDING, decided)(split), expected, rtol=1e-3, atol=1e-3)
+    expected = test_time_augmentation.multi_scale(net, PREPROCESSING, decided, mean_softmax, SIDES)(split)[0]
+    torch.testing.assert_close(
+        three_sizes(net, PREPROCESSING, decided, mean_softmax)(split)[0], expected, rtol=1e-3, atol=1e-3
+    )
 
 
-def test_a_change_comes_with_mcnemars_p() -> None:
+def test_a_change_has_mcnemars_p() -> None:
     first = np.array([True] * 2 + [False] * 8 + [True] * 40)
     second = np.array([False] * 2 + [True] * 8 + [True] * 40)
-    # 10 images of which one alone was right, 2 of them the first: 2 (1 + 10 + 45) / 2^10
+    # 10 images that only one classifies correctly, 2 of them the first: 2 (1 + 10 + 45) / 2^10
     assert compared(first, second) == {"change": -12.0, "p": pytest.approx(0.109375)}
     assert compared(first, first) == {"change": 0.0, "p": 1.0}
 
 
-def test_an_improvement_is_everywhere_and_somewhere_more_than_chance() -> None:
+def test_an_improvement_is_consistent_and_at_least_once_significant() -> None:
     sure, unsure = {"change": -1.0, "p": 0.001}, {"change": -0.1, "p": 0.6}
     worse = {"change": 0.2, "p": 0.001}
     assert improved([sure, unsure]) is True
@@ -84,7 +98,7 @@ def test_an_improvement_is_everywhere_and_somewhere_more_than_chance() -> None:
     assert improved([]) is None
 
 
-def test_what_adds_up_must_improve_each_time_by_more_than_chance() -> None:
+def test_each_improved_requires_significance_every_time() -> None:
     sure, unsure = {"change": -1.0, "p": 0.001}, {"change": -0.1, "p": 0.6}
     assert each_improved([sure, sure]) is True
     assert each_improved([sure, unsure]) is None
@@ -94,10 +108,10 @@ def test_what_adds_up_must_improve_each_time_by_more_than_chance() -> None:
 
 
 def member(name: str, kind: str) -> Member:
-    return Member(name, kind, name, lambda: (net, FEEDING), range(10))  # type: ignore[arg-type, return-value]
+    return Member(name, kind, name, lambda: (net, PREPROCESSING), range(10))  # type: ignore[arg-type, return-value]
 
 
-def test_seeds_depths_all_and_others_are_put_together() -> None:
+def test_ensembles_of_seeds_depths_all_and_pretrained_networks() -> None:
     own = [member(f"{kind} {seed}", kind) for kind in ("resnet56", "resnet20") for seed in (0, 1)]
     others = [member("a", "a"), member("b", "b")]
     assert teams(own, others) == {
@@ -112,7 +126,7 @@ def test_seeds_depths_all_and_others_are_put_together() -> None:
 
 
 def findings(view: float, team: float, p: float) -> dict[str, Any]:
-    """What views and ensembles change, in points."""
+    """Changes of the error by views and ensembles, in points."""
     of_view, of_team = {"change": view, "p": p}, {"change": team, "p": p}
     single = {"name": "a", "kind": "a", "changes": {v: of_view for v in VIEWS if v != ONE}}
     together = {"name": "all nets", "best": dict.fromkeys(VIEWS, of_team), "views": of_view}
@@ -120,10 +134,10 @@ def findings(view: float, team: float, p: float) -> dict[str, Any]:
 
 
 def states(found: dict[str, Any], scale: str) -> list[str]:
-    return [verdict.state for verdict in STUDY.judge(STUDY.named(), SCALES[scale], found)]
+    return [verdict.state for verdict in STUDY.decide_claims(STUDY.claims_by_name(), SCALES[scale], found)]
 
 
-def test_verdicts_follow_the_changes_and_their_chances() -> None:
+def test_verdicts_follow_the_changes_and_their_significance() -> None:
     assert states(findings(-1.0, -1.0, 0.001), "small") == ["holds"] * 4
     assert states(findings(1.0, 1.0, 0.001), "paper") == ["does not hold"] * 4
     assert states(findings(1.0, 1.0, 0.001), "small") == ["not decided"] * 4
@@ -132,30 +146,33 @@ def test_verdicts_follow_the_changes_and_their_chances() -> None:
     assert states({"singles": [], "together": []}, "paper") == ["not decided"] * 4
 
 
-def test_others_scores_come_in_the_order_of_the_datas_classes(shared_data: Path) -> None:
-    source = Source("made up", CIFAR10[::-1], split_of(10, 32), None, split_of(10, 32))
-    found = foreign_member(open_foreign(str(shared_data / "weights" / "resnet20-12fca82f.th"), source), source.classes)
-    assert [CIFAR10[i] for i in found.order] == list(source.classes)
+def test_pretrained_scores_are_in_the_order_of_the_datas_classes(shared_data: Path) -> None:
+    dataset = Dataset("made up", CIFAR10[::-1], split_of(10, 32), None, split_of(10, 32))
+    found = pretrained_member(
+        open_pretrained(str(shared_data / "weights" / "resnet20-12fca82f.th"), dataset), dataset.classes
+    )
+    assert [CIFAR10[i] for i in found.order] == list(dataset.classes)
     assert found.open()[1].size == 32
 
 
 def test_the_study_runs_and_its_ensemble_is_the_mean_of_probabilities(tiny: Tiny, studies: Path) -> None:
     result = tiny("ensemble")
     assert {verdict.state for verdict in result.verdicts} == {"not decided"}
-    test = open_source("digits").test
+    test = open_dataset("digits").test
     assert test is not None
-    for most in (SCALES["tiny"].images, JUDGED["tiny"]):
+    for most in (SCALES["tiny"].images, TEST_IMAGES["tiny"]):
         test = test.take(np.linspace(0, len(test) - 1, most).astype(int))
-    answers = []
+    predictions = []
     for run in result.runs:
-        net, card = bundle.load(studies / "runs" / run["key"] / "run", models.build)
+        loaded = TrainedModel.load(studies / "runs" / run["key"] / "run")
+        net, card = loaded.net, loaded.card
         mean, std = (card.preprocessing[key][0] for key in ("mean", "std"))
         with torch.no_grad():
             scores = net((torch.from_numpy(test.items).permute(0, 3, 1, 2) / 255 - mean) / std)
-        answers.append(softmax(scores.numpy().astype(np.float64)))
-    right = np.mean(answers, 0).argmax(1) == test.labels
+        predictions.append(softmax(scores.numpy().astype(np.float64)))
+    correct = np.mean(predictions, 0).argmax(1) == test.labels
     (team,) = result.findings["together"]
-    assert team["errors"][ONE] == pytest.approx(100 * (1 - right.mean()), abs=1e-3)
+    assert team["errors"][ONE] == pytest.approx(100 * (1 - correct.mean()), abs=1e-3)
     singles = {one["name"]: one["errors"] for one in result.findings["singles"]}
     assert set(singles) == {"resnet56, seed 0", "resnet20, seed 0"}
     assert all(set(errors) == set(VIEWS) and TEN in errors and ALL in errors for errors in singles.values())

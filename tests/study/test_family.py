@@ -1,4 +1,4 @@
-"""Six families of networks."""
+"""Study of six families of networks."""
 
 from typing import Any
 
@@ -8,28 +8,28 @@ from studied import Tiny
 from torch import nn
 
 from skipway import models
-from skipway.models.contract import Network
-from skipway.models.layers import layers
-from skipway.study.contract import SCALES
-from skipway.study.family import COUNTERPARTS, EQUAL, LOOKS, REFERENCE, STUDY
-from skipway.study.family_nets import UNITS
-from skipway.study.networks import with_study_networks
-from skipway.study.turns import ratios
+from skipway.models.analysis.trace import layers
+from skipway.models.base import Network
+from skipway.study.engine.scale import SCALES
+from skipway.study.experiments.architectures import COUNTERPARTS, EQUAL, REFERENCE, STUDY, STYLES
+from skipway.study.networks.cifar_families import UNITS
+from skipway.study.networks.registry import register_study_networks
+from skipway.study.probes.timing import ratios
 
 
 def build(name: str, channels: int = 3) -> Network:
-    with with_study_networks():
-        return models.build(name, 10, channels).eval()
+    register_study_networks()
+    return models.build(name, 10, channels).eval()
 
 
 def cost(net: Network) -> tuple[int, int]:
-    """Parameters, and multiply-adds of an image of 32 pixels."""
+    """Parameters, and multiply-adds for an image of 32 pixels."""
     return sum(p.numel() for p in net.parameters()), sum(step.multiply_adds for step in layers(net, (3, 32, 32)))
 
 
 @pytest.mark.parametrize("name", COUNTERPARTS)
 @pytest.mark.parametrize(("channels", "side"), [(3, 32), (1, 8)])
-def test_every_family_takes_small_images_and_keeps_the_contract(name: str, channels: int, side: int) -> None:
+def test_every_family_accepts_small_images_and_follows_the_contract(name: str, channels: int, side: int) -> None:
     net, images = build(name, channels), torch.randn(2, channels, side, side)
     with torch.no_grad():
         maps = net.features(images)
@@ -40,7 +40,7 @@ def test_every_family_takes_small_images_and_keeps_the_contract(name: str, chann
     assert net.smallest == net.strides[-1]
 
 
-def test_the_costs_are_in_the_order_that_the_page_tells() -> None:
+def test_the_costs_are_in_the_order_given_on_the_page() -> None:
     parameters, multiply_adds = ({n: cost(build(n))[i] for n in COUNTERPARTS} for i in (0, 1))
     assert max(multiply_adds, key=multiply_adds.__getitem__) == "vgg_small"
     assert max(multiply_adds[n] for n in EQUAL) < 1.1 * min(multiply_adds[n] for n in EQUAL)
@@ -52,13 +52,13 @@ def test_the_costs_are_in_the_order_that_the_page_tells() -> None:
     assert linear > 0.9 * parameters["alexnet_small"]
 
 
-def test_the_small_vgg_costs_what_a_sheet_of_paper_says() -> None:
+def test_the_small_vgg_has_the_analytic_cost() -> None:
     convolutions = [(3, 40, 32), (40, 40, 32), (40, 80, 16), (80, 80, 16), (80, 160, 8), (160, 160, 8)]
     linears = [(16 * 160, 512), (512, 512), (512, 10)]
-    by_hand = sum(9 * a * b * side**2 for a, b, side in convolutions) + sum(a * b for a, b in linears)
+    analytic_gradients = sum(9 * a * b * side**2 for a, b, side in convolutions) + sum(a * b for a, b in linears)
     weights = sum(9 * a * b + 3 * b for a, b, _ in convolutions) + sum(a * b + b for a, b in linears)
     normalisations = 2 * (512 + 512)
-    assert cost(build("vgg_small")) == (weights + normalisations, by_hand)
+    assert cost(build("vgg_small")) == (weights + normalisations, analytic_gradients)
 
 
 def test_the_units_of_googlenet_have_the_papers_channels() -> None:
@@ -66,7 +66,7 @@ def test_the_units_of_googlenet_have_the_papers_channels() -> None:
     assert sums == [256, 480, 512, 512, 512, 528, 832, 832, 1024]  # Szegedy 2014, Table 1, output sizes
 
 
-def test_fresh_networks_begin_at_even_odds() -> None:
+def test_untrained_networks_are_at_chance() -> None:
     torch.manual_seed(0)
     for name in COUNTERPARTS:
         scores = build(name).train()(torch.randn(8, 3, 32, 32))  # by the statistics of the batch
@@ -80,7 +80,7 @@ def test_times_are_multiples_of_the_reference_in_the_same_round() -> None:
 
 
 def findings(test: dict[str, tuple[float, ...]], slow: tuple[float, float] = (2.0, 2.4)) -> dict[str, Any]:
-    """Errors of the seeds by net, and two rounds of densenet's time."""
+    """Errors of the seeds by network, and two rounds of densenet's time."""
     nets = {
         name: {"test": list(errors), "parameters": 1_000_000, "multiply_adds": 40_000_000, "times": [1.0, 1.0]}
         for name, errors in test.items()
@@ -90,7 +90,7 @@ def findings(test: dict[str, tuple[float, ...]], slow: tuple[float, float] = (2.
 
 
 def states(found: dict[str, Any], scale: str) -> list[str]:
-    return [verdict.state for verdict in STUDY.judge(STUDY.named(), SCALES[scale], found)]
+    return [verdict.state for verdict in STUDY.decide_claims(STUDY.claims_by_name(), SCALES[scale], found)]
 
 
 NAMES = ("alexnet_small", "vgg_small", "googlenet_small", "resnet20", "resnext_small", "densenet_small")
@@ -104,7 +104,7 @@ def test_errors_in_the_papers_order_confirm_every_claim() -> None:
     assert states(findings(seeds(43, 28, 30, 24.5, 22, 24.4)), "small") == ["holds"] * 5
 
 
-def test_the_other_order_refutes_at_paper_scale_alone_and_time_at_any_but_tiny() -> None:
+def test_the_reverse_refutes_only_at_scale_paper_but_time_also_at_small() -> None:
     turned = findings(seeds(20, 20, 30, 24.5, 26, 28), slow=(1.0, 1.1))
     assert states(turned, "paper") == ["does not hold"] * 5
     assert states(turned, "small") == ["not decided"] * 4 + ["does not hold"]
@@ -117,9 +117,9 @@ def test_overlap_and_a_single_seed_decide_nothing() -> None:
     assert states(findings(alone), "paper") == ["not decided"] * 4 + ["holds"]
 
 
-def test_every_family_has_its_own_look_and_training_is_equal() -> None:
-    assert list(LOOKS) == list(COUNTERPARTS)
-    assert len(set(LOOKS.values())) == len(LOOKS)
+def test_every_family_has_its_own_plot_style_and_equal_training() -> None:
+    assert list(STYLES) == list(COUNTERPARTS)
+    assert len(set(STYLES.values())) == len(STYLES)
     for scale in SCALES.values():
         plan = STUDY.plan(scale)
         assert {recipe.model for recipe in plan} == set(COUNTERPARTS)

@@ -1,4 +1,4 @@
-"""Gradients by unit."""
+"""Study of gradients."""
 
 from typing import Any
 
@@ -8,18 +8,26 @@ import torch
 from studied import Tiny
 
 from skipway import models
-from skipway.study import gradients
-from skipway.study.contract import SCALES
-from skipway.study.gradients import STUDY, ThreeUnits, by_hand, instrument_error, likeness, profile, with_variance
-from skipway.study.networks import with_study_networks
-from skipway.study.signals import forward_and_backward, neighbours_alike, norms, path
+from skipway.study.engine.scale import SCALES
+from skipway.study.experiments import gradients
+from skipway.study.experiments.gradients import (
+    STUDY,
+    ThreeUnits,
+    analytic_gradients,
+    measurement_error,
+    profile,
+    similarity,
+    with_variance,
+)
+from skipway.study.networks.registry import register_study_networks
+from skipway.study.probes.activations import forward_and_backward, interpolate, neighbour_similarity, norms
 
 
-def test_measured_gradients_are_those_worked_out_by_hand_to_a_millionth() -> None:
-    assert max(instrument_error(seed) for seed in range(10)) < 1e-6
+def test_measured_gradients_equal_analytic_ones_to_a_millionth() -> None:
+    assert max(measurement_error(seed) for seed in range(10)) < 1e-6
 
 
-def test_what_is_worked_out_by_hand_is_the_slope_of_the_net() -> None:
+def test_analytic_gradients_equal_finite_differences() -> None:
     net, x = ThreeUnits(4).double(), torch.randn(1, 4, 1, 1, dtype=torch.float64)
     first = net.layer1[0](x)
     slopes = []
@@ -28,42 +36,42 @@ def test_what_is_worked_out_by_hand_is_the_slope_of_the_net() -> None:
         step[0, i] = 1e-6
         up, down = (net.layer1[1:](first + sign * step).sum() for sign in (1, -1))
         slopes.append(((up - down) / 2e-6).item())
-    assert by_hand(net, x.flatten(1).numpy())[0][0] == pytest.approx(np.array(slopes), rel=1e-6, abs=1e-8)
+    assert analytic_gradients(net, x.flatten(1).numpy())[0][0] == pytest.approx(np.array(slopes), rel=1e-6, abs=1e-8)
 
 
-def test_norms_are_of_an_image() -> None:
+def test_norms_are_per_image() -> None:
     assert norms([torch.tensor([[3.0, 4.0], [0.0, 0.0]])]) == [pytest.approx((25 / 2) ** 0.5)]
 
 
-def test_likeness_is_one_for_equal_neighbours_and_none_for_a_right_angle() -> None:
+def test_similarity_is_one_for_equal_neighbours_and_zero_for_orthogonal_ones() -> None:
     same, crossed = torch.ones(3, 2), torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]])
-    assert neighbours_alike([same, crossed]) == [pytest.approx(1), pytest.approx(0)]
+    assert neighbour_similarity([same, crossed]) == [pytest.approx(1), pytest.approx(0)]
 
 
-def test_a_path_leads_from_one_image_to_the_other() -> None:
+def test_interpolation_leads_from_one_image_to_the_other() -> None:
     first, last = torch.zeros(1, 2, 2), torch.ones(1, 2, 2)
-    assert path(first, last, 5).mean((1, 2, 3)).tolist() == [0, 0.25, 0.5, 0.75, 1]
+    assert interpolate(first, last, 5).mean((1, 2, 3)).tolist() == [0, 0.25, 0.5, 0.75, 1]
 
 
-def test_variance_scales_signals_without_batch_norm_alone() -> None:
+def test_variance_scales_signals_only_without_batch_norm() -> None:
     images, labels = torch.randn(4, 3, 16, 16), torch.arange(4)
-    with with_study_networks():
-        for model, expected in (("plain20_bare", 2 ** (19 / 2)), ("plain20", 1.0)):  # 19 convolutions, each sqrt(2)
-            torch.manual_seed(0)
-            before = profile(models.build(model), images, labels)["signal"][-1]
-            torch.manual_seed(0)
-            after = profile(with_variance(models.build(model), 2.0), images, labels)["signal"][-1]
-            assert after / before == pytest.approx(expected, rel=1e-2)
+    register_study_networks()
+    for model, expected in (("plain20_bare", 2 ** (19 / 2)), ("plain20", 1.0)):  # 19 convolutions, each sqrt(2)
+        torch.manual_seed(0)
+        before = profile(models.build(model), images, labels)["signal"][-1]
+        torch.manual_seed(0)
+        after = profile(with_variance(models.build(model), 2.0), images, labels)["signal"][-1]
+        assert after / before == pytest.approx(expected, rel=1e-2)
 
 
-def test_the_last_unit_of_any_net_is_linear_in_its_class_score() -> None:
+def test_the_class_score_is_linear_in_the_last_units_output() -> None:
     images = torch.randn(2, 3, 16, 16)
-    alike = likeness(models.build("resnet20"), images, 4)
+    alike = similarity(models.build("resnet20"), images, 4)
     assert len(alike) == 9
     assert alike[-1] == pytest.approx(1, abs=1e-5)
 
 
-def test_gradients_are_of_every_unit_in_order() -> None:
+def test_gradients_are_in_the_order_of_the_units() -> None:
     net = models.build("resnet20").eval()
     outputs, found = forward_and_backward(net, torch.randn(2, 3, 16, 16), lambda scores: scores[:, 0].sum())
     assert [tuple(g.shape) for g in found] == [tuple(o.shape) for o in outputs]
@@ -100,19 +108,22 @@ def findings(ratio: float, bare: tuple[float, float, float], alike: dict[str, fl
 def test_verdicts_follow_the_measurements() -> None:
     likely = {"plain56": 0.0, "plain20": 0.1, "resnet56": 0.3, "resnet20": 0.6}
     found = findings(5.0, (1e-9, 0.1, 1e7), likely)
-    assert [v.state for v in STUDY.judge(STUDY.named(), SCALES["small"], found)] == ["holds"] * 4
+    assert [v.state for v in STUDY.decide_claims(STUDY.claims_by_name(), SCALES["small"], found)] == ["holds"] * 4
     found = findings(0.01, (0.5, 0.5, 0.5), {**likely, "plain56": 0.9})
-    assert [v.state for v in STUDY.judge(STUDY.named(), SCALES["small"], found)] == ["holds", *["does not hold"] * 3]
+    assert [v.state for v in STUDY.decide_claims(STUDY.claims_by_name(), SCALES["small"], found)] == [
+        "holds",
+        *["does not hold"] * 3,
+    ]
 
 
-def test_a_training_that_diverged_leaves_undecided_whether_gradients_vanish_in_training() -> None:
+def test_a_diverged_run_leaves_vanishing_gradients_undecided() -> None:
     found = findings(5.0, (1e-9, 0.1, 1e7), {"plain56": 0.0, "plain20": 0.1, "resnet56": 0.3, "resnet20": 0.6})
     found["rows"] = [row for row in found["rows"] if (row["moment"], row["seed"]) != ("end", 0)]
-    states = [v.state for v in STUDY.judge(STUDY.named(), SCALES["small"], found)]
+    states = [v.state for v in STUDY.decide_claims(STUDY.claims_by_name(), SCALES["small"], found)]
     assert states == ["holds", "not decided", "holds", "holds"]
 
 
-def test_the_study_runs_and_tries_its_instrument(tiny: Tiny) -> None:
+def test_the_study_runs_and_checks_its_measurement(tiny: Tiny) -> None:
     result = tiny("gradients")
     states = {verdict.claim: verdict.state for verdict in result.verdicts}
     assert states.pop("instrument") == "holds"

@@ -1,4 +1,4 @@
-"""Layers that do nothing."""
+"""Study of learning the identity."""
 
 from typing import Any
 
@@ -8,32 +8,40 @@ from studied import Tiny
 from twins import shaken
 
 from skipway import models
-from skipway.study.contract import SCALES
-from skipway.study.identity import KINDS, STUDY, Lesson, do_nothing, lengthened, same_scores, taught
+from skipway.study.engine.scale import SCALES
+from skipway.study.experiments.identity import (
+    KINDS,
+    STUDY,
+    StackTraining,
+    make_identity,
+    same_scores,
+    train_stack,
+    with_identity_units,
+)
 
 
 @pytest.mark.parametrize("model", ["plain20", "resnet20"])
-def test_a_net_with_layers_that_do_nothing_gives_the_same_scores(model: str) -> None:
+def test_a_network_with_identity_units_gives_the_same_scores(model: str) -> None:
     net = shaken(models.build(model)).eval()
-    twin = models.build(model)
-    twin.load_state_dict(net.state_dict())
-    deep = lengthened(twin, 6)
+    copy = models.build(model)
+    copy.load_state_dict(net.state_dict())
+    deep = with_identity_units(copy, 6)
     convolutions = [m for m in deep.modules() if isinstance(m, torch.nn.Conv2d)]
     assert len(convolutions) == 55
     assert same_scores(net, deep, torch.randn(2, 3, 16, 16)) < 1e-4
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_unit_that_does_nothing_hands_on_what_is_not_negative(kind: str) -> None:
-    unit, x = do_nothing(KINDS[kind]()).eval(), torch.rand(2, 16, 5, 5)
+def test_an_identity_unit_passes_on_non_negative_maps(kind: str) -> None:
+    unit, x = make_identity(KINDS[kind]()).eval(), torch.rand(2, 16, 5, 5)
     assert torch.allclose(unit(x), x, atol=1e-5)
 
 
-def test_a_stack_learns_and_the_same_seed_learns_the_same() -> None:
+def test_a_stack_learns_and_is_reproducible_for_a_seed() -> None:
     maps = torch.rand(32, 16, 4, 4)
-    lessons = [taught("residual", 1, Lesson((1,), 30, 8, 32), maps, maps[:8], 0) for _ in range(2)]
-    assert lessons[0] == lessons[1]
-    assert lessons[0]["lost"] < lessons[0]["curve"][0][1] / 2
+    train_stacks = [train_stack("residual", 1, StackTraining((1,), 30, 8, 32), maps, maps[:8], 0) for _ in range(2)]
+    assert train_stacks[0] == train_stacks[1]
+    assert train_stacks[0]["lost"] < train_stacks[0]["curve"][0][1] / 2
 
 
 def findings(plain: tuple[float, float], residual: float) -> dict[str, Any]:
@@ -51,7 +59,7 @@ def findings(plain: tuple[float, float], residual: float) -> dict[str, Any]:
 
 
 def states(found: dict[str, Any], scale: str) -> list[str]:
-    return [verdict.state for verdict in STUDY.judge(STUDY.named(), SCALES[scale], found)]
+    return [verdict.state for verdict in STUDY.decide_claims(STUDY.claims_by_name(), SCALES[scale], found)]
 
 
 def test_verdicts_follow_the_measurements() -> None:
@@ -60,7 +68,7 @@ def test_verdicts_follow_the_measurements() -> None:
     assert states(findings((0.2, 0.9), 0.3), "paper") == ["holds", "holds", "does not hold"]
 
 
-def test_what_a_short_lesson_does_not_teach_a_longer_one_may() -> None:
+def test_short_training_does_not_refute() -> None:
     assert states(findings((0.9, 0.01), 0.3), "small") == ["holds", "not decided", "not decided"]
 
 

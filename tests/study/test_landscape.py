@@ -1,4 +1,4 @@
-"""The loss around trained nets."""
+"""Study of the loss surface."""
 
 import copy
 from typing import Any
@@ -10,15 +10,15 @@ from studied import Tiny
 from torch import nn
 
 from skipway import hardware, models
-from skipway.models.contract import Network
-from skipway.study.contract import SCALES
-from skipway.study.landscape import NETS, STUDY
-from skipway.study.surface import CEILING, Surface, descent, direction, places, width
+from skipway.models.base import Network
+from skipway.study.engine.scale import SCALES
+from skipway.study.experiments.landscape import NETS, STUDY
+from skipway.study.probes.loss_surface import CEILING, Surface, direction, downhill_share, grid_points, width
 
 
 @pytest.fixture(scope="module")
 def net() -> Network:
-    """A net whose batch-norm statistics are not those of a fresh one."""
+    """A network whose batch-norm statistics differ from the initial ones."""
     with torch.random.fork_rng([]):
         torch.manual_seed(1)
         made = models.build("resnet20", 3, 1)
@@ -41,7 +41,7 @@ def loss_by_hand(net: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> 
     return float(-np.log(likelihoods[np.arange(len(labels)), labels.numpy()]).mean())
 
 
-def test_every_filter_of_a_direction_is_as_long_as_the_nets_own(net: Network) -> None:
+def test_every_filter_of_a_direction_has_the_networks_norm(net: Network) -> None:
     along = direction(net, 5)
     weights = {name: p.detach().numpy() for name, p in net.named_parameters()}
     assert set(along) == {name for name, w in weights.items() if name.endswith("weight") and w.ndim in (2, 4)}
@@ -53,19 +53,21 @@ def test_every_filter_of_a_direction_is_as_long_as_the_nets_own(net: Network) ->
             assert abs(drawn.mean()) < 0.05 * drawn.std()
 
 
-def test_a_direction_follows_from_its_seed_alone(net: Network) -> None:
+def test_a_direction_depends_only_on_its_seed(net: Network) -> None:
     first, again, other = direction(net, 5), direction(net, 5), direction(net, 6)
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not any(torch.equal(first[name], other[name]) for name in first)
 
 
-def test_the_loss_at_the_origin_is_the_nets(net: Network, surface: Surface) -> None:
+def test_the_loss_at_the_origin_is_that_of_the_network(net: Network, surface: Surface) -> None:
     expected = loss_by_hand(net, surface.images, surface.labels)
     assert surface.at() == pytest.approx(expected, rel=1e-5)
     assert surface.at((0.0, direction(net, 0))) == surface.at()
 
 
-def test_elsewhere_it_is_that_of_a_net_moved_by_hand_and_the_net_stays(net: Network, surface: Surface) -> None:
+def test_the_loss_elsewhere_is_that_of_moved_weights_and_the_network_is_unchanged(
+    net: Network, surface: Surface
+) -> None:
     across, up = direction(net, 0), direction(net, 1)
     before = copy.deepcopy(net.state_dict())
     found = surface.at((0.3, across), (-0.2, up))
@@ -79,30 +81,30 @@ def test_elsewhere_it_is_that_of_a_net_moved_by_hand_and_the_net_stays(net: Netw
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
 
 
-def test_a_loss_that_is_no_number_counts_as_the_highest(net: Network, surface: Surface) -> None:
+def test_a_non_finite_loss_counts_as_the_ceiling(net: Network, surface: Surface) -> None:
     nowhere = {name: towards * float("nan") for name, towards in direction(net, 0).items()}
     assert surface.at((1.0, nowhere)) == CEILING
 
 
-def test_width_is_where_the_loss_has_risen_by_a_nat() -> None:
-    x = np.array(places(401))
-    assert 0.0 in places(401)
+def test_width_is_the_distance_at_which_the_loss_has_risen_by_a_nat() -> None:
+    x = np.array(grid_points(401))
+    assert 0.0 in grid_points(401)
     assert width((0.3 + 4 * np.abs(x)).tolist()) == pytest.approx(0.25)
     assert width((9 * x**2).tolist()) == pytest.approx(1 / 3, abs=1e-3)
     assert width(np.where(x < 0, -2 * x, 10 * x).tolist()) == pytest.approx((0.5 + 0.1) / 2)
     assert width([0.5] * 9) == 1
 
 
-def test_descent_is_the_share_that_goes_down() -> None:
-    x = np.array(places(101))
-    assert descent((0.1 + x**2).tolist()) == 0
+def test_downhill_share_of_the_variation() -> None:
+    x = np.array(grid_points(101))
+    assert downhill_share((0.1 + x**2).tolist()) == 0
     # outwards: e^0, e^2, e^1 on both sides, which is 2 up and 1 down
-    assert descent(np.exp([1, 2, 0, 2, 1]).tolist()) == pytest.approx(1 / 3)
-    assert descent([1.0] * 5) == 0
+    assert downhill_share(np.exp([1, 2, 0, 2, 1]).tolist()) == pytest.approx(1 / 3)
+    assert downhill_share([1.0] * 5) == 0
 
 
 def findings(**nets: tuple[tuple[float, float], ...]) -> dict[str, Any]:
-    """Widths and descents of the seeds of each net."""
+    """Widths and downhill shares of the seeds of each network."""
     found = {
         name: [{"seed": seed, "width": w, "descent": d} for seed, (w, d) in enumerate(seeds)]
         for name, seeds in nets.items()
@@ -111,24 +113,24 @@ def findings(**nets: tuple[tuple[float, float], ...]) -> dict[str, Any]:
 
 
 def states(found: dict[str, Any], scale: str) -> list[str]:
-    return [verdict.state for verdict in STUDY.judge(STUDY.named(), SCALES[scale], found)]
+    return [verdict.state for verdict in STUDY.decide_claims(STUDY.claims_by_name(), SCALES[scale], found)]
 
 
 SHALLOW = {"resnet20": ((0.5, 0.0), (0.52, 0.0)), "plain20": ((0.45, 0.0), (0.48, 0.0))}
 WIDE, NARROW = ((0.5, 0.0), (0.6, 0.01)), ((0.1, 0.3), (0.2, 0.2))
 
 
-def test_a_narrow_rough_chasm_without_shortcuts_confirms_every_claim() -> None:
+def test_a_narrow_rough_valley_without_shortcuts_confirms_every_claim() -> None:
     assert states(findings(resnet56=WIDE, plain56=NARROW, **SHALLOW), "small") == ["holds"] * 3
 
 
-def test_the_other_way_round_refutes_at_paper_scale_alone() -> None:
+def test_the_reverse_refutes_only_at_scale_paper() -> None:
     turned = findings(resnet56=NARROW, plain56=WIDE, **SHALLOW)
     assert states(turned, "paper") == ["does not hold"] * 3
     assert states(turned, "small") == ["not decided"] * 3
 
 
-def test_shortcuts_that_narrow_every_valley_do_not_matter_the_more_with_depth() -> None:
+def test_shortcuts_that_narrow_every_valley_leave_the_claim_about_depth_undecided() -> None:
     narrowed = {"resnet20": ((0.1, 0.0), (0.12, 0.0)), "plain20": ((0.5, 0.0), (0.5, 0.0))}
     found = findings(resnet56=((0.4, 0.0), (0.42, 0.0)), plain56=((0.5, 0.0), (0.5, 0.0)), **narrowed)
     assert states(found, "paper")[2] == "not decided"

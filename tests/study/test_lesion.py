@@ -1,4 +1,4 @@
-"""Units cut, swapped, and paths."""
+"""Study of removed and swapped units, and of paths."""
 
 import itertools
 from typing import Any
@@ -10,17 +10,25 @@ from torch import nn
 from twins import shaken
 
 from skipway import models
-from skipway.study.contract import SCALES
-from skipway.study.lesion import STUDY, error, smooth
-from skipway.study.signals import cross_entropy, units_of
-from skipway.study.small_vgg import vgg14
-from skipway.study.surgery import Passage, alike, carried, cut, cuttable, passage, swapped
+from skipway.study.engine.scale import SCALES
+from skipway.study.experiments.unit_ablation import STUDY, error, smooth
+from skipway.study.networks.cifar_vgg import vgg14
+from skipway.study.probes.ablation import (
+    UnitActivations,
+    gradient_shares,
+    removable_units,
+    removed,
+    swappable_groups,
+    swapped,
+    unit_activations,
+)
+from skipway.study.probes.activations import cross_entropy, units_of
 
 
-def test_a_cut_leaves_the_shortcut_and_is_undone() -> None:
+def test_a_removed_unit_leaves_the_shortcut_and_is_restored() -> None:
     net, x = shaken(models.build("resnet20")).eval(), torch.randn(2, 3, 16, 16)
     whole, units = net(x), units_of(net)
-    with torch.no_grad(), cut(net, [1, 5]):
+    with torch.no_grad(), removed(net, [1, 5]):
         got = net(x)
         assert units_of(net)[1] is not units[1]
     with torch.no_grad():
@@ -33,7 +41,7 @@ def test_a_cut_leaves_the_shortcut_and_is_undone() -> None:
     assert not torch.allclose(got, whole, atol=1e-3)
 
 
-def test_swapping_back_gives_the_same_net() -> None:
+def test_swapping_back_gives_the_same_network() -> None:
     net = models.build("resnet20")
     units = units_of(net)
     with swapped(net, [(1, 2), (2, 1), (7, 8)]):
@@ -42,15 +50,15 @@ def test_swapping_back_gives_the_same_net() -> None:
     assert units_of(net) == units
 
 
-def test_what_can_be_cut_or_swapped() -> None:
+def test_units_that_can_be_removed_or_swapped() -> None:
     x = torch.randn(1, 3, 16, 16)
-    assert cuttable(models.build("resnet20").eval(), x) == list(range(9))
-    assert cuttable(models.build("plain20").eval(), x) == [0, 1, 2, 4, 5, 7, 8]  # 3 and 6 halve the map
-    assert alike(models.build("resnet20")) == [[1, 2], [4, 5], [7, 8]]
-    assert cuttable(vgg14().eval(), x) == [1, 3, 5, 6, 8, 9, 10, 11, 12]
+    assert removable_units(models.build("resnet20").eval(), x) == list(range(9))
+    assert removable_units(models.build("plain20").eval(), x) == [0, 1, 2, 4, 5, 7, 8]  # 3 and 6 halve the map
+    assert swappable_groups(models.build("resnet20")) == [[1, 2], [4, 5], [7, 8]]
+    assert removable_units(vgg14().eval(), x) == [1, 3, 5, 6, 8, 9, 10, 11, 12]
 
 
-def test_the_small_vgg_keeps_the_contract() -> None:
+def test_the_small_vgg_follows_the_contract() -> None:
     net, x = vgg14(classes=4, channels=1).eval(), torch.randn(2, 1, 32, 32)
     maps = net.features(x)
     assert [tuple(m.shape) for m in maps] == [
@@ -62,13 +70,13 @@ def test_the_small_vgg_keeps_the_contract() -> None:
     assert net.get_submodule(net.first) is layers[0]
 
 
-def test_the_gradients_of_all_paths_add_up_to_the_whole() -> None:
+def test_the_gradients_of_all_paths_add_up_to_the_total() -> None:
     net = shaken(models.build("resnet20")).double().eval()
     images, labels = torch.randn(2, 3, 8, 8, dtype=torch.float64), torch.arange(2)
-    found = passage(net, images, labels)
-    three = Passage(found.units[6:], found.given[6:], found.outputs[6:], found.gradient)
-    paths = [three.along(taken) for n in range(4) for taken in itertools.combinations(range(3), n)]
-    leaf = found.given[6].clone().requires_grad_()
+    found = unit_activations(net, images, labels)
+    three = UnitActivations(found.units[6:], found.inputs[6:], found.outputs[6:], found.gradient)
+    paths = [three.path_gradient(taken) for n in range(4) for taken in itertools.combinations(range(3), n)]
+    leaf = found.inputs[6].clone().requires_grad_()
     x = leaf * 1.0
     for unit in three.units:
         x = unit(x)
@@ -76,18 +84,18 @@ def test_the_gradients_of_all_paths_add_up_to_the_whole() -> None:
     assert torch.allclose(sum(paths), whole, rtol=1e-9)
 
 
-def test_shares_count_how_many_paths_there_are_of_a_length() -> None:
-    assert carried([1.0, 1.0, 1.0, 1.0]) == pytest.approx([1 / 8, 3 / 8, 3 / 8, 1 / 8])
-    assert carried([0.0, 0.0]) == [0.0, 0.0]
+def test_shares_count_the_paths_of_each_length() -> None:
+    assert gradient_shares([1.0, 1.0, 1.0, 1.0]) == pytest.approx([1 / 8, 3 / 8, 3 / 8, 1 / 8])
+    assert gradient_shares([0.0, 0.0]) == [0.0, 0.0]
 
 
-def test_error_is_a_share_of_wrong_answers() -> None:
+def test_error_is_the_share_of_wrong_predictions() -> None:
     net = models.build("resnet20").eval()
     images = torch.randn(6, 3, 16, 16)
     with torch.no_grad():
-        right = net(images).argmax(1)
-    assert error(net, images, right) == 0
-    assert error(net, images, (right + torch.tensor([1, 0, 0, 1, 0, 1])) % 10) == 50
+        predicted = net(images).argmax(1)
+    assert error(net, images, predicted) == 0
+    assert error(net, images, (predicted + torch.tensor([1, 0, 0, 1, 0, 1])) % 10) == 50
 
 
 def row(model: str, seed: int, whole: float, one: float, many: list[float]) -> dict[str, Any]:
@@ -97,7 +105,7 @@ def row(model: str, seed: int, whole: float, one: float, many: list[float]) -> d
 
 
 def states(*rows: dict[str, Any]) -> list[str]:
-    return [verdict.state for verdict in STUDY.judge(STUDY.named(), SCALES["small"], {"rows": rows})]
+    return [verdict.state for verdict in STUDY.decide_claims(STUDY.claims_by_name(), SCALES["small"], {"rows": rows})]
 
 
 def test_verdicts_follow_the_measurements() -> None:

@@ -1,16 +1,16 @@
-"""The order of activations."""
+"""Study of the order of activations."""
 
 from typing import Any
 
 from studied import Tiny
 
-from skipway.study.contract import SCALES
-from skipway.study.order import DEEPEST, FULL, ORDERS, ORIGINAL, STUDY
-from skipway.study.report import png
+from skipway.study.engine.report import png
+from skipway.study.engine.scale import SCALES
+from skipway.study.experiments.activation_order import DEEPEST, FULL, ORDERS, ORIGINAL, STUDY
 
 
 def seeds(error: float, spread: float = 0.01) -> list[dict[str, Any]]:
-    """Two seeds of a net whose every error is about `error`."""
+    """Two seeds of a network with all errors close to `error`."""
     return [
         {"seed": i, "running": e, "train": e, "test": e, "diverged": ""}
         for i, e in enumerate((error - spread, error + spread))
@@ -31,34 +31,36 @@ def findings(original: float, full: float, layers: int = DEEPEST) -> dict[str, A
 
 
 def states(found: dict[str, Any], scale: str) -> dict[str, str]:
-    return {verdict.claim: verdict.state for verdict in STUDY.judge(STUDY.named(), SCALES[scale], found)}
+    return {
+        verdict.claim: verdict.state for verdict in STUDY.decide_claims(STUDY.claims_by_name(), SCALES[scale], found)
+    }
 
 
 def test_the_papers_order_confirms_every_claim() -> None:
     assert set(states(findings(2.2, 1.8), "paper").values()) == {"holds"}
 
 
-def test_at_small_only_what_was_trained_is_decided() -> None:
+def test_at_scale_small_only_trained_networks_are_decided() -> None:
     found = findings(2.2, 1.8)
     del found["nets"][str(DEEPEST)]
     undecided = {claim for claim, state in states(found, "small").items() if state == "not decided"}
     assert undecided == {"relu-only", "very-deep"}
 
 
-def test_the_first_steps_of_shallow_nets_say_nothing_of_a_thousand_layers() -> None:
+def test_the_first_steps_of_shallow_networks_do_not_decide() -> None:
     assert states(findings(2.2, 1.8, layers=56), "small")["beginning"] == "not decided"
 
 
-def test_the_lower_of_two_losses_that_are_no_better_than_guessing_shows_nothing() -> None:
+def test_two_losses_at_chance_do_not_decide() -> None:
     assert states(findings(3.0, 2.3), "small")["beginning"] == "not decided"
 
 
-def test_a_net_whose_loss_is_no_number_is_the_slower_one() -> None:
+def test_a_network_with_a_non_finite_loss_is_the_slower_one() -> None:
     found = findings(2.2, 1.8)
     found["starts"]["losses"][ORIGINAL] = [[2.3], []]
-    verdict = STUDY.judge(STUDY.named(), SCALES["small"], found)[4]
+    verdict = STUDY.decide_claims(STUDY.claims_by_name(), SCALES["small"], found)[4]
     assert verdict.state == "holds"
-    assert "original no number" in verdict.measured
+    assert "original not finite" in verdict.measured
 
 
 def test_at_paper_scale_every_row_of_tables_2_and_3_is_trained() -> None:

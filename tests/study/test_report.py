@@ -1,4 +1,4 @@
-"""The page and the tables."""
+"""The report of studies."""
 
 import re
 from dataclasses import replace
@@ -8,14 +8,24 @@ import pytest
 from studied import Tiny
 
 from skipway.study import STUDIES
-from skipway.study.contract import SCALES
-from skipway.study.report import BEGIN, END, fill_pages, filled, largest_of, overview, page_parts, png, write_report
-from skipway.study.results import read_results
+from skipway.study.engine.report import (
+    BEGIN,
+    END,
+    fill_pages,
+    filled,
+    largest_of,
+    overview,
+    page_parts,
+    png,
+    write_report,
+)
+from skipway.study.engine.results import read_results
+from skipway.study.engine.scale import SCALES
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
-def test_the_page_holds_everything_and_asks_for_nothing(tiny: Tiny, tmp_path: Path) -> None:
+def test_the_page_is_complete_and_loads_nothing(tiny: Tiny, tmp_path: Path) -> None:
     result = tiny("degradation")
     page = write_report(tmp_path, [result]).read_text()
     assert "default-src 'none'" in page
@@ -33,7 +43,7 @@ def test_the_same_results_give_the_same_bytes(tiny: Tiny, tmp_path: Path) -> Non
     assert pages[0] == pages[1]
 
 
-def test_markdown_has_a_row_a_claim_and_a_row_a_net(tiny: Tiny, tmp_path: Path) -> None:
+def test_markdown_has_a_row_for_each_claim_and_each_network(tiny: Tiny, tmp_path: Path) -> None:
     result = tiny("degradation")
     write_report(tmp_path, [result])
     lines = (tmp_path / "report.md").read_text().splitlines()
@@ -43,7 +53,7 @@ def test_markdown_has_a_row_a_claim_and_a_row_a_net(tiny: Tiny, tmp_path: Path) 
     assert all(line.count("|") == rows[0].count("|") for line in rows)
 
 
-def test_the_number_of_seeds_is_said_once(tiny: Tiny, tmp_path: Path) -> None:
+def test_the_number_of_seeds_is_given_once(tiny: Tiny, tmp_path: Path) -> None:
     result = tiny("degradation")
     findings = {model: [*runs, *runs] for model, runs in result.findings.items()}
     verdicts = tuple(
@@ -56,13 +66,13 @@ def test_the_number_of_seeds_is_said_once(tiny: Tiny, tmp_path: Path) -> None:
         assert "2.00 % (1 seed)" in text
 
 
-def test_text_from_outside_is_escaped(tiny: Tiny, tmp_path: Path) -> None:
+def test_external_text_is_escaped(tiny: Tiny, tmp_path: Path) -> None:
     result = tiny("degradation")
     hostile = replace(result, data={**result.data, "note": "<script>alert(1)</script>"})
     assert "<script>" not in write_report(tmp_path, [hostile]).read_text()
 
 
-def test_pages_get_results_and_keep_their_words(tiny: Tiny, tmp_path: Path) -> None:
+def test_pages_get_results_and_keep_their_text(tiny: Tiny, tmp_path: Path) -> None:
     page = tmp_path / "degradation.md"
     page.write_text(f"# Words\n\n{BEGIN}\nold\n{END}\n\nMore words.\n")
     (tmp_path / "lesion.md").write_text("no part for results\n")
@@ -79,12 +89,12 @@ def test_pages_get_results_and_keep_their_words(tiny: Tiny, tmp_path: Path) -> N
     assert (tmp_path / "lesion.md").read_text() == "no part for results\n"
 
 
-def test_a_figure_drawn_again_is_the_same(tiny: Tiny) -> None:
+def test_figures_are_reproducible(tiny: Tiny) -> None:
     assert png(tiny("degradation")) == png(tiny("degradation"))
 
 
 @pytest.mark.parametrize("name", STUDIES)
-def test_every_study_has_a_page_with_a_place_for_results(name: str) -> None:
+def test_every_study_has_a_page_with_a_part_for_results(name: str) -> None:
     text = (ROOT / "docs" / "studies" / f"{name}.md").read_text()
     assert text.count(BEGIN) == text.count(END) == 1
     assert f"skipway study {name}" in text

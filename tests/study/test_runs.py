@@ -1,4 +1,4 @@
-"""Trainings that are kept: what names them, what resumes them, what came of them."""
+"""Cached training runs: keys, resuming and outcomes."""
 
 import os
 import signal
@@ -16,29 +16,30 @@ from conftest import MakePhotos
 from rich.console import Console
 from studied import Tiny
 
-from skipway import bundle, models
-from skipway.data import open_source
+from skipway import models
+from skipway.data import open_dataset
 from skipway.errors import DataError, SkipwayError
-from skipway.study import code, runs
-from skipway.study.contract import SCALES, training
-from skipway.study.frame import Request, conduct
-from skipway.study.networks import with_study_networks
-from skipway.study.runs import Machine, Run, open_cut, perform, records_of, runs_of
+from skipway.study.engine import code_hash, runs
+from skipway.study.engine.runner import Request, run_experiment
+from skipway.study.engine.runs import Machine, StudyRun, open_cut, records_of, runs_of, train_run
+from skipway.study.engine.scale import SCALES, training
+from skipway.study.networks.registry import register_study_networks
+from skipway.trained import TrainedModel
 from skipway.training.loop import train
 
 TINY = SCALES["tiny"]
 
 
 @pytest.fixture
-def run() -> Run:
+def run() -> StudyRun:
     return runs_of([training(TINY, "resnet20")], open_cut("digits", TINY.images), TINY, "float32")[0]
 
 
-def test_a_run_is_known_by_recipe_data_arithmetic_and_code(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_is_identified_by_recipe_data_precision_and_code(run: StudyRun, monkeypatch: pytest.MonkeyPatch) -> None:
     same = replace(run, recipe=training(TINY, "resnet20"))
     others = [
         replace(run, recipe=replace(run.recipe, seed=1)),
-        replace(run, mark="other images"),
+        replace(run, fingerprint="other images"),
         replace(run, dtype="bfloat16"),
     ]
     monkeypatch.setattr(runs, "code_of", lambda model: f"code of {model}")
@@ -60,35 +61,37 @@ DRAWN = (
 )
 
 
-@pytest.mark.parametrize(("mark", "texts"), [(code.meaning, COMMENTED), (code.measuring, DRAWN)])
-def test_what_computes_nothing_does_not_change_the_mark_of_code_and_what_does_changes_it(
-    tmp_path: Path, mark: Callable[[Path], str], texts: tuple[str, ...]
+@pytest.mark.parametrize(
+    ("fingerprint", "texts"), [(code_hash.syntax, COMMENTED), (code_hash.measurement_syntax, DRAWN)]
+)
+def test_only_code_that_computes_changes_the_hash(
+    tmp_path: Path, fingerprint: Callable[[Path], str], texts: tuple[str, ...]
 ) -> None:
     files = [tmp_path / f"{i}.py" for i in range(3)]
     for file, text in zip(files, texts, strict=True):
         file.write_text(text)
-    first, same, changed = map(mark, files)
+    first, same, changed = map(fingerprint, files)
     assert first == same
     assert first != changed
 
 
 def test_the_code_of_a_network_is_its_own_modules_and_what_they_import() -> None:
-    assert code.home_of("preresnet110") == "skipway.models.preresnet"
-    assert code.with_imports("skipway.models.preresnet", ("models",)) == {
-        f"skipway.models.{name}" for name in ("preresnet", "resnet", "contract")
+    assert code_hash.defining_module("preresnet110") == "skipway.models.preresnet"
+    assert code_hash.with_imports("skipway.models.preresnet", ("models",)) == {
+        f"skipway.models.{name}" for name in ("preresnet", "resnet", "base")
     }
-    assert code.home_of("plain20_bare") == "skipway.study.networks"
-    assert {"skipway.training.loop", "skipway.training.optimiser"} <= set(code.modules_of("plain20_bare"))
-    for name in code.TELLING:
-        assert code.file_of(f"skipway.training.{name}").is_file()
+    assert code_hash.defining_module("plain20_bare") == "skipway.study.networks.registry"
+    assert {"skipway.training.loop", "skipway.training.optimiser"} <= set(code_hash.modules_of("plain20_bare"))
+    with pytest.raises(LookupError, match=r"skipway\.training\.keeping"):
+        code_hash.existing_modules(["training.keeping"])
 
 
-def test_equal_trainings_of_several_studies_are_one_run() -> None:
+def test_equal_recipes_are_one_run() -> None:
     recipes = [training(TINY, "resnet20"), training(TINY, "resnet56"), training(TINY, "resnet20")]
     assert len(runs_of(recipes, open_cut("digits", 50), TINY, "float32")) == 2
 
 
-def test_a_killed_study_redoes_only_what_was_unfinished(
+def test_a_killed_study_repeats_only_unfinished_runs(
     tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = tiny("degradation")
@@ -108,17 +111,18 @@ def test_a_killed_study_redoes_only_what_was_unfinished(
         return train(*arguments)
 
     monkeypatch.setattr(runs, "train", counted)
-    again = conduct(Request("degradation", "tiny", out=tmp_path), Machine(), Console(quiet=True))
+    again = run_experiment(Request("degradation", "tiny", out=tmp_path), Machine(), Console(quiet=True))
     assert len(trained) == len(whole.runs) - len(finished)
     for name, when in finished.items():
         assert (tmp_path / "runs" / name / "outcome.json").stat().st_mtime_ns == when
     assert again.findings == whole.findings
 
 
-def test_errors_at_the_end_are_those_of_a_plain_loop(tiny: Tiny, studies: Path) -> None:
+def test_final_errors_equal_those_of_a_plain_loop(tiny: Tiny, studies: Path) -> None:
     found = next(run for run in tiny("degradation").runs if run["recipe"]["model"] == "resnet20")
-    net, card = bundle.load(studies / "runs" / found["key"] / "run", models.build)
-    test = open_source("digits").test
+    loaded = TrainedModel.load(studies / "runs" / found["key"] / "run")
+    net, card = loaded.net, loaded.card
+    test = open_dataset("digits").test
     assert test is not None
     chosen = test.take(torch.linspace(0, len(test) - 1, TINY.images).long().numpy())
     chosen = chosen.take(torch.linspace(0, len(chosen) - 1, TINY.judged).long().numpy())
@@ -130,38 +134,38 @@ def test_errors_at_the_end_are_those_of_a_plain_loop(tiny: Tiny, studies: Path) 
     assert found["test_loss"] == pytest.approx(torch.nn.functional.cross_entropy(scores, labels).item(), rel=1e-4)
 
 
-def test_a_training_that_diverges_counts_as_guessing(run: Run, tmp_path: Path) -> None:
+def test_a_diverged_run_counts_as_chance(run: StudyRun, tmp_path: Path) -> None:
     wild = replace(run, recipe=replace(run.recipe, model="plain20_bare", lr=1e30))
-    outcome = perform(wild, tmp_path / wild.key, Machine())
-    assert outcome.diverged == "the loss was no longer a number in step 2"  # the first makes the weights huge
+    outcome = train_run(wild, tmp_path / wild.key, Machine())
+    assert outcome.diverged == "the loss became NaN or infinite in step 2"  # the first makes the weights huge
     assert outcome.test_error == pytest.approx(90)
     assert records_of(tmp_path / wild.key) == []
-    assert perform(wild, tmp_path / wild.key, Machine()) == outcome
+    assert train_run(wild, tmp_path / wild.key, Machine()) == outcome
 
 
-def test_a_folder_of_other_code_is_refused(run: Run, tmp_path: Path) -> None:
+def test_a_folder_of_other_code_is_refused(run: StudyRun, tmp_path: Path) -> None:
     with pytest.raises(SkipwayError, match="the code changed"):
-        perform(run, tmp_path / "resnet20-0-of-other-code", Machine())
+        train_run(run, tmp_path / "resnet20-0-of-other-code", Machine())
 
 
-def test_networks_of_studies_are_known_only_while_a_study_works() -> None:
+def test_networks_of_studies_are_registered_but_not_listed() -> None:
     before = models.list_models()
-    with with_study_networks():
-        net = models.build("plain20_bare", channels=1)
-        assert not [m for m in net.modules() if isinstance(m, torch.nn.BatchNorm2d)]
-        assert len([m for m in net.modules() if isinstance(m, torch.nn.Conv2d)]) == 19
+    register_study_networks()
+    net = models.build("plain20_bare", channels=1)
+    assert not [m for m in net.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    assert len([m for m in net.modules() if isinstance(m, torch.nn.Conv2d)]) == 19
     assert models.list_models() == before
 
 
-def test_data_that_no_study_can_use_are_refused(tmp_path: Path, make_photos: MakePhotos) -> None:
-    with pytest.raises(DataError, match="one class only"):
+def test_unusable_data_are_refused(tmp_path: Path, make_photos: MakePhotos) -> None:
+    with pytest.raises(DataError, match="only one class"):
         open_cut(str(make_photos(tmp_path / "one", ("down",))), 0)
     with pytest.raises(DataError, match="no test images"):
         open_cut(str(make_photos(tmp_path / "two", ("down", "across"))), 0)
 
 
-def test_what_is_cut_keeps_images_from_all_over() -> None:
-    source = open_cut("digits", 100)
-    assert (len(source.train), source.test and len(source.test)) == (100, 100)
-    assert (source.train.counts(10) > 0).all()
-    assert source.train.names[0] == open_source("digits").train.names[0]
+def test_reduced_splits_are_evenly_spaced() -> None:
+    dataset = open_cut("digits", 100)
+    assert (len(dataset.train), dataset.test and len(dataset.test)) == (100, 100)
+    assert (dataset.train.counts(10) > 0).all()
+    assert dataset.train.names[0] == open_dataset("digits").train.names[0]

@@ -11,13 +11,14 @@ import torchvision.transforms.v2.functional as tv
 from torch import Tensor, nn
 from twins import shaken
 
+from skipway.attribution.gradcam import grad_cam, occlusion, scaled
 from skipway.models import build, recompute
-from skipway.models.contract import Network
+from skipway.models.base import Network
 from skipway.models.resnet import Basic, ResNet, shortcut_a, small_stem
-from skipway.tasks.gradcam import grad_cam, occlusion, scaled
 
 AVERAGED = ("resnet20", "preresnet20", "densenet40_12", "wrn40_4", "googlenet", "resnet18d", "seresnet18")
 SMALL = {"stem": "small"}
+BATCH = 16  # covered images at once
 
 
 def softmax(scores: Tensor) -> Tensor:
@@ -127,7 +128,7 @@ def test_every_family_is_explained_and_left_as_it_was(name: str) -> None:
     side = max(net.smallest, 32)
     images, targets = torch.randn(2, 3, side, side), torch.tensor([1, 3])
     found = grad_cam(net, images, targets)
-    occlusion(net, images[0], 1, softmax, patch=side, step=side)
+    occlusion(net, images[0], 1, softmax, BATCH, patch=side, step=side)
     assert everything(net) == before
     assert all(bool((p.grad == 1).all()) for p in parameters)
     assert all(torch.equal(value, numbers[key]) for key, value in net.state_dict().items())
@@ -179,14 +180,14 @@ def test_occlusion_is_what_a_plain_loop_over_patches_finds(patch: int, step: int
     net, image = made("resnet20"), torch.randn(3, 21, 16)
     with torch.no_grad():
         net.fc.weight.mul_(0.3)  # probabilities that are not all 0 or 1
-    found = occlusion(net, image, 2, softmax, patch, step)
+    found = occlusion(net, image, 2, softmax, BATCH, patch, step)
     np.testing.assert_allclose(found.numpy(), by_a_plain_loop(net, image, 2, patch, step), atol=1e-5)
     assert found.abs().max() > 1e-3
 
 
 def test_patches_are_a_quarter_of_the_image_and_a_quarter_of_that_apart() -> None:
     net, image = made("resnet20"), torch.randn(3, 32, 32)
-    assert torch.equal(occlusion(net, image, 0, softmax), occlusion(net, image, 0, softmax, 8, 2))
+    assert torch.equal(occlusion(net, image, 0, softmax, BATCH), occlusion(net, image, 0, softmax, BATCH, 8, 2))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -227,7 +228,7 @@ def by_grad_cam(net: Network, images: Tensor, labels: Tensor) -> np.ndarray:
 
 
 def by_occlusion(net: Network, images: Tensor, labels: Tensor) -> np.ndarray:
-    return np.stack([occlusion(net, x, int(y), softmax).numpy() for x, y in zip(images, labels, strict=True)])
+    return np.stack([occlusion(net, x, int(y), softmax, BATCH).numpy() for x, y in zip(images, labels, strict=True)])
 
 
 @pytest.mark.parametrize("method", [by_grad_cam, by_occlusion])

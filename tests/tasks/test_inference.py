@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from skipway.data.preprocess import Preprocessing, for_photographs
 from skipway.models import build
-from skipway.tasks.inference import batch_size, scores_of
+from skipway.tasks.inference import batch_size, predict_batches
 
 CPU = torch.device("cpu")
 
@@ -26,7 +26,7 @@ def case(request: pytest.FixtureRequest) -> tuple[nn.Module, Preprocessing]:
 
 
 def scored(net: nn.Module, batches: list[Tensor], preprocessing: Preprocessing) -> Tensor:
-    return torch.cat(list(scores_of(net, batches, preprocessing, CPU)))
+    return torch.cat([scores for (scores,) in predict_batches(net, batches, preprocessing, CPU)])
 
 
 def test_an_images_scores_do_not_depend_on_its_place_or_its_companions(case: tuple[nn.Module, Preprocessing]) -> None:
@@ -58,7 +58,7 @@ def test_the_scores_are_those_of_the_network_in_evaluation_mode(case: tuple[nn.M
 def test_each_batch_is_answered_in_turn_with_as_many_rows(case: tuple[nn.Module, Preprocessing]) -> None:
     net, preprocessing = case
     batches = [images_of(count, preprocessing.size) for count in (2, batch_size(CPU), 1)]
-    assert [tuple(s.shape) for s in scores_of(net, batches, preprocessing, CPU)] == [
+    assert [tuple(s.shape) for (s,) in predict_batches(net, batches, preprocessing, CPU)] == [
         (2, 7),
         (batch_size(CPU), 7),
         (1, 7),
@@ -74,7 +74,7 @@ def test_the_network_always_sees_batches_of_one_size_and_no_gradient() -> None:
             return x.mean((2, 3))
 
     preprocessing = for_photographs(8)
-    list(scores_of(Watch(), [images_of(1, 8), images_of(5, 8)], preprocessing, CPU))
+    list(predict_batches(Watch(), [images_of(1, 8), images_of(5, 8)], preprocessing, CPU))
     assert seen == [((batch_size(CPU), 3, 8, 8), False)] * 2
 
 

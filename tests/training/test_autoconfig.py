@@ -10,14 +10,14 @@ from PIL import Image
 from rich.console import Console
 
 from skipway import hardware, models
-from skipway.data import open_source
-from skipway.data.source import Source, Split
+from skipway.data import open_dataset
+from skipway.data.dataset import Dataset, Split
 from skipway.errors import SkipwayError
 from skipway.training import autoconfig
 from skipway.training.autoconfig import EMBEDDED, EMBEDDED_NET, DataFacts, choose, configure, facts_of, with_weights
-from skipway.training.fields import checked
-from skipway.training.prepare import fitted_batch
+from skipway.training.recipe_fields import validate_recipe
 from skipway.training.recipes import FINETUNE, HEAD
+from skipway.training.setup import fitted_batch
 
 CPU = hardware.decide(device="cpu", workers=0)
 PHOTOGRAPHS = DataFacts(images=245, side=375, channels=3, classes=2, grey=False)
@@ -29,11 +29,11 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SKIPWAY_OFFLINE", "1")
 
 
-def photographs(count: int, side: int, colour: bool = True) -> Source:
+def photographs(count: int, side: int, colour: bool = True) -> Dataset:
     rng = np.random.default_rng(0)
     grey = rng.integers(0, 256, (count, side, side + 8, 1), dtype=np.uint8).repeat(3, 3)
     items = rng.integers(0, 256, grey.shape, dtype=np.uint8) if colour else grey
-    return Source("made", ("a", "b"), Split(list(items), np.arange(count) % 2, [str(i) for i in range(count)]))
+    return Dataset("made", ("a", "b"), Split(list(items), np.arange(count) % 2, [str(i) for i in range(count)]))
 
 
 @pytest.mark.parametrize("images", SIZES)
@@ -43,7 +43,7 @@ def photographs(count: int, side: int, colour: bool = True) -> Source:
 def test_every_choice_can_be_trained_and_has_many_steps(images: int, side: int, start: str, colour: bool) -> None:
     facts = DataFacts(images, side, 3 if colour else 1, 2, not colour)
     recipe = choose(facts, CPU, start).recipe  # type: ignore[arg-type]
-    assert checked(recipe) == recipe
+    assert validate_recipe(recipe) == recipe
     models.require_name(recipe.model)
     train = round(images * (1 - recipe.val))
     steps = recipe.iterations or recipe.epochs * (train // fitted_batch(recipe.batch, train))
@@ -59,7 +59,7 @@ def test_few_photographs_start_from_the_weights_in_the_package_without_a_network
 
 
 def test_weights_within_reach_are_preferred_to_those_in_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(autoconfig, "at_hand", lambda name: name == "resnet18.tv_v1")
+    monkeypatch.setattr(autoconfig, "is_available", lambda name: name == "resnet18.tv_v1")
     recipe = choose(PHOTOGRAPHS, CPU).recipe
     assert (recipe.model, recipe.pretrained) == ("resnet18", "resnet18.tv_v1")
     assert choose(PHOTOGRAPHS, CPU, model="resnet18").recipe.pretrained == "resnet18.tv_v1"
@@ -67,7 +67,7 @@ def test_weights_within_reach_are_preferred_to_those_in_the_package(monkeypatch:
 
 
 def test_digits_are_not_mirrored_and_learn_from_scratch() -> None:
-    facts = facts_of(open_source("digits"))
+    facts = facts_of(open_dataset("digits"))
     assert (facts.side, facts.channels, facts.classes) == (8, 1, 10)
     recipe = choose(facts, CPU).recipe
     assert not recipe.flip
@@ -83,14 +83,14 @@ def test_an_image_that_cannot_be_read_does_not_keep_a_recipe_from_being_chosen(t
     good, bad = tmp_path / "good.png", tmp_path / "bad.png"
     Image.fromarray(np.full((50, 60, 3), (200, 10, 10), np.uint8)).save(good)
     bad.write_bytes(b"no image")
-    source = Source("made", ("a", "b"), Split([bad, good], np.array([0, 1]), ["bad", "good"]))
-    assert facts_of(source) == DataFacts(2, 50, 3, 2, False)
+    dataset = Dataset("made", ("a", "b"), Split([bad, good], np.array([0, 1]), ["bad", "good"]))
+    assert facts_of(dataset) == DataFacts(2, 50, 3, 2, False)
 
 
-def said(source: Source, recipe=None, changes=None, start="pretrained", budget=None):
+def said(dataset: Dataset, recipe=None, changes=None, start="pretrained", budget=None):
     text = io.StringIO()
     console = Console(file=text, width=300)
-    return configure(source, recipe, changes or {}, start, budget, CPU, console), text.getvalue()
+    return configure(dataset, recipe, changes or {}, start, budget, CPU, console), text.getvalue()
 
 
 def test_three_lines_say_what_was_chosen_why_and_how_to_choose_otherwise() -> None:

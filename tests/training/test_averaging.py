@@ -8,9 +8,9 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
-from skipway.training.averaging import averaging, decay_after
-from skipway.training.prepare import fitted_batch
 from skipway.training.recipes import RECIPES, Recipe
+from skipway.training.setup import fitted_batch
+from skipway.training.weight_averaging import averaging, decay_after
 
 SIZES = (20, 50, 100, 245, 1_000, 5_000, 20_000, 100_000)
 

@@ -17,7 +17,7 @@ from together import RECIPES, losses
 
 from skipway import bundle, hardware
 from skipway.training import distributed
-from skipway.training.distributed import ALONE, free_port, met, own_device
+from skipway.training.distributed import SINGLE_PROCESS, free_port, local_device, sub_store
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def test_two_processes_have_the_loss_of_one_at_every_step(
     name: str, found: dict[str, Any], folder: Path, tmp_path: Path
 ) -> None:
     """Rounding differs, because sums are taken in another order, and training amplifies it; by no more than this."""
-    alone = losses(RECIPES[name], tmp_path / "run", ALONE)
+    alone = losses(RECIPES[name], tmp_path / "run", SINGLE_PROCESS)
     off = [abs(a - b) / abs(a) for a, b in zip(alone, found[name], strict=True)]
     assert len(off) >= 10
     assert max(off[:10]) < 1e-5
@@ -68,14 +68,14 @@ def test_gradients_are_exchanged_once_a_step_however_many_parts_it_has(found: di
 
 
 def test_one_process_agrees_with_itself() -> None:
-    assert ALONE.agree(True, False) == [True, False]
-    assert ALONE.mean([1.0, 2.0]) == [1.0, 2.0]
-    assert ALONE.told("x") == "x"
+    assert SINGLE_PROCESS.any_rank(True, False) == [True, False]
+    assert SINGLE_PROCESS.mean([1.0, 2.0]) == [1.0, 2.0]
+    assert SINGLE_PROCESS.broadcast("x") == "x"
 
 
 def test_processors_need_no_device_of_their_own() -> None:
     settings = hardware.decide("cpu")
-    assert own_device(settings, 3) is settings
+    assert local_device(settings, 3) is settings
 
 
 def test_processes_started_again_on_the_same_store_never_meet_what_is_gone() -> None:
@@ -86,18 +86,18 @@ def test_processes_started_again_on_the_same_store_never_meet_what_is_gone() -> 
 
             def start(rank: int, late: float) -> str:
                 time.sleep(late)
-                part = met(store, rank, 3)
+                part = sub_store(store, rank, 3)
                 part.set(f"from {rank}", "here")
                 return "".join(part.get(f"from {other}").decode() for other in range(3))
 
             lateness = [chance.uniform(0, 0.2) for _ in range(3)]
             assert list(threads.map(start, range(3), lateness)) == ["hereherehere"] * 3
-        store.set("skipway/1/word", "of one that is gone")
-        parts.append(store.get("skipway/1/sure"))
+        store.set("skipway/1/token", "of one that is gone")
+        parts.append(store.get("skipway/1/confirmed"))
     assert len(set(parts)) == 3
 
 
 def test_a_process_that_never_begins_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(distributed, "PATIENCE", 0.1)
-    with pytest.raises(TimeoutError, match="of 2 processes some did not begin"):
-        met(dist.HashStore(), 0, 2)
+    monkeypatch.setattr(distributed, "START_TIMEOUT", 0.1)
+    with pytest.raises(TimeoutError, match="some of 2 processes did not start"):
+        sub_store(dist.HashStore(), 0, 2)

@@ -7,9 +7,11 @@ import pytest
 
 from skipway import hardware
 from skipway.errors import SkipwayError
-from skipway.training.estimate import (
+from skipway.training.recipes import FINETUNE, SCRATCH, Recipe
+from skipway.training.time_estimate import (
     FIXED,
     OVERHEAD,
+    PLANNED,
     Workload,
     duration,
     fit_to_budget,
@@ -17,10 +19,9 @@ from skipway.training.estimate import (
     seconds_of,
     seconds_per_step,
 )
-from skipway.training.recipes import FINETUNE, SCRATCH, Recipe
 
 NETWORK = {"name": "resnet18d_x0_5", "classes": 2, "channels": 3, "stem": "imagenet"}
-WORK = Workload(train=1_000, val=100, judged=200, network=NETWORK, size=224)
+WORK = Workload(train=1_000, val=100, evaluated=200, network=NETWORK, size=224)
 TUNED = replace(FINETUNE, pretrained="embedded", epochs=20, batch=25, freeze=2)
 
 
@@ -50,10 +51,10 @@ def test_a_budget_that_suffices_changes_nothing() -> None:
 @pytest.mark.parametrize("budget", [40, 60, 100, 200, 400, 800])
 def test_what_is_fitted_to_a_budget_keeps_it_and_uses_it(budget: float) -> None:
     fitted, said = fit_to_budget(TUNED, WORK, budget, timed, frozenset())
-    assert spent(fitted) <= budget
+    assert spent(fitted) <= PLANNED * budget
     assert said
     longer = replace(fitted, iterations=math.ceil(fitted.iterations * 1.05) + 2)
-    assert spent(longer) > budget or (fitted.only_head and not fitted.iterations)
+    assert spent(longer) > PLANNED * budget or (fitted.only_head and not fitted.iterations)
 
 
 def test_steps_go_first_then_pixels_then_the_body_is_frozen() -> None:

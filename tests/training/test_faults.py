@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,50 +22,54 @@ from safetensors.torch import load_file
 from small import CPU, EVERY_2, QUIET, SHORT, before_step, few_digits, same, weights
 from torch import Tensor
 
-from skipway.data import open_source
-from skipway.data.loader import Views, batches_of
+from skipway.data import open_dataset
+from skipway.data.dataset import Dataset
+from skipway.data.loader import Batch, ImageViews, batches_of
 from skipway.data.preprocess import for_photographs
-from skipway.data.source import Source
 from skipway.errors import DataError, SkipwayError
-from skipway.training import closing, images, loop, step
-from skipway.training.keeping import checkpoints
-from skipway.training.prepare import prepare
+from skipway.tasks.base import LossResult
+from skipway.tasks.classify.scores import ClassScores
+from skipway.training import dataloaders, loop, step, validation
+from skipway.training.checkpoint_manager import checkpoints
 from skipway.training.recipes import Recipe
-from skipway.training.state import Run, fresh_state
-from skipway.training.upkeep import Upkeep
+from skipway.training.run_manifest import RunOptions
+from skipway.training.setup import setup_training
+from skipway.training.train_state import TrainRun, fresh_state
 
 FLOAT32 = replace(CPU, dtype=torch.float32)
 
 
 @pytest.fixture(scope="module")
-def digits() -> Source:
+def digits() -> Dataset:
     return few_digits()
 
 
 def test_a_nan_at_step_137_stops_the_run_by_step_and_names_and_it_goes_on_from_the_last_good_checkpoint(
-    digits: Source, tmp_path: Path
+    digits: Dataset, tmp_path: Path
 ) -> None:
     recipe = replace(SHORT, epochs=5, batch=8, lr=0.02)  # 33 steps an epoch
-    upkeep, out, loss_of = Upkeep(checkpoint_steps=10), tmp_path / "run", step.loss_of
+    options, out, loss_of = RunOptions(checkpoint_steps=10), tmp_path / "run", ClassScores.loss
 
-    def planted(prepared: object, outputs: Tensor, targets: Tensor) -> Tensor:
-        at_137 = seen[0].step == 136
-        return loss_of(prepared, outputs, targets) * (float("nan") if at_137 else 1.0)  # type: ignore[arg-type]
+    def planted(*given: Any) -> LossResult:
+        losses, outputs = loss_of(*given)
+        return LossResult({"loss": losses["loss"] * (float("nan") if seen[0].step == 136 else 1.0)}, outputs)
 
     seen = []
-    one_step = loop.one_step
+    train_step = loop.train_step
     with pytest.MonkeyPatch.context() as patch, pytest.raises(SkipwayError) as stopped:
-        patch.setattr(loop, "one_step", lambda *given: seen.insert(0, given[1]) or one_step(*given))
-        patch.setattr(step, "loss_of", planted)
-        loop.train(digits, recipe, out, CPU, QUIET, upkeep=upkeep)
+        patch.setattr(
+            loop, "train_step", lambda *given, counted: seen.insert(0, given[1]) or train_step(*given, counted)
+        )
+        patch.setattr(ClassScores, "loss", planted)
+        loop.train(digits, recipe, out, CPU, QUIET, options=options)
     text, folder = str(stopped.value), out / "faults" / "step-00000137"
     assert "\n" not in text
-    assert "the loss was no longer a number in step 137, of images digits[" in text
+    assert "the loss became NaN or infinite in step 137, of images digits[" in text
     assert "the last good checkpoint is epoch-" in text
     about = json.loads((folder / "batch.json").read_text())
-    order = prepare(digits, recipe, CPU, QUIET)
+    order = setup_training(digits, recipe, CPU, QUIET)
     picked = next(order.batches.order.batches(4, start=137 - 4 * 33 - 1))
-    names = [order.source.train.names[i] for i in picked.tolist()]
+    names = [order.dataset.train.names[i] for i in picked.tolist()]
     assert about["images"] == names
     assert all(name in text for name in names[:5])
     state = load_file(folder / "state.safetensors")
@@ -74,39 +79,40 @@ def test_a_nan_at_step_137_stops_the_run_by_step_and_names_and_it_goes_on_from_t
     assert same(weights(loop.train(digits, recipe, out, CPU, QUIET, resume=True)), weights(whole))
 
 
-def test_weights_that_are_no_numbers_are_never_a_checkpoint(digits: Source, tmp_path: Path) -> None:
+def test_weights_that_are_no_numbers_are_never_a_checkpoint(digits: Dataset, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    one_step = loop.one_step
+    train_step = loop.train_step
 
-    def spoiled(run: Run, state: object, *batch: Tensor) -> Tensor:
-        scores = one_step(run, state, *batch)  # type: ignore[arg-type]
+    def spoiled(run: TrainRun, state: object, *batch: Any, counted: bool) -> Tensor | None:
+        counts = train_step(run, state, *batch, counted=counted)  # type: ignore[arg-type]
         if state.step == 4:  # type: ignore[attr-defined]
             with torch.no_grad():
                 next(state.net.parameters())[0] = float("inf")  # type: ignore[attr-defined]
-        return scores
+        return counts
 
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(SkipwayError, match=r"a weight was .* in step 4,"):
-        patch.setattr(loop, "one_step", spoiled)
-        loop.train(digits, SHORT, out, CPU, QUIET, upkeep=EVERY_2)
+    message = r"a weight became NaN or infinite in step 4,"
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(SkipwayError, match=message):
+        patch.setattr(loop, "train_step", spoiled)
+        loop.train(digits, SHORT, out, CPU, QUIET, options=EVERY_2)
     assert [folder.name for folder in checkpoints(out)] == ["epoch-0000-step-00000002"]
 
 
-def test_out_of_memory_halves_what_goes_through_at_once_and_the_batch_stays(digits: Source, tmp_path: Path) -> None:
-    through, sizes = step.through, []
+def test_out_of_memory_halves_what_goes_through_at_once_and_the_batch_stays(digits: Dataset, tmp_path: Path) -> None:
+    through, sizes = step.forward_backward, []
 
-    def small_memory(run: object, state: object, images: Tensor, targets: Tensor, share: float) -> tuple:
-        if len(images) > 10:
+    def small_memory(run: object, state: object, batch: Batch, counted: bool, share: float) -> tuple:
+        if len(batch.images) > 10:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 MiB")
-        sizes.append(len(images))
-        return through(run, state, images, targets, share)  # type: ignore[arg-type]
+        sizes.append(len(batch.images))
+        return through(run, state, batch, counted, share)  # type: ignore[arg-type]
 
     text, recipe = io.StringIO(), replace(SHORT, batch=24, epochs=1)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(step, "through", small_memory)
-        out = loop.train(digits, recipe, tmp_path / "run", CPU, Console(file=text, width=300), upkeep=EVERY_2)
+        patch.setattr(step, "forward_backward", small_memory)
+        out = loop.train(digits, recipe, tmp_path / "run", CPU, Console(file=text, width=300), options=EVERY_2)
     assert text.getvalue().count("out of memory: from now on") == 2
-    assert "from now on 6 images go through the network at once, 4 times a step" in text.getvalue()
-    assert "a step is still of 24 images, but batch norm sees 6" in text.getvalue()
+    assert "from now on 6 images are computed at once, 4 times a step" in text.getvalue()
+    assert "a step still has 24 images, but batch norm is over 6" in text.getvalue()
     assert sizes == [6] * 4 * 11
     assert json.loads((checkpoints(out)[0] / "state.json").read_text())["micro"] == 6
     asked = loop.train(digits, replace(recipe, micro=6), tmp_path / "asked", CPU, QUIET)
@@ -116,60 +122,60 @@ def test_out_of_memory_halves_what_goes_through_at_once_and_the_batch_stays(digi
 def test_parts_of_a_batch_give_the_gradient_of_the_whole_where_images_do_not_meet(tmp_path: Path) -> None:
     """With batch norm at rest every image is by itself, and the mean over parts is the mean over the batch."""
     recipe = replace(SHORT, average=0.0, balance="weights")
-    prepared = prepare(few_digits(), recipe, FLOAT32, QUIET)
-    run = Run(prepared, FLOAT32, loop.ALONE, Upkeep(), 12, {}, tmp_path, QUIET)
+    setup = setup_training(few_digits(), recipe, FLOAT32, QUIET)
+    run = TrainRun(setup, FLOAT32, loop.SINGLE_PROCESS, RunOptions(), 12, {}, tmp_path, QUIET)
     state = fresh_state(run)
     state.net.eval()
-    images, targets = next(iter(prepared.batches.epoch(0)))
+    batch = next(iter(setup.batches.epoch(0)))
     found = []
     for micro in (0, 24, 1):
         state.micro = micro
-        loss, scores = step.accumulated(run, state, images, targets)
-        found.append((loss, scores, [p.grad.clone() for p in state.net.parameters() if p.grad is not None]))
-    for loss, scores, gradients in found[1:]:
+        loss, counts = step.accumulate_gradients(run, state, batch, True)
+        found.append((loss, counts, [p.grad.clone() for p in state.net.parameters() if p.grad is not None]))
+    for loss, counts, gradients in found[1:]:
         torch.testing.assert_close(loss, found[0][0])
-        torch.testing.assert_close(scores, found[0][1], rtol=1e-4, atol=1e-5)
+        assert torch.equal(counts, found[0][1])
         torch.testing.assert_close(gradients, found[0][2], rtol=1e-3, atol=1e-6)
 
 
 def test_a_file_that_goes_bad_in_a_later_epoch_stops_the_run_saved_and_mended_it_goes_on(
     make_photos, tmp_path: Path
 ) -> None:
-    source = open_source(str(make_photos(tmp_path / "photos", each=6)))
+    dataset = open_dataset(str(make_photos(tmp_path / "photos", each=6)))
     recipe = Recipe("six", model="resnet20", size=72, epochs=3, batch=6, lr=0.01, val=0.0, crop="resized")
-    whole = loop.train(source, recipe, tmp_path / "whole", CPU, QUIET)
-    victim = Path(source.train.items[3])
+    whole = loop.train(dataset, recipe, tmp_path / "whole", CPU, QUIET)
+    victim = Path(dataset.train.items[3])
     content, out = victim.read_bytes(), tmp_path / "run"
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(DataError) as stopped:
-        patch.setattr(images, "decoded_side", lambda *_: None)  # files are read in every epoch
+        patch.setattr(dataloaders, "decoded_side", lambda *_: None)  # files are read in every epoch
         before_step(patch, 4, victim.unlink)
-        loop.train(source, recipe, out, CPU, QUIET)
-    assert f"{source.train.names[3]} cannot be read (" in str(stopped.value)
+        loop.train(dataset, recipe, out, CPU, QUIET)
+    assert f"{dataset.train.names[3]} cannot be read (" in str(stopped.value)
     assert f"skipway train --resume {out}" in str(stopped.value)
     saved = int(checkpoints(out)[0].name[-8:])
     assert saved >= 4, "the steps that were taken are saved"
-    assert f"to go on from step {saved}" in str(stopped.value)
+    assert f"to continue from step {saved}" in str(stopped.value)
     victim.write_bytes(content)
-    assert same(weights(loop.train(source, recipe, out, CPU, QUIET, resume=True)), weights(whole))
+    assert same(weights(loop.train(dataset, recipe, out, CPU, QUIET, resume=True)), weights(whole))
 
 
-class Stuck(Views):
+class Stuck(ImageViews):
     def __getitem__(self, index: tuple[int, int]) -> tuple[Tensor, Tensor] | DataError:
         time.sleep(60)
         return super().__getitem__(index)
 
 
-class Dying(Views):
+class Dying(ImageViews):
     def __getitem__(self, index: tuple[int, int]) -> tuple[Tensor, Tensor] | DataError:
         os._exit(9)
 
 
-@pytest.mark.parametrize(("kind", "said"), [(Stuck, "gave no images for 1 s"), (Dying, "have died")])
-def test_a_worker_that_is_stuck_or_dies_is_a_line(photo_folder: Path, kind: type[Views], said: str) -> None:
-    views, line = kind(open_source(str(photo_folder)).train, for_photographs(32), None), ""
+@pytest.mark.parametrize(("kind", "said"), [(Stuck, "returned no images for 1 s"), (Dying, "died")])
+def test_a_worker_that_is_stuck_or_dies_is_a_line(photo_folder: Path, kind: type[ImageViews], said: str) -> None:
+    views, line = kind(open_dataset(str(photo_folder)).train, for_photographs(32), None), ""
     try:
-        list(batches_of(views, [[(0, 0)]], workers=1, pinned=False, patience=1))
+        list(batches_of(views, [[(0, 0)]], workers=1, pinned=False, timeout=1))
     except DataError as fault:
         line = str(fault)
     assert said in line
@@ -185,26 +191,26 @@ from pathlib import Path
 import typer
 from rich.console import Console
 from skipway import hardware
-from skipway.cli.train import ending
-from skipway.data import loader, open_source
+from skipway.cli.train import exit_on_interrupt
+from skipway.data import loader, open_dataset
 from skipway.errors import SkipwayError
-from skipway.training import images, loop
+from skipway.training import dataloaders, loop
 from skipway.training.recipes import Recipe
-images.decoded_side = lambda *_: None  # files are read in every epoch, by workers
+dataloaders.decoded_side = lambda *_: None  # files are read in every epoch, by workers
 loader.POLL = 0.1
-one_step, taken = loop.one_step, []
-def slow(*given):
+train_step, taken = loop.train_step, []
+def slow(*given, counted):
     taken.append(1)
     if len(taken) == 2:
         print("in step 2", flush=True)
         {0}
-    return one_step(*given)
-loop.one_step = slow
+    return train_step(*given, counted)
+loop.train_step = slow
 recipe = Recipe("slow", model="resnet20", size=72, epochs=3, batch=6, lr=0.01, val=0.0, crop="resized")
 settings = hardware.decide("cpu", precision="float32", workers=1)
 try:
-    with ending():
-        loop.train(open_source("photos"), recipe, Path("run"), settings, Console(quiet=True))
+    with exit_on_interrupt():
+        loop.train(open_dataset("photos"), recipe, Path("run"), settings, Console(quiet=True))
 except typer.Exit as ended:
     sys.exit(ended.exit_code)
 except SkipwayError as fault:
@@ -236,8 +242,8 @@ def test_a_worker_that_is_killed_in_a_step_is_a_line(make_photos, tmp_path: Path
     with in_its_own_group(SLOW.format(KILL), tmp_path) as run:
         _, said = run.communicate(timeout=60)
     assert run.returncode == 2
-    assert said.startswith("the workers that decode have died (DataLoader worker (pid ")
-    assert said.endswith("; to go on: skipway train --resume run\n")
+    assert said.startswith("the decoding workers died (DataLoader worker (pid ")
+    assert said.endswith("; to continue: skipway train --resume run\n")
     assert said.count("\n") == 1
 
 
@@ -245,7 +251,7 @@ ORPHAN = """
 import time
 from skipway.data import loader
 loader.POLL = 0.1
-class Stuck(loader.Views):
+class Stuck(loader.ImageViews):
     def __getitem__(self, index):
         print("stuck", flush=True)
         time.sleep(60)
@@ -281,9 +287,9 @@ def in_its_own_group(code: str, folder: Path) -> Iterator[subprocess.Popen[str]]
         run.wait()
 
 
-def test_a_missing_number_in_val_does_not_spoil_a_checkpoint(digits: Source, tmp_path: Path) -> None:
+def test_a_missing_number_in_val_does_not_spoil_a_checkpoint(digits: Dataset, tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(closing, "validate", lambda *_: {"loss": float("nan"), "top1": 0.5})
+        patch.setattr(validation, "validate", lambda *_: {"loss": float("nan"), "top1": 0.5})
         loop.train(digits, replace(SHORT, epochs=1), tmp_path / "run", CPU, QUIET)
     assert np.isnan(json.loads((checkpoints(tmp_path / "run")[0] / "state.json").read_text())["records"][0]["val_loss"])
     loop.train(digits, replace(SHORT, epochs=1), tmp_path / "run", CPU, QUIET, resume=True)

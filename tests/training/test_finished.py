@@ -6,14 +6,15 @@ from pathlib import Path
 import pytest
 from small import CPU, SHORT, few_digits
 
-from skipway import api, bundle
+from skipway import bundle
+from skipway.commands import train
 from skipway.training.finished import finished_run
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "run"
-    api.train(few_digits(), replace(SHORT, epochs=2), out, CPU)
+    train.train(few_digits(), replace(SHORT, epochs=2), out, CPU)
     return out
 
 
@@ -23,7 +24,7 @@ def test_a_finished_run_tells_epochs_figure_report_and_how_to_train_longer(run: 
     assert "\n" not in line
     top1 = 100 * bundle.read_card(run).metrics["val"]["top1"]
     assert line.startswith(f"{run} is finished: 2 epochs, val top-1 {top1:.2f} %")
-    assert f"report {run / 'report.html'}; to train longer start anew with a larger --epochs" in line
+    assert f"report {run / 'report.html'}; to train longer, start a new run with a larger --epochs" in line
 
 
 @pytest.mark.parametrize("missing", [bundle.SUMS, "report.html", "weights.safetensors", "metrics.jsonl"])
@@ -41,7 +42,7 @@ def test_a_changed_network_and_one_that_was_not_judged_are_not_finished(run: Pat
     content = (run / "card.json").read_bytes()
     (run / "card.json").write_bytes(content + b" ")
     assert finished_run(run) is None
-    bundle.seal(run, replace(card, metrics={}))
+    bundle.seal(run, replace(card, metrics={}, summaries={}))
     assert finished_run(run) is None
     bundle.seal(run, card)
     assert finished_run(run) is not None

@@ -8,12 +8,12 @@ import threading
 
 import pytest
 
-from skipway.training.interrupt import noticing
+from skipway.training.signals import handle_signals
 
 TWICE = """
 import os, signal, time
-from skipway.training.interrupt import noticing
-with noticing() as came:
+from skipway.training.signals import handle_signals
+with handle_signals() as came:
     os.kill(os.getpid(), signal.{0})
     print(came(), flush=True)
     os.kill(os.getpid(), signal.{0})
@@ -26,25 +26,25 @@ def test_the_first_signal_is_noticed_and_the_second_ends_at_once(name: str, numb
     done = subprocess.run([sys.executable, "-c", TWICE.format(name)], capture_output=True, text=True, check=False)
     assert done.returncode == 128 + number
     assert done.stdout == f"{number}\n"
-    assert "finishing the step; once more stops at once" in done.stderr
+    assert "finishing the step; a second signal stops at once" in done.stderr
 
 
 TOLD = """
 import os, signal
-from skipway.training.interrupt import noticing
-with noticing(doing=lambda: "the step, at most 7 s"):
+from skipway.training.signals import handle_signals
+with handle_signals(current=lambda: "the step, at most 7 s"):
     os.kill(os.getpid(), signal.SIGINT)
 """
 
 
 def test_who_stops_is_told_what_is_finished_first_and_how_long_that_takes() -> None:
     done = subprocess.run([sys.executable, "-c", TOLD], capture_output=True, text=True, check=False)
-    assert done.stderr == "\nfinishing the step, at most 7 s; once more stops at once\n"
+    assert done.stderr == "\nfinishing the step, at most 7 s; a second signal stops at once\n"
 
 
 def test_handlers_are_as_before_afterwards_whatever_happened() -> None:
     before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(ZeroDivisionError), noticing() as came:
+    with pytest.raises(ZeroDivisionError), handle_signals() as came:
         os.kill(os.getpid(), signal.SIGTERM)
         assert came() == signal.SIGTERM
         raise ZeroDivisionError
@@ -56,7 +56,7 @@ def test_outside_of_the_main_thread_signals_are_left_alone() -> None:
 
     def inside() -> None:
         before = signal.getsignal(signal.SIGTERM)
-        with noticing() as came:
+        with handle_signals() as came:
             seen.append((came(), signal.getsignal(signal.SIGTERM) is before))
 
     thread = threading.Thread(target=inside)

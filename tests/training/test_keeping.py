@@ -20,12 +20,22 @@ from small import CPU, EVERY_2, QUIET, SHORT, few_digits, same, weights
 
 from skipway import bundle, models
 from skipway.errors import BundleError, SkipwayError
-from skipway.training import keeping, loop
-from skipway.training.checkpoint import Checkpoint
-from skipway.training.keeping import STATE, TENSORS, Keeper, checkpoints, name_of, newest, read, write
+from skipway.trained import TrainedModel
+from skipway.training import checkpoint_manager, loop
+from skipway.training.checkpoint_manager import (
+    STATE,
+    TENSORS,
+    CheckpointManager,
+    checkpoints,
+    name_of,
+    newest,
+    read,
+    write,
+)
+from skipway.training.state_codec import Checkpoint
 
 STATE_VALUES: dict[str, Any] = {
-    "schema": keeping.SCHEMA,
+    "schema": checkpoint_manager.SCHEMA,
     **{"recipe": {"lr": 0.1}, "data": "f" * 64, "network": {"name": "resnet20"}, "step": 4, "micro": 0},
     "sums": {"loss": 1.5, "steps": 4, "seconds": 0.1, "waited": 0.0, "spent": 0.2},
     "records": [{"epoch": 1, "step": 4, "train_loss": 1.0, "seconds": 1.0}],
@@ -52,12 +62,12 @@ def test_what_is_read_is_what_was_written_and_sha256sum_agrees(tmp_path: Path) -
 
 
 def test_the_newest_two_and_the_best_are_kept(tmp_path: Path) -> None:
-    with Keeper(tmp_path, QUIET, EVERY_2) as keeper:
+    with CheckpointManager(tmp_path, QUIET, EVERY_2) as manager:
         for step in (2, 4, 6, 8, 10):
-            keeper.save(checkpoint(step), best=(1, 4) if step >= 4 else None)
+            manager.save(checkpoint(step), best=(1, 4) if step >= 4 else None)
     assert [folder.name for folder in checkpoints(tmp_path)] == [name_of(1, step) for step in (10, 8, 4)]
-    with Keeper(tmp_path, QUIET, EVERY_2) as keeper:
-        keeper.save(checkpoint(12), best=(1, 10))
+    with CheckpointManager(tmp_path, QUIET, EVERY_2) as manager:
+        manager.save(checkpoint(12), best=(1, 10))
     assert [folder.name for folder in checkpoints(tmp_path)] == [name_of(1, step) for step in (12, 10)]
 
 
@@ -89,7 +99,7 @@ def test_when_none_is_whole_the_run_is_refused(tmp_path: Path) -> None:
     folder = tmp_path / "checkpoints" / name_of(1, 4)
     write(folder, checkpoint())
     (folder / STATE).write_text("{}")
-    with pytest.raises(BundleError, match="no checkpoint that is whole"):
+    with pytest.raises(BundleError, match="no intact checkpoint"):
         newest(tmp_path, QUIET)
 
 
@@ -97,7 +107,7 @@ def test_a_half_written_checkpoint_is_not_one_and_is_taken_away(tmp_path: Path) 
     write(tmp_path / "checkpoints" / name_of(1, 4), checkpoint())
     shutil.copytree(tmp_path / "checkpoints" / name_of(1, 4), tmp_path / "checkpoints" / f".{name_of(1, 6)}.abc")
     assert [folder.name for folder in checkpoints(tmp_path)] == [name_of(1, 4)]
-    with Keeper(tmp_path, QUIET, EVERY_2):
+    with CheckpointManager(tmp_path, QUIET, EVERY_2):
         pass
     assert [folder.name for folder in (tmp_path / "checkpoints").glob("*epoch*")] == [name_of(1, 4)]
 
@@ -114,9 +124,9 @@ HOLDING = """
 import sys
 from pathlib import Path
 from rich.console import Console
-from skipway.training.keeping import Keeper
-from skipway.training.upkeep import ORDINARY
-with Keeper(Path(sys.argv[1]), Console(quiet=True), ORDINARY):
+from skipway.training.checkpoint_manager import CheckpointManager
+from skipway.training.run_manifest import DEFAULT_OPTIONS
+with CheckpointManager(Path(sys.argv[1]), Console(quiet=True), DEFAULT_OPTIONS):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -127,11 +137,11 @@ def test_two_processes_never_train_in_one_folder(tmp_path: Path) -> None:
     with subprocess.Popen(python, stdin=pipe, stdout=pipe, text=True) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
-        said = f"process {holder.pid} trains in {tmp_path}: wait until it is done, or end it"
-        with pytest.raises(BundleError, match=said), Keeper(tmp_path, QUIET, EVERY_2):
+        said = f"process {holder.pid} is training in {tmp_path}: wait until it has finished, or stop it"
+        with pytest.raises(BundleError, match=said), CheckpointManager(tmp_path, QUIET, EVERY_2):
             pass
         holder.kill()
-    with Keeper(tmp_path, QUIET, EVERY_2):
+    with CheckpointManager(tmp_path, QUIET, EVERY_2):
         pass
 
 
@@ -154,14 +164,14 @@ def test_a_full_disk_is_said_the_run_goes_on_and_what_was_written_stays_whole(
 ) -> None:
     monkeypatch.setattr(bundle.shutil, "disk_usage", lambda _folder: shutil._ntuple_diskusage(2**40, 0, 2**40))
     text, run = io.StringIO(), little_room / "run"
-    with pytest.raises(BundleError, match=r"cannot be written \(No space left on device\): free some room, then"):
-        loop.train(few_digits(), SHORT, run, CPU, Console(file=text, width=300), upkeep=EVERY_2)
+    with pytest.raises(BundleError, match=r"cannot be written \(No space left on device\): free some space, then"):
+        loop.train(few_digits(), SHORT, run, CPU, Console(file=text, width=300), options=EVERY_2)
     assert "warning: a checkpoint could not be written" in text.getvalue()
     assert "epoch   3" in text.getvalue()
     first = newest(run, QUIET)
     assert first is not None, "what was whole before the disk was full"
     subprocess.run(["mount", "-o", "remount,size=64m", little_room], check=True)
-    loop.train(few_digits(), SHORT, run, CPU, QUIET, resume=True, upkeep=EVERY_2)
+    loop.train(few_digits(), SHORT, run, CPU, QUIET, resume=True, options=EVERY_2)
     whole = loop.train(few_digits(), SHORT, little_room / "whole", CPU, QUIET)
     assert same(weights(whole), weights(run))
 
@@ -173,9 +183,9 @@ def test_a_disk_that_refuses_is_said_once_a_checkpoint(tmp_path: Path, monkeypat
         raise OSError(errno.ENOSPC, "No space left on device")
 
     text = io.StringIO()
-    monkeypatch.setattr(keeping, "save_file", full)
-    with Keeper(tmp_path, Console(file=text, width=300), EVERY_2) as keeper:
-        keeper.save(checkpoint(6), None)
+    monkeypatch.setattr(checkpoint_manager, "save_file", full)
+    with CheckpointManager(tmp_path, Console(file=text, width=300), EVERY_2) as manager:
+        manager.save(checkpoint(6), None)
     assert text.getvalue().count("No space left on device") == 1
     assert [folder.name for folder in (tmp_path / "checkpoints").glob("*epoch*")] == [name_of(1, 4)]
 
@@ -186,13 +196,13 @@ def test_a_checkpoint_of_another_network_is_refused_by_name(tmp_path: Path) -> N
     other = loop.train(digits, replace(SHORT, epochs=1, model="resnet32"), tmp_path / "other", CPU, QUIET)
     theirs, ours = checkpoints(other)[0], checkpoints(run)[0]
     shutil.copytree(theirs, ours, dirs_exist_ok=True)
-    with pytest.raises(SkipwayError, match=r"begun with another recipe \(model\)"):
+    with pytest.raises(SkipwayError, match=r"started with another recipe \(model\)"):
         loop.train(digits, replace(SHORT, epochs=1), run, CPU, QUIET, resume=True)
     found = read(theirs)
-    marks = json.loads((ours / STATE).read_text()) | {"recipe": found.state["recipe"] | {"model": "resnet20"}}
-    marks["network"]["name"] = "resnet20"
-    write(ours, replace(found, state=marks))
-    with pytest.raises(SkipwayError, match=r"does not fit this run: it is of another network \(layer"):
+    identity = json.loads((ours / STATE).read_text()) | {"recipe": found.state["recipe"] | {"model": "resnet20"}}
+    identity["network"]["name"] = "resnet20"
+    write(ours, replace(found, state=identity))
+    with pytest.raises(SkipwayError, match=r"does not fit this run: it belongs to another network \(layer"):
         loop.train(digits, replace(SHORT, epochs=1), run, CPU, QUIET, resume=True)
 
 
@@ -225,7 +235,8 @@ def test_600_mutated_checkpoints_are_read_or_refused_in_a_line(tmp_path: Path, s
 def test_400_mutated_cards_are_read_or_refused_in_a_line(tmp_path: Path, signed: bool) -> None:
     net, chance, refused = models.build("resnet20", 2, 1), random.Random(4), 0
     card = bundle.Card(
-        "classify", {"name": "resnet20", "classes": 2, "channels": 1}, ["a", "b"], {"size": 8}, {"name": "quick"},
+        "classify", {"name": "resnet20", "classes": 2, "channels": 1}, ["a", "b"],
+        {"channels": 1, "size": 8, "resize": 8, "mean": [0.5], "std": [0.5]}, {"name": "quick"},
         {"name": "x", "fingerprint": "f", "counts": {}}, {}, {}, "c", "now", 1, 1.0,
     )  # fmt: skip
     bundle.write(tmp_path, net.state_dict(), card)
@@ -237,7 +248,7 @@ def test_400_mutated_cards_are_read_or_refused_in_a_line(tmp_path: Path, signed:
         try:
             bundle.read_card(tmp_path)
             if number < 60:
-                bundle.load(tmp_path, models.build)
+                TrainedModel.load(tmp_path)
         except SkipwayError as fault:
             refused += 1
             assert "\n" not in str(fault)

@@ -9,11 +9,13 @@ import pytest
 import torch
 from rich.console import Console
 
-from skipway import api, bundle, hardware, models
-from skipway.data import open_source
-from skipway.data.source import Source, Split, match_classes
+import skipway
+from skipway import bundle, hardware, models
+from skipway.commands import train
+from skipway.data import open_dataset
+from skipway.data.dataset import Dataset, Split, match_classes
 from skipway.errors import SkipwayError
-from skipway.training import closing, images, loop
+from skipway.training import dataloaders, loop, validation
 from skipway.training.recipes import QUICK, Recipe
 
 QUIET = Console(quiet=True)
@@ -26,11 +28,11 @@ def settings() -> hardware.Hardware:
 
 
 @pytest.fixture(scope="module")
-def digits() -> Source:
+def digits() -> Dataset:
     """A few hundred digits, so that a run takes a second or two."""
-    source = open_source("digits")
+    dataset = open_dataset("digits")
     return replace(
-        source, train=source.train.take(np.arange(300)), test=source.test and source.test.take(np.arange(60))
+        dataset, train=dataset.train.take(np.arange(300)), test=dataset.test and dataset.test.take(np.arange(60))
     )
 
 
@@ -43,7 +45,7 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
 
 
 def test_a_run_leaves_a_bundle_that_verifies_and_a_line_an_epoch(
-    digits: Source, settings: hardware.Hardware, tmp_path: Path
+    digits: Dataset, settings: hardware.Hardware, tmp_path: Path
 ) -> None:
     run = loop.train(digits, replace(SHORT, batch=20), tmp_path / "run", settings, QUIET)
     card = bundle.read_card(run)
@@ -59,7 +61,7 @@ def test_a_run_leaves_a_bundle_that_verifies_and_a_line_an_epoch(
 
 
 def test_equal_seeds_give_equal_weights_and_other_seeds_others(
-    digits: Source, settings: hardware.Hardware, tmp_path: Path
+    digits: Dataset, settings: hardware.Hardware, tmp_path: Path
 ) -> None:
     one, two, other = (
         weights(loop.train(digits, replace(SHORT, epochs=1, seed=seed), tmp_path / name, settings, QUIET))
@@ -79,12 +81,12 @@ def test_equal_seeds_give_equal_weights_and_other_seeds_others(
     ],
 )
 def test_a_resumed_run_ends_like_the_run_that_was_not_interrupted(
-    digits: Source, settings: hardware.Hardware, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict
+    digits: Dataset, settings: hardware.Hardware, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict
 ) -> None:
     recipe = replace(SHORT, **changes)
     whole = loop.train(digits, recipe, tmp_path / "whole", settings, QUIET)
     calls = []
-    validate = closing.validate
+    validate = validation.validate
 
     def interrupted(*given: object) -> dict[str, float]:
         calls.append(1)
@@ -93,7 +95,7 @@ def test_a_resumed_run_ends_like_the_run_that_was_not_interrupted(
         return validate(*given)
 
     with monkeypatch.context() as patched:
-        patched.setattr(closing, "validate", interrupted)
+        patched.setattr(validation, "validate", interrupted)
         with pytest.raises(KeyboardInterrupt):
             loop.train(digits, recipe, tmp_path / "cut", settings, QUIET)
     assert not (tmp_path / "cut" / bundle.SUMS).exists()
@@ -107,17 +109,17 @@ def test_a_resumed_run_ends_like_the_run_that_was_not_interrupted(
 
 
 def test_resuming_with_another_recipe_or_other_data_is_refused_and_named(
-    digits: Source, settings: hardware.Hardware, tmp_path: Path
+    digits: Dataset, settings: hardware.Hardware, tmp_path: Path
 ) -> None:
     run = loop.train(digits, replace(SHORT, epochs=1), tmp_path / "run", settings, QUIET)
     with pytest.raises(SkipwayError, match=r"another recipe \(epochs\)"):
         loop.train(digits, replace(SHORT, epochs=2), run, settings, QUIET, resume=True)
     fewer = replace(digits, train=digits.train.take(np.arange(299)))
-    with pytest.raises(SkipwayError, match="begun with other data"):
+    with pytest.raises(SkipwayError, match="started with other data"):
         loop.train(fewer, replace(SHORT, epochs=1), run, settings, QUIET, resume=True)
 
 
-def test_nothing_in_a_run_depends_on_test_images(digits: Source, settings: hardware.Hardware, tmp_path: Path) -> None:
+def test_nothing_in_a_run_depends_on_test_images(digits: Dataset, settings: hardware.Hardware, tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (60, 8, 8, 1), dtype=np.uint8)
     spoiled = replace(digits, test=Split(noise, np.zeros(60, dtype=np.int64), [""] * 60))
     one = loop.train(digits, replace(SHORT, epochs=1), tmp_path / "a", settings, QUIET)
@@ -126,7 +128,7 @@ def test_nothing_in_a_run_depends_on_test_images(digits: Source, settings: hardw
 
 
 def test_a_run_leaves_the_callers_random_state_alone(
-    digits: Source, settings: hardware.Hardware, tmp_path: Path
+    digits: Dataset, settings: hardware.Hardware, tmp_path: Path
 ) -> None:
     torch.manual_seed(1)
     before = torch.get_rng_state()
@@ -135,7 +137,7 @@ def test_a_run_leaves_the_callers_random_state_alone(
 
 
 def test_the_mean_of_training_accuracy_counts_every_image_once(
-    digits: Source, settings: hardware.Hardware, tmp_path: Path
+    digits: Dataset, settings: hardware.Hardware, tmp_path: Path
 ) -> None:
     """With a vanishing rate the network stands still, so an epoch's accuracy is that of the fresh network."""
     recipe = replace(
@@ -148,13 +150,13 @@ def test_the_mean_of_training_accuracy_counts_every_image_once(
 
 
 def test_weights_of_a_bundle_start_a_finetuning_with_a_fresh_classifier(
-    digits: Source, settings: hardware.Hardware, tmp_path: Path
+    digits: Dataset, settings: hardware.Hardware, tmp_path: Path
 ) -> None:
     run = loop.train(digits, replace(SHORT, epochs=1), tmp_path / "base", settings, QUIET)
     few = digits.train.labels < 4
-    source = Source("four", digits.classes[:4], digits.train.take(np.flatnonzero(few)))
+    dataset = Dataset("four", digits.classes[:4], digits.train.take(np.flatnonzero(few)))
     tuned = replace(SHORT, epochs=1, pretrained=str(run), freeze=1, freeze_norm=True, average=0.0)
-    tuned_run = loop.train(source, tuned, tmp_path / "tuned", settings, QUIET)
+    tuned_run = loop.train(dataset, tuned, tmp_path / "tuned", settings, QUIET)
     before, after = weights(run), weights(tuned_run)
     assert after["fc.weight"].shape == (4, 64)
     assert all(torch.equal(before[k], after[k]) for k in before if not k.startswith("fc."))
@@ -181,8 +183,8 @@ def test_a_folder_of_photographs_is_learned_to_the_last_one(
         flip=False,
         schedule="cosine",
     )
-    run = api.train(str(tmp_path / "photos"), recipe, tmp_path / "run", settings)
-    found = api.evaluate(run, split="train", hardware=settings)
+    run = train.train(str(tmp_path / "photos"), recipe, tmp_path / "run", settings)
+    found = skipway.evaluate(run, split="train", hardware=settings)
     assert found.metrics["top1"] == 1.0
     assert found.metrics["n"] == 6
 
@@ -190,7 +192,7 @@ def test_a_folder_of_photographs_is_learned_to_the_last_one(
 def test_large_photographs_train_through_workers(
     shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(images, "decoded_side", lambda *_: None)  # as where memory does not hold them
+    monkeypatch.setattr(dataloaders, "decoded_side", lambda *_: None)  # as where memory does not hold them
     for i, file in enumerate(sorted((shared_data / "photos").glob("*.JPEG"))[:8]):
         folder = tmp_path / "photos" / f"class{i % 2}"
         folder.mkdir(parents=True, exist_ok=True)
@@ -199,7 +201,7 @@ def test_large_photographs_train_through_workers(
         "two steps", model="resnet18", size=96, val=0.25, epochs=1, batch=3, lr=0.01, crop="resized", mixup=0.2
     )
     settings = hardware.decide(device="cpu", workers=1)
-    run = api.train(str(tmp_path / "photos"), recipe, tmp_path / "run", settings)
+    run = train.train(str(tmp_path / "photos"), recipe, tmp_path / "run", settings)
     card = run.card
     assert card.data["counts"] == {"train": 6, "val": 2}
     assert card.network["stem"] == "imagenet"
@@ -207,17 +209,17 @@ def test_large_photographs_train_through_workers(
     assert card.metrics["val"]["n"] == 2
 
 
-def test_classes_are_matched_by_name_not_by_place(digits: Source) -> None:
+def test_classes_are_matched_by_name_not_by_place(digits: Dataset) -> None:
     turned = replace(
-        digits, classes=digits.classes[::-1], train=replace(digits.train, labels=9 - digits.train.labels), test=None
+        digits, classes=digits.classes[::-1], train=replace(digits.train, targets=9 - digits.train.labels), test=None
     )
     assert np.array_equal(match_classes(turned, digits.classes).train.labels, digits.train.labels)
-    with pytest.raises(SkipwayError, match="does not know: 9"):
+    with pytest.raises(SkipwayError, match="does not have: 9"):
         match_classes(digits, digits.classes[:9])
 
 
 def test_too_small_an_image_is_refused_with_the_smallest(
-    digits: Source, settings: hardware.Hardware, tmp_path: Path
+    digits: Dataset, settings: hardware.Hardware, tmp_path: Path
 ) -> None:
     with pytest.raises(SkipwayError, match="too small for resnet20: the smallest is 4"):
         loop.train(digits, replace(SHORT, size=3), tmp_path / "run", settings, QUIET)

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from skipway import hardware, models
 from skipway.bundle import read_weights
-from skipway.data import open_source
+from skipway.data import open_dataset
 from skipway.training import loop
 from skipway.training.muon import ConvolutionMuon
 from skipway.training.optimiser import optimisers, set_rate
@@ -75,12 +75,12 @@ def test_frozen_kernels_stay() -> None:
 
 @pytest.mark.parametrize("last", ["on", "off"])
 def test_an_interrupted_run_ends_where_the_whole_one_does(tmp_path: Path, last: str) -> None:
-    source = open_source("digits")
-    source = replace(source, train=source.train.take(np.arange(300)), test=None)
+    dataset = open_dataset("digits")
+    dataset = replace(dataset, train=dataset.train.take(np.arange(300)), test=None)
     settings = hardware.decide(device="cpu", workers=0, channels_last=last)  # type: ignore[arg-type]
     recipe, quiet = replace(QUICK, optimiser="muon", epochs=2), Console(quiet=True)
-    whole = read_weights(loop.train(source, recipe, tmp_path / "whole", settings, quiet))
-    close_epoch, calls = loop.close_epoch, []
+    whole = read_weights(loop.train(dataset, recipe, tmp_path / "whole", settings, quiet))
+    close_epoch, calls = loop.end_epoch, []
 
     def stop_at_the_second(*arguments: object) -> None:
         calls.append(1)
@@ -89,8 +89,8 @@ def test_an_interrupted_run_ends_where_the_whole_one_does(tmp_path: Path, last: 
         close_epoch(*arguments)  # type: ignore[arg-type]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "close_epoch", stop_at_the_second)
+        patch.setattr(loop, "end_epoch", stop_at_the_second)
         with pytest.raises(KeyboardInterrupt):
-            loop.train(source, recipe, tmp_path / "cut", settings, quiet)
-    resumed = read_weights(loop.train(source, recipe, tmp_path / "cut", settings, quiet, resume=True))
+            loop.train(dataset, recipe, tmp_path / "cut", settings, quiet)
+    resumed = read_weights(loop.train(dataset, recipe, tmp_path / "cut", settings, quiet, resume=True))
     assert all(torch.equal(value, resumed[key]) for key, value in whole.items())

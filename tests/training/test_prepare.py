@@ -9,39 +9,41 @@ import pytest
 import torch
 from rich.console import Console
 
-from skipway import api, hardware, models
-from skipway.data import open_source
-from skipway.data.source import Source
+import skipway
+from skipway import hardware, models
+from skipway.commands import train
+from skipway.data import open_dataset
+from skipway.data.dataset import Dataset
 from skipway.errors import SkipwayError
 from skipway.tasks import Classify, Tag
-from skipway.training.prepare import fitted_batch, prepare, wants_recomputation
 from skipway.training.recipes import FINETUNE, QUICK, Recipe
+from skipway.training.setup import fitted_batch, setup_training, wants_recomputation
 
 CPU = hardware.decide(device="cpu", workers=0)
 
 
 @pytest.fixture(scope="module")
-def digits() -> Source:
-    source = open_source("digits")
-    return replace(source, train=source.train.take(np.arange(300)), test=None)
+def digits() -> Dataset:
+    dataset = open_dataset("digits")
+    return replace(dataset, train=dataset.train.take(np.arange(300)), test=None)
 
 
-def said(source: Source, recipe: Recipe) -> str:
+def said(dataset: Dataset, recipe: Recipe) -> str:
     """What preparing prints."""
     text = io.StringIO()
-    prepare(source, recipe, CPU, Console(file=text, width=200))
+    setup_training(dataset, recipe, CPU, Console(file=text, width=200))
     return text.getvalue()
 
 
-def test_a_bundle_as_pretrained_weights_brings_its_preprocessing(digits: Source, tmp_path: Path) -> None:
-    run = api.train(digits, replace(QUICK, epochs=1), tmp_path / "first", CPU)
-    card = api.load(run).card
+def test_a_bundle_as_pretrained_weights_brings_its_preprocessing(digits: Dataset, tmp_path: Path) -> None:
+    run = train.train(digits, replace(QUICK, epochs=1), tmp_path / "first", CPU)
+    card = skipway.load(run).card
     recipe = replace(FINETUNE, model="resnet20", pretrained=str(run), size=8, crop="pad", pad=1)
     other = replace(digits, train=digits.train.take(np.arange(150)))
-    prepared = prepare(other, recipe, CPU, Console(quiet=True))
-    assert list(prepared.preprocessing.mean) == list(card.preprocessing["mean"])
+    setup = setup_training(other, recipe, CPU, Console(quiet=True))
+    assert list(setup.preprocessing.mean) == list(card.preprocessing["mean"])
     with pytest.raises(SkipwayError, match="holds resnet20, not resnet32"):
-        prepare(other, replace(recipe, model="resnet32"), CPU, Console(quiet=True))
+        setup_training(other, replace(recipe, model="resnet32"), CPU, Console(quiet=True))
 
 
 @pytest.mark.parametrize(
@@ -49,10 +51,10 @@ def test_a_bundle_as_pretrained_weights_brings_its_preprocessing(digits: Source,
     [
         ({"model": "plain20", "survival": 0.5}, "survival does nothing"),
         ({"model": "preresnet20", "zero_scale": True}, "zero_scale does nothing"),
-        ({"recompute": "on"}, "computed again in the backward pass"),
+        ({"recompute": "on"}, "recomputed in the backward pass"),
     ],
 )
-def test_what_a_network_cannot_do_is_said(digits: Source, changes: dict, words: str) -> None:
+def test_what_a_network_cannot_do_is_said(digits: Dataset, changes: dict, words: str) -> None:
     assert words in said(digits, replace(QUICK, **changes))
     assert words not in said(digits, QUICK)
 
@@ -78,23 +80,24 @@ def test_activations_are_computed_again_when_half_of_the_memory_would_not_hold_t
 
 
 @pytest.mark.parametrize("small", [3, 9])
-def test_small_crops_that_the_network_or_the_images_do_not_allow_are_refused(digits: Source, small: int) -> None:
+def test_small_crops_that_the_network_or_the_images_do_not_allow_are_refused(digits: Dataset, small: int) -> None:
     with pytest.raises(SkipwayError, match=f"--small {small} must be between 4 and 8 pixels for resnet20"):
         said(digits, replace(QUICK, small=small, small_epochs=1))
     said(digits, replace(QUICK, small=4, small_epochs=1))
     said(digits, replace(QUICK, small=8, small_epochs=1))
 
 
-def test_colours_of_grey_images_are_not_shifted_but_refused(digits: Source) -> None:
+def test_colours_of_grey_images_are_not_shifted_but_refused(digits: Dataset) -> None:
     with pytest.raises(SkipwayError, match="--colour shifts red, green and blue, and the images have 1 channels"):
         said(digits, replace(QUICK, colour=True))
 
 
-def test_the_task_is_chosen_by_the_labels(digits: Source) -> None:
+def test_the_task_is_chosen_by_the_labels(digits: Dataset) -> None:
     quiet = Console(quiet=True)
-    columns = replace(digits, train=replace(digits.train, labels=np.eye(10, dtype=np.uint8)[digits.train.labels]))
-    assert prepare(digits, QUICK, CPU, quiet).task == Classify(digits.classes)
-    assert prepare(columns, QUICK, CPU, quiet).task == Tag(digits.classes)
+    columns = replace(digits, train=replace(digits.train, targets=np.eye(10, dtype=np.uint8)[digits.train.labels]))
+    smoothing = QUICK.label_smoothing
+    assert setup_training(digits, QUICK, CPU, quiet).task == Classify(digits.classes, smoothing)
+    assert setup_training(columns, QUICK, CPU, quiet).task == Tag(digits.classes, smoothing)
 
 
 @pytest.mark.parametrize("images", [2, 9, 15, 20, 50, 137, 245, 1_000, 34_567, 100_000])
@@ -112,7 +115,7 @@ def test_a_batch_that_several_processes_share_stays_their_multiple() -> None:
     assert all(fitted_batch(128, images, 3) % 3 == 0 for images in (40, 100, 245, 1_000))
 
 
-def test_a_batch_that_is_reduced_is_said(digits: Source) -> None:
+def test_a_batch_that_is_reduced_is_said(digits: Dataset) -> None:
     assert "batch 100000 is reduced to 29: 290 images then give 10 steps an epoch" in said(
         replace(digits, train=digits.train.take(np.arange(290)), val=digits.train.take(np.arange(290, 300))),
         replace(QUICK, batch=100_000),

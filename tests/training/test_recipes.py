@@ -9,8 +9,9 @@ import torch
 
 from skipway import models
 from skipway.errors import SkipwayError
-from skipway.training.fields import FIELDS, MEANING, checked, parse
+from skipway.training.lr_schedule import lr_multiplier
 from skipway.training.optimiser import groups, norms, optimisers, set_rate, set_training_mode
+from skipway.training.recipe_fields import FIELDS, MEANING, parse, validate_recipe
 from skipway.training.recipes import (
     FINETUNE,
     HE2015_CIFAR,
@@ -21,12 +22,11 @@ from skipway.training.recipes import (
     Recipe,
     find_recipe,
 )
-from skipway.training.schedule import factor
 
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=lambda r: r.name)
 def test_every_recipe_is_valid_and_survives_json(recipe: Recipe) -> None:
-    values = json.loads(json.dumps(asdict(checked(recipe))))
+    values = json.loads(json.dumps(asdict(validate_recipe(recipe))))
     back = Recipe(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
     assert back == recipe
 
@@ -37,12 +37,12 @@ def test_every_recipe_is_valid_and_survives_json(recipe: Recipe) -> None:
 def test_he2015_has_the_papers_rate_at_the_papers_iterations(iteration: int, rate: float) -> None:
     assert HE2015_CIFAR.iterations == 64_000
     assert HE2015_CIFAR.batch == 128
-    assert HE2015_CIFAR.peak_rate() * factor(HE2015_CIFAR, iteration / 64_000) == pytest.approx(rate)
+    assert HE2015_CIFAR.peak_rate() * lr_multiplier(HE2015_CIFAR, iteration / 64_000) == pytest.approx(rate)
 
 
 @pytest.mark.parametrize(("iteration", "rate"), [(0, 0.01), (399, 0.01), (400, 0.1), (32_000, 0.01), (48_000, 0.001)])
 def test_110_layers_warm_up_at_a_hundredth_for_400_iterations(iteration: int, rate: float) -> None:
-    assert HE2015_CIFAR_110.peak_rate() * factor(HE2015_CIFAR_110, iteration / 64_000) == pytest.approx(rate)
+    assert HE2015_CIFAR_110.peak_rate() * lr_multiplier(HE2015_CIFAR_110, iteration / 64_000) == pytest.approx(rate)
 
 
 def test_the_rate_follows_the_batch() -> None:
@@ -52,12 +52,12 @@ def test_the_rate_follows_the_batch() -> None:
 def test_cosine_and_linear_end_at_zero_and_peak_after_the_warmup() -> None:
     for schedule in ("cosine", "linear", "onecycle"):
         recipe = replace(QUICK, schedule=schedule, warmup=0.2)
-        assert factor(recipe, 0.2) == pytest.approx(1)
-        assert factor(recipe, 1.0) == pytest.approx(0, abs=1e-12)
-        assert factor(recipe, 0.1) < factor(recipe, 0.19) < 1
-    middle = factor(replace(QUICK, schedule="cosine", warmup=0.0), 0.25)
+        assert lr_multiplier(recipe, 0.2) == pytest.approx(1)
+        assert lr_multiplier(recipe, 1.0) == pytest.approx(0, abs=1e-12)
+        assert lr_multiplier(recipe, 0.1) < lr_multiplier(recipe, 0.19) < 1
+    middle = lr_multiplier(replace(QUICK, schedule="cosine", warmup=0.0), 0.25)
     assert middle == pytest.approx((1 + math.cos(math.pi / 4)) / 2)
-    assert factor(replace(QUICK, schedule="linear", warmup=0.0), 0.25) == pytest.approx(0.75)
+    assert lr_multiplier(replace(QUICK, schedule="linear", warmup=0.0), 0.25) == pytest.approx(0.75)
 
 
 def test_onecycle_is_torchs() -> None:
@@ -68,7 +68,7 @@ def test_onecycle_is_torchs() -> None:
     theirs = torch.optim.lr_scheduler.OneCycleLR(dummy, 1.0, total_steps=steps + 1, pct_start=0.3 * (steps + 1) / steps)
     for step in range(steps + 1):
         # torch counts its turning point in whole steps less one, hence the tolerance
-        assert theirs.get_last_lr()[0] == pytest.approx(factor(recipe, step / steps), abs=0.08)
+        assert theirs.get_last_lr()[0] == pytest.approx(lr_multiplier(recipe, step / steps), abs=0.08)
         dummy.step()
         theirs.step()
 
@@ -93,7 +93,7 @@ def test_fields_are_read_from_the_command_line(field: str, text: str, value: obj
 @pytest.mark.parametrize(
     ("field", "text", "said"),
     [
-        ("epochs", "three", "--epochs is a whole number"),
+        ("epochs", "three", "--epochs must be a whole number"),
         ("flip", "maybe", "true or false"),
         ("milestones", "a,b", "commas"),
         ("background", "red", "white, black, or R,G,B"),
@@ -120,15 +120,15 @@ def test_values_of_the_wrong_kind_are_refused_by_name(field: str, text: str, sai
         ({"balance": "weight"}, "did you mean 'weights'"),
         ({"fit": "pads"}, "did you mean 'pad'"),
         ({"channels": -1}, "--channels must not be negative"),
-        ({"background": (0, 0)}, "--background is white, black, or R,G,B of 0 to 255 each, not 0,0"),
+        ({"background": (0, 0)}, "--background must be white, black, or R,G,B of 0 to 255 each, not 0,0"),
         ({"background": (0, 0, 256)}, "--background"),
-        ({"small": 16}, "--small and --small-epochs need each other"),
-        ({"small_epochs": 2}, "--small and --small-epochs need each other"),
+        ({"small": 16}, "--small and --small-epochs must be given together"),
+        ({"small_epochs": 2}, "--small and --small-epochs must be given together"),
     ],
 )
 def test_values_that_cannot_be_are_refused_by_name(change: dict, said: str) -> None:
     with pytest.raises(SkipwayError, match=said):
-        checked(replace(QUICK, **change))
+        validate_recipe(replace(QUICK, **change))
 
 
 def test_an_unknown_recipe_is_answered_with_the_nearest() -> None:

@@ -12,19 +12,20 @@ import pytest
 from rich.console import Console
 from small import CPU, EVERY_2, QUIET, SHORT, before_step, few_digits, losses, same, weights
 
-from skipway import api, bundle, hardware
-from skipway.data.source import Source
+from skipway import bundle, hardware
+from skipway.commands import train
+from skipway.data.dataset import Dataset
 from skipway.errors import SkipwayError
-from skipway.training import closing, loop
-from skipway.training.interrupt import Interrupted
-from skipway.training.keeping import checkpoints
+from skipway.training import loop, validation
+from skipway.training.checkpoint_manager import checkpoints
 from skipway.training.recipes import Recipe
+from skipway.training.signals import Interrupted
 
 STEPS = replace(SHORT, batch=24)  # 11 steps an epoch
 
 
 @pytest.fixture(scope="module")
-def digits() -> Source:
+def digits() -> Dataset:
     return few_digits()
 
 
@@ -42,8 +43,8 @@ def killed_at(step: int) -> Iterator[None]:
         yield
 
 
-def train(source: Source, recipe: Recipe, out: Path, resume: bool = False) -> Path:
-    return loop.train(source, recipe, out, CPU, QUIET, resume, EVERY_2)
+def fit(dataset: Dataset, recipe: Recipe, out: Path, resume: bool = False) -> Path:
+    return loop.train(dataset, recipe, out, CPU, QUIET, resume, EVERY_2)
 
 
 @pytest.mark.parametrize(
@@ -56,40 +57,40 @@ def train(source: Source, recipe: Recipe, out: Path, resume: bool = False) -> Pa
     ],
 )
 def test_a_run_killed_three_times_in_the_middle_of_epochs_ends_with_the_same_weights(
-    digits: Source, tmp_path: Path, changes: dict
+    digits: Dataset, tmp_path: Path, changes: dict
 ) -> None:
     recipe = replace(STEPS, **changes)
-    whole, cut = train(digits, recipe, tmp_path / "whole"), tmp_path / "cut"
+    whole, cut = fit(digits, recipe, tmp_path / "whole"), tmp_path / "cut"
     for number, step in enumerate((9, 12, 8)):  # 33 steps in all, of which each time up to 2 are done again
         with killed_at(step):
-            train(digits, recipe, cut, resume=bool(number))
+            fit(digits, recipe, cut, resume=bool(number))
         assert not (cut / bundle.SUMS).exists()
-    train(digits, recipe, cut, resume=True)
+    fit(digits, recipe, cut, resume=True)
     assert same(weights(whole), weights(cut))
     assert losses(whole) == losses(cut)
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_finishes_the_step_saves_it_and_says_how_to_go_on(
-    digits: Source, tmp_path: Path, number: signal.Signals, code: int
+    digits: Dataset, tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
-    whole, cut = train(digits, STEPS, tmp_path / "whole"), tmp_path / "cut"
+    whole, cut = fit(digits, STEPS, tmp_path / "whole"), tmp_path / "cut"
     handlers = [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)]
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Interrupted) as stopped:
         before_step(patch, 14, lambda: os.kill(os.getpid(), number))
-        train(digits, STEPS, cut)
+        fit(digits, STEPS, cut)
     assert stopped.value.code == code
     assert str(stopped.value).endswith(f"after step 14; to continue: skipway train --resume {cut}")
     assert checkpoints(cut)[0].name == "epoch-0001-step-00000014"
     assert [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)] == handlers
-    train(digits, STEPS, cut, resume=True)
+    fit(digits, STEPS, cut, resume=True)
     assert same(weights(whole), weights(cut))
     assert losses(whole) == losses(cut)
 
 
-def test_a_signal_during_validation_is_answered_between_its_batches(digits: Source, tmp_path: Path) -> None:
-    whole, cut = train(digits, STEPS, tmp_path / "whole"), tmp_path / "cut"
-    validate, calls = closing.validate, []
+def test_a_signal_during_validation_is_answered_between_its_batches(digits: Dataset, tmp_path: Path) -> None:
+    whole, cut = fit(digits, STEPS, tmp_path / "whole"), tmp_path / "cut"
+    validate, calls = validation.validate, []
 
     def interrupted(*given: object) -> dict[str, float]:
         calls.append(1)
@@ -98,21 +99,21 @@ def test_a_signal_during_validation_is_answered_between_its_batches(digits: Sour
         return validate(*given)  # type: ignore[arg-type]
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Interrupted):
-        patch.setattr(closing, "validate", interrupted)
-        train(digits, STEPS, cut)
+        patch.setattr(validation, "validate", interrupted)
+        fit(digits, STEPS, cut)
     assert checkpoints(cut)[0].name == "epoch-0001-step-00000022"
-    train(digits, STEPS, cut, resume=True)
+    fit(digits, STEPS, cut, resume=True)
     assert same(weights(whole), weights(cut))
     assert losses(whole) == losses(cut)
 
 
-def test_a_run_killed_before_its_first_checkpoint_begins_anew_and_says_so(digits: Source, tmp_path: Path) -> None:
-    whole, cut = train(digits, SHORT, tmp_path / "whole"), tmp_path / "cut"
+def test_a_run_killed_before_its_first_checkpoint_begins_anew_and_says_so(digits: Dataset, tmp_path: Path) -> None:
+    whole, cut = fit(digits, SHORT, tmp_path / "whole"), tmp_path / "cut"
     with killed_at(2):
-        train(digits, SHORT, cut)
+        fit(digits, SHORT, cut)
     said = io.StringIO()
-    loop.train(digits, SHORT, cut, CPU, Console(file=said, width=300), resume=True, upkeep=EVERY_2)
-    assert "has no checkpoint yet: the run begins anew" in said.getvalue()
+    loop.train(digits, SHORT, cut, CPU, Console(file=said, width=300), resume=True, options=EVERY_2)
+    assert "has no checkpoint yet: the run starts from the beginning" in said.getvalue()
     assert same(weights(whole), weights(cut))
 
 
@@ -124,32 +125,32 @@ def test_the_folder_is_all_that_a_run_needs_to_go_on_from_anywhere(
     monkeypatch.chdir(tmp_path)
     recipe = Recipe("six steps", model="resnet20", size=16, epochs=3, batch=8, lr=0.05, val=0.0)
     settings = hardware.decide("cpu", precision="float32", workers=0)
-    whole = api.train("photos", recipe, "whole", settings)
+    whole = train.train("photos", recipe, "whole", settings)
     with killed_at(4):
-        api.train("photos", recipe, "cut", settings, upkeep=EVERY_2)
+        train.train("photos", recipe, "cut", settings, options=EVERY_2)
     monkeypatch.chdir(tmp_path / "elsewhere")
-    api.resume("../cut")
+    train.resume("../cut")
     assert same(weights(tmp_path / whole), weights(tmp_path / "cut"))
     cards = [bundle.read_card(tmp_path / name) for name in ("whole", "cut")]
     assert cards[0].data == cards[1].data
     assert cards[0].hardware == cards[1].hardware
 
 
-def test_a_lower_rate_may_be_chosen_to_go_on_and_is_said_but_no_other_network(digits: Source, tmp_path: Path) -> None:
+def test_a_lower_rate_may_be_chosen_to_go_on_and_is_said_but_no_other_network(digits: Dataset, tmp_path: Path) -> None:
     run = tmp_path / "run"
     with killed_at(6):
-        train(digits, SHORT, run)
-    with pytest.raises(SkipwayError, match=r"begun with another recipe \(epochs, model\)"):
-        train(digits, replace(SHORT, model="plain20", epochs=2), run, resume=True)
+        fit(digits, SHORT, run)
+    with pytest.raises(SkipwayError, match=r"started with another recipe \(epochs, model\)"):
+        fit(digits, replace(SHORT, model="plain20", epochs=2), run, resume=True)
     said = io.StringIO()
-    loop.train(digits, replace(SHORT, lr=0.01), run, CPU, Console(file=said, width=300), resume=True, upkeep=EVERY_2)
+    loop.train(digits, replace(SHORT, lr=0.01), run, CPU, Console(file=said, width=300), resume=True, options=EVERY_2)
     assert "recipe lr: 0.2 before, 0.01 now" in said.getvalue()
 
 
-def test_another_precision_is_named(digits: Source, tmp_path: Path) -> None:
+def test_another_precision_is_named(digits: Dataset, tmp_path: Path) -> None:
     run = tmp_path / "run"
     with killed_at(4):
-        train(digits, SHORT, run)
+        fit(digits, SHORT, run)
     said = io.StringIO()
     other = "float32" if CPU.summary()["precision"] == "bfloat16" else "bfloat16"
     settings = hardware.decide("cpu", precision=other, workers=0)

@@ -11,12 +11,13 @@ import torch
 from rich.console import Console
 
 from skipway import bundle, hardware
-from skipway.data.source import Source, Split
+from skipway.data.dataset import Dataset, Split
+from skipway.data.loader import Batch
 from skipway.errors import SkipwayError
 from skipway.tasks import Tag
 from skipway.training import loop
-from skipway.training.prepare import prepare
 from skipway.training.recipes import QUICK
+from skipway.training.setup import setup_training
 
 CPU = hardware.decide(device="cpu", workers=0)
 QUIET = Console(quiet=True)
@@ -34,17 +35,17 @@ def corners(count: int, seed: int = 0) -> Split:
 
 
 @pytest.fixture(scope="module")
-def source() -> Source:
-    return Source("corners", CORNERS, corners(96))
+def dataset() -> Dataset:
+    return Dataset("corners", CORNERS, corners(96))
 
 
 def records(run: Path) -> list[dict]:
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
-def test_a_small_set_is_learned_to_the_last_tag(source: Source, tmp_path: Path) -> None:
+def test_a_small_set_is_learned_to_the_last_tag(dataset: Dataset, tmp_path: Path) -> None:
     recipe = replace(SHORT, epochs=16, crop="none", label_smoothing=0.0)
-    run = loop.train(replace(source, val=source.train), recipe, tmp_path / "run", CPU, QUIET)
+    run = loop.train(replace(dataset, val=dataset.train), recipe, tmp_path / "run", CPU, QUIET)
     last = records(run)[-1]
     assert (last["val_map"], last["val_f1_micro"], last["val_f1_macro"]) == pytest.approx((1, 1, 1))
     assert last["train_f1_micro"] > 0.99
@@ -52,12 +53,12 @@ def test_a_small_set_is_learned_to_the_last_tag(source: Source, tmp_path: Path) 
     assert (card.task, card.classes, card.network["classes"]) == ("tag", list(CORNERS), 4)
 
 
-def test_the_task_follows_from_the_labels_and_is_said_with_the_figures(source: Source, tmp_path: Path) -> None:
+def test_the_task_follows_from_the_labels_and_is_said_with_the_figures(dataset: Dataset, tmp_path: Path) -> None:
     text = io.StringIO()
-    run = loop.train(source, SHORT, tmp_path / "run", CPU, Console(file=text, width=400))
+    run = loop.train(dataset, SHORT, tmp_path / "run", CPU, Console(file=text, width=400))
     said = text.getvalue()
     assert "task tag (any number of classes an image); 4 classes" in said
-    assert "even odds give 0.693" in said
+    assert "chance gives 0.693" in said
     assert "warning" not in said
     assert all(word in said for word in ("train F1 ", "val mAP ", "val F1 "))
     for record in records(run):
@@ -71,9 +72,9 @@ def test_the_task_follows_from_the_labels_and_is_said_with_the_figures(source: S
 
 @pytest.mark.parametrize("changes", [{"mixup": 0.2}, {"cutmix": 1.0}, {"mixup": 0.2, "cutmix": 1.0}])
 def test_mixed_images_train_and_are_not_counted_as_right_or_wrong(
-    source: Source, tmp_path: Path, changes: dict
+    dataset: Dataset, tmp_path: Path, changes: dict
 ) -> None:
-    run = loop.train(source, replace(SHORT, epochs=1, **changes), tmp_path / "run", CPU, QUIET)
+    run = loop.train(dataset, replace(SHORT, epochs=1, **changes), tmp_path / "run", CPU, QUIET)
     (record,) = records(run)
     assert np.isfinite(record["train_loss"])
     assert "train_f1_micro" not in record
@@ -81,10 +82,10 @@ def test_mixed_images_train_and_are_not_counted_as_right_or_wrong(
 
 
 @pytest.mark.parametrize("balance", ["weights", "sampler"])
-def test_a_start_at_even_odds_is_known_under_any_balance(source: Source, tmp_path: Path, balance: str) -> None:
+def test_a_start_at_even_odds_is_known_under_any_balance(dataset: Dataset, tmp_path: Path, balance: str) -> None:
     """Weighted losses are larger or smaller than ln 2; what even odds cost is computed from the batch itself."""
-    few = np.flatnonzero((source.train.labels.sum(1) == 0) | (np.arange(96) < 12))
-    rare = replace(source, train=source.train.take(few))
+    few = np.flatnonzero((dataset.train.labels.sum(1) == 0) | (np.arange(96) < 12))
+    rare = replace(dataset, train=dataset.train.take(few))
     text = io.StringIO()
     recipe = replace(SHORT, epochs=1, balance=balance, val=0.0)
     loop.train(rare, recipe, tmp_path / "run", CPU, Console(file=text, width=400))
@@ -92,18 +93,19 @@ def test_a_start_at_even_odds_is_known_under_any_balance(source: Source, tmp_pat
     assert "first loss" in text.getvalue()
 
 
-def test_weights_of_tags_enter_the_loss_of_a_run(source: Source) -> None:
-    prepared = prepare(source, replace(SHORT, balance="weights", label_smoothing=0.0), CPU, QUIET)
-    assert isinstance(prepared.task, Tag)
+def test_weights_of_tags_enter_the_loss_of_a_run(dataset: Dataset) -> None:
+    setup = setup_training(dataset, replace(SHORT, balance="weights", label_smoothing=0.0), CPU, QUIET)
+    assert isinstance(setup.task, Tag)
     targets = torch.tensor([[1, 0, 0, 0]], dtype=torch.uint8)
-    even = loop.loss_of(prepared, torch.zeros(1, 4), targets).item()
-    having = prepared.source.train.labels[:, 0].sum()
-    ratio = (len(prepared.source.train) - having) / having
+    batch = Batch(torch.zeros(1, 4), targets)
+    even = setup.task.loss(lambda images: images, batch).losses["loss"].item()
+    having = setup.dataset.train.labels[:, 0].sum()
+    ratio = (len(setup.dataset.train) - having) / having
     assert even == pytest.approx(np.log(2) * (ratio + 3) / 4, rel=1e-5)
 
 
-def test_tags_that_tell_nothing_apart_are_refused_before_a_folder_is_left(source: Source, tmp_path: Path) -> None:
-    blank = replace(source, train=replace(source.train, labels=np.zeros((96, 4), dtype=np.uint8)))
+def test_tags_that_tell_nothing_apart_are_refused_before_a_folder_is_left(dataset: Dataset, tmp_path: Path) -> None:
+    blank = replace(dataset, train=replace(dataset.train, targets=np.zeros((96, 4), dtype=np.uint8)))
     with pytest.raises(SkipwayError, match="no class that some training images have and others lack"):
         loop.train(blank, SHORT, tmp_path / "run", CPU, QUIET)
     assert not (tmp_path / "run").exists()

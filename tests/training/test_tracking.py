@@ -9,8 +9,8 @@ from small import CPU, QUIET, SHORT, few_digits
 
 from skipway.errors import UnknownNameError
 from skipway.training import loop
-from skipway.training.tracking import tracker
-from skipway.training.upkeep import Upkeep
+from skipway.training.loggers import tracker
+from skipway.training.run_manifest import RunOptions
 
 ONE = replace(SHORT, epochs=1, model="resnet20")
 
@@ -22,7 +22,7 @@ def record(run: Path) -> dict[str, float]:
 @pytest.mark.filterwarnings("ignore")  # of the libraries' own
 def test_tensorboard_reads_the_figures_of_the_run(tmp_path: Path) -> None:
     events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    run = loop.train(few_digits(), ONE, tmp_path / "run", CPU, QUIET, upkeep=Upkeep(track="tensorboard"))
+    run = loop.train(few_digits(), ONE, tmp_path / "run", CPU, QUIET, options=RunOptions(track="tensorboard"))
     read = events.EventAccumulator(str(run / "tensorboard"))
     read.Reload()
     for name, value in record(run).items():
@@ -35,9 +35,9 @@ def test_tensorboard_reads_the_figures_of_the_run(tmp_path: Path) -> None:
 def test_mlflow_has_one_run_also_after_a_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mlflow = pytest.importorskip("mlflow")
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    upkeep = Upkeep(track="mlflow")
-    run = loop.train(few_digits(), ONE, tmp_path / "run", CPU, QUIET, upkeep=upkeep)
-    loop.train(few_digits(), ONE, run, CPU, QUIET, resume=True, upkeep=upkeep)
+    options = RunOptions(track="mlflow")
+    run = loop.train(few_digits(), ONE, tmp_path / "run", CPU, QUIET, options=options)
+    loop.train(few_digits(), ONE, run, CPU, QUIET, resume=True, options=options)
     client = mlflow.MlflowClient((run / "mlruns").as_uri())
     (found,) = client.search_runs(["0"])
     assert found.info.status == "FINISHED"

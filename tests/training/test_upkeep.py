@@ -15,45 +15,45 @@ from small import CPU, QUIET, SHORT, few_digits
 from skipway import hardware
 from skipway.errors import BundleError, SkipwayError
 from skipway.training import loop
-from skipway.training.checkpoint import NAME
 from skipway.training.determinism import cost, determinism
-from skipway.training.upkeep import Upkeep, decided, read_begun, write_begun
+from skipway.training.run_manifest import RunOptions, hardware_arguments, read_manifest, write_manifest
+from skipway.training.state_codec import NAME
 
 
 def test_what_a_run_was_begun_with_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    recipe, upkeep = replace(SHORT, milestones=(0.2, 0.4), background=(1, 2, 3)), Upkeep(7, 5.5, "none", True)
+    recipe, options = replace(SHORT, milestones=(0.2, 0.4), background=(1, 2, 3)), RunOptions(7, 5.5, "none", True)
     monkeypatch.chdir(tmp_path)
-    write_begun(tmp_path, replace(few_digits(), left_out=(("a", "b"),)), recipe, CPU, upkeep)
-    begun = read_begun(tmp_path)
-    assert (begun.recipe, begun.upkeep, begun.bad, begun.data) == (recipe, upkeep, "skip", "digits")
-    back = hardware.decide(**begun.hardware)
+    write_manifest(tmp_path, replace(few_digits(), left_out=(("a", "b"),)), recipe, CPU, options)
+    manifest = read_manifest(tmp_path)
+    assert (manifest.recipe, manifest.options, manifest.bad, manifest.data) == (recipe, options, "skip", "digits")
+    back = hardware.decide(**manifest.hardware)
     assert (back.device, back.dtype, back.memory_format, back.workers) == (
         CPU.device,
         CPU.dtype,
         CPU.memory_format,
         CPU.workers,
     )
-    assert begun.place(("digits",)) == "digits"
-    moved = replace(begun, data="photos")
+    assert manifest.place(("digits",)) == "digits"
+    moved = replace(manifest, data="photos")
     assert moved.place(("digits",)) == "photos"
     monkeypatch.chdir("/")
     assert moved.place(("digits",)) == f"{tmp_path}/photos"
-    assert replace(begun, data="hf:a/b").place(("digits",)) == "hf:a/b"
-    assert decided(back) == begun.hardware
+    assert replace(manifest, data="hf:a/b").place(("digits",)) == "hf:a/b"
+    assert hardware_arguments(back) == manifest.hardware
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match=r"holds no run to resume \(run\.json is missing\)"):
-        read_begun(tmp_path)
+        read_manifest(tmp_path)
 
 
 def test_300_mutated_beginnings_are_read_or_refused_in_a_line(tmp_path: Path) -> None:
-    write_begun(tmp_path, few_digits(), SHORT, CPU, Upkeep())
+    write_manifest(tmp_path, few_digits(), SHORT, CPU, RunOptions())
     whole, refused = (tmp_path / NAME).read_bytes(), 0
     for content in mutations(whole, 300, random.Random(5)):
         (tmp_path / NAME).write_bytes(content)
         try:
-            read_begun(tmp_path)
+            read_manifest(tmp_path)
         except BundleError as fault:
             refused += 1
             assert "\n" not in str(fault)
@@ -64,14 +64,14 @@ def test_300_mutated_beginnings_are_read_or_refused_in_a_line(tmp_path: Path) ->
 def test_upkeep_that_cannot_be_is_refused() -> None:
     for wrong in ({"checkpoint_steps": -1}, {"checkpoint_seconds": -1.0}, {"checkpoint_seconds": float("nan")}):
         with pytest.raises(SkipwayError, match="must not be negative"):
-            Upkeep(**wrong)
+            RunOptions(**wrong)
 
 
 def test_determinism_is_for_the_run_alone_and_its_cost_is_said(tmp_path: Path) -> None:
     text = io.StringIO()
     recipe = replace(SHORT, epochs=1)
     loop.train(
-        few_digits(), recipe, tmp_path / "a", CPU, Console(file=text, width=300), upkeep=Upkeep(deterministic=True)
+        few_digits(), recipe, tmp_path / "a", CPU, Console(file=text, width=300), options=RunOptions(deterministic=True)
     )
     assert "deterministic: forward and backward take " in text.getvalue()
     assert not torch.are_deterministic_algorithms_enabled()

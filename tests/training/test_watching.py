@@ -10,9 +10,9 @@ import torch
 from rich.console import Console
 from small import CPU, SHORT, before_step, few_digits
 
-from skipway.training import attending, loop
-from skipway.training.pace import Pace
-from skipway.training.watching import Status, memory_held, outlook, peak_memory, progress_line
+from skipway.training import hooks, loop
+from skipway.training.progress import Status, memory_used, peak_memory, progress_line, time_estimate_message
+from skipway.training.time_left import ProgressTimer
 
 AT_120 = Status(2, 40, 120, 3200, 1.2345, 310.4, 0.031, 725.0)
 
@@ -69,7 +69,7 @@ def test_epochs_that_have_a_line_oftener_than_that_need_no_other() -> None:
 
 
 def test_a_long_validation_has_lines_too() -> None:
-    (line,) = printed([(31.0, replace(AT_120, judged=(320, 1000)))]).values()
+    (line,) = printed([(31.0, replace(AT_120, validated=(320, 1000)))]).values()
     assert line.startswith("step 120 of 3,200, epoch 2 of 40, validation, 320 of 1,000 images, about 12 min left, ")
 
 
@@ -91,12 +91,14 @@ def test_the_bar_tells_time_left_speed_and_memory_in_a_terminals_line(columns: i
 
 def test_the_outlook_tells_time_steps_and_memory_and_what_to_do_when_it_is_long() -> None:
     gpu = replace(CPU, device=torch.device("cuda"))
-    assert outlook(840, 0, 3200, 1_900_000_000, CPU) == "about 14 min (3,200 steps), 1.9 GB"
+    assert time_estimate_message(840, 0, 3200, 1_900_000_000, CPU) == "about 14 min (3,200 steps), 1.9 GB"
     advice = "; for a shorter run: a smaller --model or --size, --budget 10m, or --recipe head"
-    assert outlook(12_000, 0, 32_000, 10**9, CPU) == f"about 3 h 20 min (32,000 steps), 1.0 GB{advice}"
-    assert outlook(12_000, 0, 32_000, 10**9, gpu) == "about 3 h 20 min (32,000 steps), 1.0 GB"
+    assert time_estimate_message(12_000, 0, 32_000, 10**9, CPU) == f"about 3 h 20 min (32,000 steps), 1.0 GB{advice}"
+    assert time_estimate_message(12_000, 0, 32_000, 10**9, gpu) == "about 3 h 20 min (32,000 steps), 1.0 GB"
     rest = "about 3 h 20 min (31,000 of 32,000 steps left), 1.0 GB"
-    assert outlook(12_000, 1000, 32_000, 10**9, CPU) == rest, "a run that was begun cannot be changed any more"
+    assert time_estimate_message(12_000, 1000, 32_000, 10**9, CPU) == rest, (
+        "a run that was begun cannot be changed any more"
+    )
 
 
 STEPS = replace(SHORT, batch=24, epochs=3)  # 11 steps an epoch
@@ -116,21 +118,21 @@ def test_a_run_tells_its_outlook_once_and_resumed_that_of_the_rest(tmp_path: Pat
 
 
 def test_a_run_times_its_steps_and_validations(tmp_path: Path) -> None:
-    seen: list[Pace] = []
+    seen: list[ProgressTimer] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "Attendants", lambda *given: seen.append(given[4]) or attending.Attendants(*given))
+        patch.setattr(loop, "Hooks", lambda *given: seen.append(given[4]) or hooks.Hooks(*given))
         loop.train(few_digits(), STEPS, tmp_path / "run", CPU, Console(quiet=True))
-    (pace,) = seen
-    assert sum(steps for _, _, steps in pace.timed) == 33 - 1
-    assert pace.validation is not None
-    assert pace.left(3) == 0
+    (timer,) = seen
+    assert sum(steps for _, _, steps in timer.timed) == 33 - 1
+    assert timer.validation is not None
+    assert timer.left(3) == 0
 
 
 def test_the_peak_of_memory_stays_when_memory_is_given_back() -> None:
     content = bytearray(1 << 28)
     content[::4096] = b"x" * (1 << 16)
     high = peak_memory(CPU)
-    assert high >= memory_held(CPU) - (1 << 24)
+    assert high >= memory_used(CPU) - (1 << 24)
     del content
     assert peak_memory(CPU) >= high
     assert high > 1 << 28

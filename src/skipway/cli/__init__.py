@@ -6,20 +6,23 @@ import sys
 
 import typer
 
-from skipway.cli.data import check
+from skipway.cli.bench import bench
+from skipway.cli.check import check
+from skipway.cli.doctor import doctor
+from skipway.cli.eval import evaluate
 from skipway.cli.explain import explain
-from skipway.cli.judge import evaluate
-from skipway.cli.networks import compare, doctor, list_, show
+from skipway.cli.export import export
+from skipway.cli.models import compare, list_, show
+from skipway.cli.predict import predict
 from skipway.cli.serve import serve
 from skipway.cli.study import study_app
 from skipway.cli.train import train
-from skipway.cli.use import bench, export, predict
 from skipway.cli.weights import weights_app
 from skipway.errors import SkipwayError
 
 app = typer.Typer(
     name="skipway",
-    help="Residual networks, whole: train, judge and use them.",
+    help="Residual networks, whole: train, evaluate and use them.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,

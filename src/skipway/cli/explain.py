@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from skipway.cli.options import DeviceOption, JsonOption, decide, print_json
-from skipway.errors import DataError, UnknownNameError
+from skipway.errors import DataError
 
 
 def explain(
@@ -24,32 +24,21 @@ def explain(
     Grad-CAM weighs the last map by the gradients of the class's score, and takes one pass; occlusion covers parts of
     the image, shows how far the class's probability falls, and takes some 170.
     """
-    from skipway.deploy.paths import images_of
-    from skipway.evaluation import explain as why
+    from skipway.commands.explain import explain_each
 
-    methods = {**{name: (name,) for name in why.METHODS}, "both": why.METHODS}
-    if method not in methods:
-        raise UnknownNameError("method", method, methods, f"one of {', '.join(methods)}")
-    paths = list(images_of(images))
-    explainer = why.Explainer(run, decide(device))
-    if label is not None:
-        explainer.place_of(label)
-    unread = 0
-    for path, file in zip(paths, why.new_files(paths, out or why.free_folder()), strict=True):
-        try:
-            found = explainer.explain(path, label, methods[method])
-        except DataError as fault:
+    count = unread = 0
+    for path, file, found in explain_each(run, images, label, method, out, decide(device)):
+        count += 1
+        if isinstance(found, DataError):
             unread += 1
-            print(f"skipway: {fault}", file=sys.stderr)
+            print(f"skipway: {found}", file=sys.stderr)
             if as_json:
-                print_json({"image": str(path), "error": str(fault)})
-            continue
-        why.save(found, file)
-        if as_json:
+                print_json({"image": str(path), "error": str(found)})
+        elif as_json:
             answer = {"class": found.label, "probability": found.probability, "predicted": found.predicted}
             print_json({"image": str(path), **answer, "file": str(file)})
         else:
             print(f"{path}: {found.label} {100 * found.probability:.2f} %, {file}")
     if unread:
-        print(f"skipway: {unread} of {len(paths)} images could not be read", file=sys.stderr)
+        print(f"skipway: {unread} of {count} images could not be read", file=sys.stderr)
         raise typer.Exit(1)

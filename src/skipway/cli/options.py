@@ -4,6 +4,7 @@ Nothing heavy is imported before a verb runs.
 """
 
 import os
+import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -49,3 +50,8 @@ def decide(
     from skipway import hardware
 
     return hardware.decide(device, precision, channels_last, compile_, workers)  # type: ignore[arg-type]
+
+
+def print_message(line: str) -> None:
+    """A line on standard error, for what is not the result."""
+    print(line, file=sys.stderr, flush=True)

@@ -43,7 +43,7 @@ def key_in_shell(file: Path | None, key: str) -> str:
     return f"${KEY_VARIABLE}" if file is None else f"$(head -n 1 {shlex.quote(str(file.absolute()))})"
 
 
-def announce(run: Path, address: str, host: str, key: str) -> None:
+def print_address(run: Path, address: str, host: str, key: str) -> None:
     """Say where the bundle is served and how it is asked, and when it is served to anybody; `key` as in the shell."""
     from skipway.deploy.serve.documentation import curl_command
 
@@ -71,7 +71,7 @@ def serve(
         typer.Option(min=0, help="How long a batch waits for images on their way; default what one takes."),
     ] = None,
     max_latency_ms: Annotated[
-        float, typer.Option(min=1, help="Who would be answered later is told to come again (429).")
+        float, typer.Option(min=1, help="Requests that would take longer are refused with 429.")
     ] = 2000,
     queue: Annotated[int, typer.Option(min=1, help="Images accepted and not yet answered, at most.")] = 256,
     max_images: Annotated[int, typer.Option(min=1, help="Images in one request.")] = 16,
@@ -88,8 +88,8 @@ def serve(
     end it once everything accepted is answered.
     """
     from skipway.deploy.serve.limits import Limits
-    from skipway.deploy.serve.run import Settings
-    from skipway.deploy.serve.run import serve as run_server
+    from skipway.deploy.serve.server import Settings
+    from skipway.deploy.serve.server import serve as run_server
 
     key = read_key(api_key_file)
     limits = Limits(
@@ -107,4 +107,4 @@ def serve(
     machine = decide(device)
     settings = Settings(run, device, engine, machine.threads, machine.workers, limits, key)
     shown = key_in_shell(api_key_file, key)
-    run_server(settings, host, port, workers, lambda address: announce(run, address, host, shown))
+    run_server(settings, host, port, workers, lambda address: print_address(run, address, host, shown))

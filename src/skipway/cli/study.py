@@ -60,21 +60,21 @@ def run(
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
 ) -> None:
-    """Run a study: train what is missing, measure, judge. The same command goes on where it was stopped.
+    """Run a study: train what is missing, measure, decide each claim. Repeat the command to continue a stopped study.
 
     Examples: skipway study degradation --scale tiny | skipway study degradation --data cifar10 --budget 2h
     """
     from skipway.hardware import find_device
-    from skipway.study.frame import Request, conduct
-    from skipway.study.runs import Machine
-    from skipway.training.interrupt import Interrupted
+    from skipway.study.engine.runner import Request, run_experiment
+    from skipway.study.engine.runs import Machine
+    from skipway.training.signals import Interrupted
 
     at_once = jobs or (1 if scale == "tiny" or find_device(device).type != "cpu" else os.cpu_count() or 1)
     request = Request(name, scale, seeds, data, budget, weights, note, out)
     try:
-        conduct(request, Machine(device, precision, at_once), console())  # type: ignore[arg-type]
+        run_experiment(request, Machine(device, precision, at_once), console())  # type: ignore[arg-type]
     except (KeyboardInterrupt, Interrupted) as stopped:
-        print("stopped; the same command goes on where it was", file=sys.stderr)
+        print("stopped; repeat the same command to continue", file=sys.stderr)
         raise typer.Exit(getattr(stopped, "code", 130)) from None
 
 
@@ -85,8 +85,8 @@ def report(
     docs: Annotated[Path | None, typer.Option(help="Folder of pages to write results and figures into.")] = None,
 ) -> None:
     """Write report.html and report.md from the results of the studies that were run."""
-    from skipway.study.report import fill_pages, write_report
-    from skipway.study.results import read_results
+    from skipway.study.engine.report import fill_pages, write_report
+    from skipway.study.engine.results import read_results
 
     found = read_results(results or out / "results")
     if out.exists() and not out.is_dir():

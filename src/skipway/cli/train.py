@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, NoReturn, get_args, get_origin
 
 import typer
 
-from skipway.cli.data import LabelColumnOption, LabelPatternOption
+from skipway.cli.check import LabelColumnOption, LabelPatternOption
 from skipway.cli.options import (
     DeviceOption,
     OfflineOption,
@@ -23,7 +23,7 @@ from skipway.cli.options import (
     go_offline,
 )
 from skipway.errors import SkipwayError
-from skipway.training.fields import FIELDS, MEANING, parse
+from skipway.training.recipe_fields import FIELDS, MEANING, parse
 
 
 def takes_recipe_fields(verb: Callable[..., None]) -> Callable[..., None]:
@@ -94,7 +94,7 @@ def train(
 
     Every option from --model on is a field of the recipe, and is as the recipe has it unless given.
     """
-    start = Beginning(data, recipe, from_scratch, budget, label_column, label_pattern, out, bad)
+    start = TrainArguments(data, recipe, from_scratch, budget, label_column, label_pattern, out, bad)
     require_one_start(start, resume)
     go_offline(offline)
     values = {name: parse(name, text) for name, text in fields.items()}
@@ -103,13 +103,13 @@ def train(
     kept: dict[str, Any] = {"checkpoint_steps": checkpoint_steps, "checkpoint_seconds": checkpoint_seconds}
     kept |= {"track": track, "deterministic": deterministic or None, "verbose": verbose or None}
     if devices != 1:
-        together(devices, out or resume)
-    with ending():
-        go_on(resume, machine, kept, values) if resume else begin(start, machine, kept, values)
+        launch_processes(devices, out or resume)
+    with exit_on_interrupt():
+        resume_run(resume, machine, kept, values) if resume else start_run(start, machine, kept, values)
 
 
 @dataclass(frozen=True)
-class Beginning:
+class TrainArguments:
     """What a new run was asked for, as it was typed; `data` None: there is none, but a run to resume."""
 
     data: str | None
@@ -128,7 +128,7 @@ class Beginning:
                 yield f"--{field.name.replace('_', '-')}"
 
 
-def require_one_start(start: Beginning, resume: Path | None) -> None:
+def require_one_start(start: TrainArguments, resume: Path | None) -> None:
     """Raises SkipwayError unless there are either data to begin with or a run to resume, and nothing else for that."""
     if (start.data is None) == (resume is None):
         raise SkipwayError("give the data to train on, or --resume RUN to go on with a run, and not both")
@@ -137,7 +137,7 @@ def require_one_start(start: Beginning, resume: Path | None) -> None:
         raise SkipwayError(f"{strange} is as the run has it: leave it out with --resume")
 
 
-def together(devices: int, run: Path | None) -> NoReturn:
+def launch_processes(devices: int, run: Path | None) -> NoReturn:
     """The same command as so many processes. Raises SkipwayError for a number or a folder that will not do."""
     if devices < 1:
         raise SkipwayError(f"--devices must be above 0, not {devices}")
@@ -151,9 +151,9 @@ def together(devices: int, run: Path | None) -> NoReturn:
 
 
 @contextmanager
-def ending() -> Iterator[None]:
+def exit_on_interrupt() -> Iterator[None]:
     """A run that was asked to end says how to continue, and exits with the code that tells by what."""
-    from skipway.training.interrupt import Interrupted
+    from skipway.training.signals import Interrupted
 
     try:
         yield
@@ -165,40 +165,40 @@ def ending() -> Iterator[None]:
         raise typer.Exit(130) from None
 
 
-def go_on(run: Path, machine: dict[str, Any], kept: dict[str, Any], values: dict[str, Any]) -> None:
+def resume_run(run: Path, machine: dict[str, Any], kept: dict[str, Any], values: dict[str, Any]) -> None:
     """Resume the run in the folder `run`, with what was given besides."""
-    from skipway import api
-    from skipway.training.upkeep import read_begun
+    from skipway.commands import train as training
+    from skipway.training.run_manifest import read_manifest
 
-    begun = read_begun(run)
+    begun = read_manifest(run)
     chosen = {name: value for name, value in machine.items() if value not in ("auto", None)}
     hardware = decide(**begun.hardware | chosen)
     given = {name: value for name, value in kept.items() if value is not None}
-    api.resume(run, hardware, console(), replace(begun.upkeep, **given), values)
+    training.resume(run, hardware, console(), replace(begun.options, **given), values)
 
 
-def begin(start: Beginning, machine: dict[str, Any], kept: dict[str, Any], values: dict[str, Any]) -> None:
+def start_run(start: TrainArguments, machine: dict[str, Any], kept: dict[str, Any], values: dict[str, Any]) -> None:
     """Train from the first step. What can be refused is, before any image is opened."""
     if start.from_scratch and (start.recipe or values.get("pretrained")):
         raise SkipwayError("--from-scratch chooses the recipe: leave out --recipe and --pretrained, or leave it out")
-    from skipway import api
-    from skipway.data.bad import policy_of
-    from skipway.data.reading import Reading
-    from skipway.training.tracking import tracker
-    from skipway.training.upkeep import Upkeep
+    from skipway.commands import train as training
+    from skipway.data.quality.corrupt import policy_of
+    from skipway.data.read_options import ReadOptions
+    from skipway.training.loggers import tracker
+    from skipway.training.run_manifest import RunOptions
 
-    upkeep = Upkeep(**{name: value for name, value in kept.items() if value is not None})
-    tracker(upkeep.track)
-    api.train(
+    options = RunOptions(**{name: value for name, value in kept.items() if value is not None})
+    tracker(options.track)
+    training.train(
         str(start.data),
         start.recipe,
         start.out,
         decide(**machine),
         console(),
         bad=policy_of(start.bad),
-        upkeep=upkeep,
+        options=options,
         changes=values,
-        reading=Reading(start.label_column, start.label_pattern),
+        reading=ReadOptions(start.label_column, start.label_pattern),
         start="scratch" if start.from_scratch else "pretrained",
         budget=start.budget,
     )

@@ -35,7 +35,7 @@ def list_(
     as_json: JsonOption = False,
 ) -> None:
     """List named weights with their published accuracy, its source, and their licence."""
-    from skipway.models.catalogue import WEIGHTS
+    from skipway.models.pretrained.registry import WEIGHTS
 
     found = [WEIGHTS[name] for name in matching(WEIGHTS, pattern)]
     if not found:
@@ -63,7 +63,7 @@ def list_(
 @weights_app.command()
 def fetch(names: Annotated[list[str], typer.Argument(help="Names, or hf:owner/repository.")]) -> None:
     """Download weights into the cache, check them whole, and print where they are."""
-    from skipway.models.weights import locate
+    from skipway.models.pretrained.weights import locate
 
     for name in names:
         print(locate(None, name)[0])
@@ -79,10 +79,11 @@ def verify(
     """
     import torch
 
-    from skipway import adopt, models
+    from skipway import models
+    from skipway.commands import import_weights
     from skipway.download import digest
-    from skipway.models.fitting import MismatchError, compare, without_strangers
-    from skipway.models.weights import find, not_used
+    from skipway.models.pretrained.state_dict_check import MismatchError, compare, without_unexpected
+    from skipway.models.pretrained.weights import find, unused_note
 
     pretrained = find(model, which)
     record = pretrained.record
@@ -101,13 +102,13 @@ def verify(
     if model is not None:
         try:
             with torch.device("meta"):
-                net = models.build(**adopt.network_of(model, pretrained))
-            weights, strangers = without_strangers(net, pretrained.weights)
+                net = models.build(**import_weights.network_of(model, pretrained))
+            weights, strangers = without_unexpected(net, pretrained.weights)
             mismatch = compare(net, weights)
         except MismatchError as fault:  # so different that not even classes and channels can be told
             mismatch = fault.mismatch
         found["fits"] = "" if mismatch else model
-    found["unused"] = "; ".join(not_used([*pretrained.unused, *strangers]))
+    found["unused"] = "; ".join(unused_note([*pretrained.unused, *strangers]))
     if as_json:
         print_json({**found, "mismatch": mismatch.rows() if mismatch else []})
     else:
@@ -146,10 +147,10 @@ def bundle(
     Examples: skipway weights bundle resnet50.tv_v2 --out runs/r50 | skipway weights bundle net.th --model resnet20
     --classes cifar10 --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225 --out runs/r20
     """
-    from skipway import adopt
+    from skipway.commands import import_weights
 
-    feeding = adopt.Feeding(classes, size, resize, numbers("--mean", mean), numbers("--std", std))
-    card, said = adopt.adopt(which, out, model, feeding)
+    feeding = import_weights.InputOptions(classes, size, resize, numbers("--mean", mean), numbers("--std", std))
+    card, said = import_weights.import_weights(which, out, model, feeding)
     for phrase in said:
         console().print(phrase, soft_wrap=True)
     shown = card.preprocessing

@@ -1,7 +1,7 @@
-"""HEIC, HEIF and AVIF, in which phones store photographs: who decodes them, and what is said where nobody does.
+"""Decoders for HEIC, HEIF and AVIF, the photo formats of phones, and the error if none is installed.
 
-Pillow decodes AVIF, and HEIC and HEIF through the package pillow-heif, which is imported and made known to Pillow when
-the first such file is met. Which of the endings can be decoded here is told without importing anything.
+Pillow decodes AVIF, and HEIC and HEIF through the package pillow-heif, which is imported and registered with Pillow
+when the first such file is opened. Which suffixes can be decoded here is found out without importing anything.
 """
 
 from importlib.util import find_spec
@@ -14,8 +14,8 @@ DECODERS = {".heic": "pillow_heif", ".heif": "pillow_heif", ".hif": "pillow_heif
 DECODABLE = frozenset(ending for ending, module in DECODERS.items() if find_spec(module))
 UNDECODABLE = frozenset(DECODERS) - DECODABLE
 INSTALL = "pip install 'skipway[heif]'"
-MISSING = "and its decoder is not installed"  # of the words for such an image, by which they are known again
-# What follows the length and "ftyp" at the beginning of such a file (ISO/IEC 23008-12; AV1 Image File Format).
+MISSING = "and its decoder is not installed"  # part of the message for such an image, by which it is recognised
+# What follows the length and "ftyp" at the start of such a file (ISO/IEC 23008-12; AV1 Image File Format).
 HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"}
 AVIF_BRANDS = {b"avif", b"avis"}
 registering = Lock()
@@ -26,7 +26,7 @@ class DecoderMissingError(UnidentifiedImageError):
 
 
 def kind_of_brand(start: bytes) -> str | None:
-    """HEIF or AVIF, as the first 12 bytes of a file say; None for any other file."""
+    """HEIF or AVIF, by the first 12 bytes of a file; None for any other file."""
     if start[4:8] != b"ftyp":
         return None
     return "HEIF" if start[8:12] in HEIF_BRANDS else "AVIF" if start[8:12] in AVIF_BRANDS else None
@@ -41,7 +41,7 @@ def start_of(item: Path | bytes) -> bytes:
 
 
 def register() -> bool:
-    """Make HEIF known to Pillow, once; whether it is known."""
+    """Register HEIF with Pillow, once; returns whether it is registered."""
     if ".heic" in UNDECODABLE:
         return False
     from PIL import Image
@@ -55,9 +55,9 @@ def register() -> bool:
 
 
 def require_decoder(item: Path | bytes) -> bool:
-    """Whether `item`, which Pillow did not know, is HEIF, which it knows now.
+    """Whether `item`, which Pillow did not recognise, is HEIF, whose decoder is now registered.
 
-    Raises DecoderMissingError for HEIF and AVIF that nothing here decodes, and OSError.
+    Raises DecoderMissingError for HEIF and AVIF without an installed decoder, and OSError.
     """
     kind = kind_of_brand(start_of(item))
     if kind == "HEIF" and register():
@@ -67,17 +67,17 @@ def require_decoder(item: Path | bytes) -> bool:
     return False
 
 
-def is_whole(item: Path | bytes) -> bool:
-    """Whether the boxes at the top of an ISO base media file end where it ends, or before. Raises OSError."""
+def is_complete(item: Path | bytes) -> bool:
+    """Whether the top-level boxes of an ISO base media file all end within it. Raises OSError."""
     content = item if isinstance(item, bytes) else item.read_bytes()
-    place = 0
-    while place + 8 <= len(content):
-        length = int.from_bytes(content[place : place + 4], "big")
-        if length == 1:  # the length proper follows in eight bytes
-            length = int.from_bytes(content[place + 8 : place + 16], "big")
+    position = 0
+    while position + 8 <= len(content):
+        length = int.from_bytes(content[position : position + 4], "big")
+        if length == 1:  # the actual length follows in eight bytes
+            length = int.from_bytes(content[position + 8 : position + 16], "big")
         if length == 0:  # the last box, up to the end
             return True
         if length < 8:
             return False
-        place += length
-    return place == len(content)
+        position += length
+    return position == len(content)

@@ -1,7 +1,7 @@
-"""Batches for training and for judging, from memory or through worker processes.
+"""Batches for training and evaluation, from memory or through worker processes.
 
-Everything random in a batch follows from (seed, epoch, place in the epoch), never from what ran before, so that a run
-that stops can go on as if it had not.
+All randomness in a batch derives from (seed, epoch, step), never from what ran before, so that a resumed run continues
+exactly as if it had not stopped.
 """
 
 import atexit
@@ -14,38 +14,39 @@ from ctypes import c_bool
 from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing.sharedctypes import RawValue
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
-from skipway.data.augment import Augmentation, crop_and_flip, finished, one_large, padded
+from skipway.data.augment import Augmentation, augment_batch, augment_image, crop_and_flip, pad_images
+from skipway.data.dataset import Split
 from skipway.data.decode import decode
-from skipway.data.preprocess import Preprocessing, centre_of
-from skipway.data.source import Split
+from skipway.data.preprocess import Preprocessing, crop_extreme_aspect
 from skipway.errors import DataError, first_line
 
-RESIDENT_LIMIT = 2 << 30  # bytes of uint8 pixels that are kept whole on the device
-PATIENCE = 300.0  # seconds that the next batch may take before the workers count as stuck
-DECODED_SCALE = 2.2  # times the size: the shorter side of images kept decoded; the crop "scale" takes up to 480/224
-SAMPLED = 64  # images that tell what sizes all of them have
-POLL = 1.0  # seconds between two looks of a worker that got SIGTERM at whether its parent is still there
+IN_MEMORY_LIMIT = 2 << 30  # bytes of uint8 pixels that are held on the device
+BATCH_TIMEOUT = 300.0  # seconds to wait for the next batch before the workers count as stuck
+DECODED_SCALE = 2.2  # times the size: the shorter side of images held decoded; the crop "scale" resizes up to 480/224
+SAMPLED = 64  # images from which the sizes of all are estimated
+POLL = 1.0  # seconds between checks, in a worker that got SIGTERM, whether its parent is still alive
 
 
-def derive(*words: int) -> int:
-    """A random seed that depends on all `words` (such as seed, epoch, step) and looks unrelated for any other."""
-    # their number goes in too, because a seed sequence takes (1,) and (1, 0) for the same
-    return int(np.random.SeedSequence((len(words), *words)).generate_state(1, np.uint64)[0] >> 1)
+def derive_seed(*values: int) -> int:
+    """A random seed derived from all `values` (such as seed, epoch, step), unrelated to that of any other values."""
+    # their number is included, because a seed sequence treats (1,) and (1, 0) as equal
+    return int(np.random.SeedSequence((len(values), *values)).generate_state(1, np.uint64)[0] >> 1)
 
 
-def open_all(split: Split, preprocessing: Preprocessing) -> Tensor:
-    """Every image of `split` as uint8 (N, C, size, size), decoded by as many threads as there are cores."""
+def decode_all(split: Split, preprocessing: Preprocessing) -> Tensor:
+    """Every image of `split` as uint8 (N, C, size, size), decoded by one thread per core."""
     side, channels, items = preprocessing.size, preprocessing.channels, split.items
-    whole = preprocessing.fit != "crop" or preprocessing.resize == side  # otherwise a margin is cut off
+    uncropped = preprocessing.fit != "crop" or preprocessing.resize == side  # otherwise a margin is cut off
     if (
         isinstance(items, np.ndarray)
-        and whole
+        and uncropped
         and items.dtype == np.uint8
         and items.shape[1:] == (side, side, channels)
     ):
@@ -61,34 +62,34 @@ def open_all(split: Split, preprocessing: Preprocessing) -> Tensor:
     return images
 
 
-def sampled_sides(split: Split, channels: int, sample: int = SAMPLED) -> list[tuple[int, int]]:
-    """(height, width) in pixels of at most `sample` images, evenly over `split`."""
+def sample_sizes(split: Split, channels: int, sample: int = SAMPLED) -> list[tuple[int, int]]:
+    """(height, width) in pixels of at most `sample` images, evenly spaced over `split`."""
     chosen = np.linspace(0, len(split) - 1, min(sample, len(split))).astype(int)
     shapes = [decode(split.items[i], channels, split.names[i]).shape for i in chosen]
     return [(height, width) for _, height, width in shapes]
 
 
 def natural_size(split: Split, channels: int, sample: int = SAMPLED) -> int:
-    """The shorter side in pixels that most of a sample of images do not fall short of."""
-    return int(np.median([min(sides) for sides in sampled_sides(split, channels, sample)]))
+    """The median of the shorter sides, in pixels, of a sample of images."""
+    return int(np.median([min(sides) for sides in sample_sizes(split, channels, sample)]))
 
 
-def decoded_side(split: Split, channels: int, size: int, limit: int = RESIDENT_LIMIT) -> int | None:
-    """The shorter side to which images are reduced when `split` is decoded for crops of `size`: DECODED_SCALE times it.
+def decoded_side(split: Split, channels: int, size: int, limit: int = IN_MEMORY_LIMIT) -> int | None:
+    """The shorter side to which images are downscaled if `split` is decoded for crops of `size`: DECODED_SCALE * size.
 
-    None where they would take more than `limit` bytes, as a sample of them tells.
+    None if they would take more than `limit` bytes, estimated from a sample.
     """
     side = round(DECODED_SCALE * size)
-    sides = sampled_sides(split, channels)
+    sides = sample_sizes(split, channels)
     areas = [height * width * min(1.0, side / min(height, width)) ** 2 for height, width in sides]
     return side if len(split) * channels * float(np.mean(areas)) <= limit else None
 
 
-def reduced(image: Tensor, preprocessing: Preprocessing, side: int) -> Tensor:
-    """`image`, uint8 (C, H, W), made smaller where its shorter side is more than `side`, which it then is."""
+def downscale(image: Tensor, preprocessing: Preprocessing, side: int) -> Tensor:
+    """`image`, uint8 (C, H, W), downscaled to a shorter side of `side` if that is longer."""
     if min(image.shape[1:]) <= side:
         return image
-    image = centre_of(image)
+    image = crop_extreme_aspect(image)
     scale = side / min(image.shape[1:])
     return preprocessing.resized(image, round(image.shape[1] * scale), round(image.shape[2] * scale))
 
@@ -96,11 +97,11 @@ def reduced(image: Tensor, preprocessing: Preprocessing, side: int) -> Tensor:
 def decode_split(split: Split, preprocessing: Preprocessing, side: int) -> Split:
     """`split` with every image decoded, as uint8 (H, W, C) arrays whose shorter side is at most `side` pixels.
 
-    Images that are not larger keep their pixels. Raises DataError naming an image that cannot be read.
+    Smaller images are unchanged. Raises DataError naming an image that cannot be read.
     """
 
     def decoded(i: int) -> np.ndarray:
-        image = reduced(preprocessing.decoded(split.items[i], split.names[i]), preprocessing, side)
+        image = downscale(preprocessing.decoded(split.items[i], split.names[i]), preprocessing, side)
         return image.permute(1, 2, 0).contiguous().numpy()
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -108,12 +109,12 @@ def decode_split(split: Split, preprocessing: Preprocessing, side: int) -> Split
 
 
 @dataclass(frozen=True)
-class Order:
-    """Which images make up each batch of an epoch, incomplete last batches left out.
+class BatchSampler:
+    """The image indices of each batch of an epoch; an incomplete last batch is dropped.
 
-    A fresh permutation an epoch or, given `weights` (count,), as many draws with replacement, each image with a chance
-    in proportion to its weight. Of `world` processes that share a batch, the one of `rank` has every world-th image of
-    it: together they have the batch that one process would have.
+    A new permutation per epoch or, given `weights` (count,), sampling with replacement with probability proportional
+    to the weight. Of `world` processes that share a batch, process `rank` takes every world-th image: together they
+    have the batch that a single process would have.
     """
 
     count: int
@@ -125,7 +126,9 @@ class Order:
 
     def __post_init__(self) -> None:
         if self.batch % self.world:
-            raise DataError(f"a batch of {self.batch} cannot be shared by {self.world} processes: choose a multiple")
+            raise DataError(
+                f"a batch of {self.batch} cannot be divided among {self.world} processes: choose a multiple"
+            )
 
     @property
     def steps(self) -> int:
@@ -133,16 +136,16 @@ class Order:
 
     @property
     def share(self) -> slice:
-        """The places of a batch that are this process's."""
+        """The positions in a batch that belong to this process."""
         return slice(self.rank, None, self.world)
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[Tensor]:
-        """Indices (batch / world,) of this process's images for each step from `start`."""
-        return (picked[self.share] for picked in self.whole(epoch, start))
+        """Indices (batch / world,) of this process's images, for each step from `start`."""
+        return (indices[self.share] for indices in self.global_batches(epoch, start))
 
-    def whole(self, epoch: int, start: int = 0) -> Iterator[Tensor]:
-        """Indices (batch,) of all processes' images for each step from `start`."""
-        rng = np.random.default_rng(derive(self.seed, epoch))
+    def global_batches(self, epoch: int, start: int = 0) -> Iterator[Tensor]:
+        """Indices (batch,) of all processes' images, for each step from `start`."""
+        rng = np.random.default_rng(derive_seed(self.seed, epoch))
         if self.weights is None:
             order = rng.permutation(self.count)
         else:
@@ -150,56 +153,75 @@ class Order:
         for step in range(start, self.steps):
             yield torch.from_numpy(order[step * self.batch : (step + 1) * self.batch].copy())
 
-    def draws(self, epoch: int, step: int) -> list[int]:
-        """A random seed for each image of this process's share of `step`, by the image's place in the batch.
+    def image_seeds(self, epoch: int, step: int) -> list[int]:
+        """A random seed for each image of this process's share of `step`, by the image's position in the batch.
 
-        By place, not by image: one that is drawn twice is seen in two views.
+        By position, not by image, so that an image sampled twice is augmented differently each time.
         """
-        return [derive(self.seed, epoch, step, place) for place in range(self.rank, self.batch, self.world)]
+        return [derive_seed(self.seed, epoch, step, position) for position in range(self.rank, self.batch, self.world)]
 
 
-def finished_share(images: Tensor, order: Order, preprocessing: Preprocessing, augmentation: Augmentation) -> Tensor:
-    """`finished` for one process's share of a batch, (batch / world, C, H, W).
+def augment_share(
+    images: Tensor, order: BatchSampler, preprocessing: Preprocessing, augmentation: Augmentation
+) -> Tensor:
+    """`augment_batch` for one process's share of a batch, (batch / world, C, H, W).
 
-    What is drawn at random is drawn for the whole batch by every process, so that together they make the images that
-    one process would make, and all are left with the same random state.
+    Every process draws the random numbers of the entire batch, so that together they produce the images that a single
+    process would, and all end with the same random state.
     """
     if order.world == 1 or not (augmentation.colour or augmentation.cutout):
-        return finished(images, preprocessing, augmentation)
-    whole = images.new_zeros(order.batch, *images.shape[1:])
-    whole[order.share] = images
-    return finished(whole, preprocessing, augmentation)[order.share]
+        return augment_batch(images, preprocessing, augmentation)
+    batch = images.new_zeros(order.batch, *images.shape[1:])
+    batch[order.share] = images
+    return augment_batch(batch, preprocessing, augmentation)[order.share]
 
 
-class Resident:
-    """A training set that lives whole on the device as uint8 and is augmented a batch at a time."""
+class Batch(NamedTuple):
+    """Images (B, C, H, W) and their targets, whose first dimension is the batch."""
+
+    images: Tensor
+    targets: Tensor
+
+    def split(self, size: int) -> list["Batch"]:
+        """Parts of at most `size` images."""
+        return [Batch(*part) for part in zip(self.images.split(size), self.targets.split(size), strict=True)]
+
+
+class InMemoryLoader:
+    """A training set held on the device as uint8 and augmented batch by batch."""
 
     def __init__(
-        self, images: Tensor, labels: Tensor, order: Order, preprocessing: Preprocessing, augmentation: Augmentation
+        self,
+        images: Tensor,
+        targets: Tensor,
+        order: BatchSampler,
+        preprocessing: Preprocessing,
+        augmentation: Augmentation,
     ) -> None:
-        """images: uint8 (N, C, size, size) on the device; labels: (N,) or (N, classes) there too."""
-        self.pixels = padded(images, augmentation.pad if augmentation.crop == "pad" else 0)
-        self.labels, self.order = labels, order
+        """images: uint8 (N, C, size, size) on the device; targets: (N, ...), on the device too."""
+        self.pixels = pad_images(images, augmentation.pad if augmentation.crop == "pad" else 0)
+        self.targets, self.order = targets, order
         self.preprocessing, self.augmentation = preprocessing, augmentation
 
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        """Normalised float32 images (B, C, side, side) in channels-last memory, and their labels, for each step.
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """Normalised float32 images (B, C, side, side) in channels-last memory, and their targets, for each step.
 
-        Small crops are windows of the images as they are kept, not the images made smaller. Of several processes each
-        crops the whole batch, which is one gather of bytes, and goes on with its share.
+        Small crops are cut from the stored images, without downscaling. Each of several processes crops the entire
+        batch, which is one gather of bytes, and continues with its share.
         """
         side, share = self.augmentation.side(self.preprocessing.size, epoch), self.order.share
-        for step, picked in enumerate(self.order.whole(epoch, start), start):
-            torch.manual_seed(derive(self.order.seed, epoch, step))
-            picked = picked.to(self.pixels.device)
-            images = crop_and_flip(self.pixels, picked, side, self.augmentation.flip)[share]
-            yield finished_share(images, self.order, self.preprocessing, self.augmentation), self.labels[picked[share]]
+        for step, indices in enumerate(self.order.global_batches(epoch, start), start):
+            torch.manual_seed(derive_seed(self.order.seed, epoch, step))
+            indices = indices.to(self.pixels.device)
+            images = crop_and_flip(self.pixels, indices, side, self.augmentation.flip)[share]
+            images = augment_share(images, self.order, self.preprocessing, self.augmentation)
+            yield Batch(images, self.targets[indices[share]])
 
 
-class Views(Dataset):
-    """Items decoded and fitted, or augmented when an augmentation is given. An index is (place, random seed).
+class ImageViews(Dataset):
+    """Items decoded and fitted, or augmented if an augmentation is given. An index is (position, random seed).
 
-    A fault is handed over as an item and raised by `batches_of`: raised in a worker it would arrive as a traceback.
+    A DataError is returned as an item and raised by `batches_of`: raised in a worker it would arrive as a traceback.
     """
 
     def __init__(self, split: Split, preprocessing: Preprocessing, augmentation: Augmentation | None) -> None:
@@ -208,29 +230,29 @@ class Views(Dataset):
     def __getitem__(self, index: tuple[int, int]) -> tuple[Tensor, Tensor] | DataError:
         try:
             return self.view(*index)
-        except DataError as fault:
-            return fault
+        except DataError as error:
+            return error
 
-    def view(self, place: int, seed: int) -> tuple[Tensor, Tensor]:
-        item, name = self.split.items[place], self.split.names[place]
-        label = torch.as_tensor(self.split.labels[place])
+    def view(self, index: int, seed: int) -> tuple[Tensor, Tensor]:
+        item, name = self.split.items[index], self.split.names[index]
+        label = self.split.targets.item(index)
         if self.augmentation is None:
             return self.preprocessing.open(item, name), label
         image = self.preprocessing.decoded(item, name)
         with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(seed)  # torch.manual_seed also looks for accelerators, image by image
-            return one_large(image, self.preprocessing, self.augmentation), label
+            torch.default_generator.manual_seed(seed)  # torch.manual_seed also checks for accelerators, for every image
+            return augment_image(image, self.preprocessing, self.augmentation), label
 
 
-def collated(items: list[tuple[Tensor, Tensor] | DataError]) -> tuple[Tensor, Tensor] | DataError:
-    """Items as one batch, or the first fault among them."""
-    fault = next((item for item in items if isinstance(item, DataError)), None)
-    return fault if fault is not None else default_collate(items)
+def collate(items: list[tuple[Tensor, Tensor] | DataError]) -> tuple[Tensor, Tensor] | DataError:
+    """Items as one batch, or the first error among them."""
+    error = next((item for item in items if isinstance(item, DataError)), None)
+    return error if error is not None else default_collate(items)
 
 
 @contextmanager
 def closing_flag() -> Iterator[c_bool]:
-    """A value in memory that workers share: false inside of the context, true after it and when the process exits."""
+    """A flag in shared memory for the workers: false inside the context, true after it and when the process exits."""
     closed = RawValue(c_bool, False)
 
     def close() -> None:
@@ -244,36 +266,36 @@ def closing_flag() -> Iterator[c_bool]:
         atexit.unregister(close)
 
 
-def stay_while_needed(closed: c_bool, _worker: int) -> None:
-    """In a worker: let the process that trains decide when to end, also where a signal went to all processes at once.
+def ignore_signals_until_closed(closed: c_bool, _worker: int) -> None:
+    """In a worker: leave it to the training process when to end, even if a signal was sent to all processes.
 
-    SIGTERM ends the worker only when the loader is `closed`, which ends one that is stuck, or the parent has gone.
+    SIGTERM ends the worker only if the loader is `closed`, which ends a stuck worker, or the parent is gone.
     """
     parent = os.getppid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if not hasattr(signal, "setitimer"):
         return
 
-    def look(number: int, _frame: object) -> None:
+    def handle(number: int, _frame: object) -> None:
         if (number == signal.SIGTERM and closed.value) or os.getppid() != parent:
             os._exit(0)
         signal.setitimer(signal.ITIMER_REAL, POLL)
 
     for number in (signal.SIGTERM, signal.SIGALRM):
-        signal.signal(number, look)
+        signal.signal(number, handle)
 
 
 def batches_of(
-    views: Views,
+    views: ImageViews,
     batches: Iterable[list[tuple[int, int]]],
     workers: int,
     pinned: bool,
-    patience: float = PATIENCE,
+    timeout: float = BATCH_TIMEOUT,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """uint8 images and labels for each batch of indices.
 
-    Raises the DataError of an image that cannot be read, and one where workers give nothing for `patience` seconds or
-    have been killed.
+    Raises the DataError of an image that cannot be read, and a DataError if the workers return nothing for `timeout`
+    seconds or were killed.
     """
     with closing_flag() as closed:
         loader = DataLoader(
@@ -281,43 +303,43 @@ def batches_of(
             batch_sampler=batches,
             num_workers=workers,
             pin_memory=pinned,
-            collate_fn=collated,
-            timeout=patience if workers else 0,
-            worker_init_fn=partial(stay_while_needed, closed),
+            collate_fn=collate,
+            timeout=timeout if workers else 0,
+            worker_init_fn=partial(ignore_signals_until_closed, closed),
         )
         try:
-            iterator = iter(loader)  # kept until the flag is set: what is left of its workers is ended with it
+            iterator = iter(loader)  # referenced until the flag is set: deleting it ends its workers
             for batch in iterator:
                 if isinstance(batch, DataError):
                     raise batch
                 yield batch
-        except RuntimeError as fault:
-            if not workers_lost(fault):
+        except RuntimeError as error:
+            if not workers_lost(error):
                 raise
-            raise DataError(what_became_of_workers(fault, patience)) from None
+            raise DataError(worker_exit_reason(error, timeout)) from None
 
 
-def workers_lost(fault: BaseException) -> bool:
-    """Whether torch says that worker processes are stuck or have ended; of the latter it tells in any line of code."""
-    return isinstance(fault, RuntimeError) and "DataLoader" in str(fault)
+def workers_lost(error: BaseException) -> bool:
+    """Whether torch reports that worker processes are stuck or have died; it may raise the latter anywhere."""
+    return isinstance(error, RuntimeError) and "DataLoader" in str(error)
 
 
-def what_became_of_workers(fault: BaseException, patience: float = PATIENCE) -> str:
-    """For a fault of `workers_lost`: what happened, and what to do."""
-    if "timed out" in str(fault):
-        became = f"gave no images for {patience:g} s: is the disk or the network that holds them stuck?"
+def worker_exit_reason(error: BaseException, timeout: float = BATCH_TIMEOUT) -> str:
+    """For an error for which `workers_lost` is true: what happened, and what to do."""
+    if "timed out" in str(error):
+        reason = f"returned no images for {timeout:g} s: check the disk or network that holds the images"
     else:
-        became = f"have died ({first_line(fault)}): give the machine more memory, or fewer --workers"
-    return f"the workers that decode {became}"
+        reason = f"died ({first_line(error)}): use more memory, or fewer --workers"
+    return f"the decoding workers {reason}"
 
 
-class Streamed:
+class StreamingLoader:
     """A training set of large images: decoded, cropped and flipped by worker processes, normalised on the device."""
 
     def __init__(
         self,
         split: Split,
-        order: Order,
+        order: BatchSampler,
         preprocessing: Preprocessing,
         augmentation: Augmentation,
         device: torch.device,
@@ -326,29 +348,29 @@ class Streamed:
         self.split, self.order, self.device, self.workers = split, order, device, workers
         self.preprocessing, self.augmentation = preprocessing, augmentation
 
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        """Normalised float32 images (B, C, side, side) and their labels on the device, for each step."""
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """Normalised float32 images (B, C, side, side) and their targets on the device, for each step."""
         side = self.augmentation.side(self.preprocessing.size, epoch)
-        views = Views(self.split, self.preprocessing.at(side), self.augmentation)
+        views = ImageViews(self.split, self.preprocessing.at(side), self.augmentation)
         batches = (
-            list(zip(picked.tolist(), self.order.draws(epoch, step), strict=True))
-            for step, picked in enumerate(self.order.batches(epoch, start), start)
+            list(zip(indices.tolist(), self.order.image_seeds(epoch, step), strict=True))
+            for step, indices in enumerate(self.order.batches(epoch, start), start)
         )
         pinned = self.device.type == "cuda"
         loaded = batches_of(views, batches, self.workers, pinned)
-        for step, (images, labels) in enumerate(loaded, start):
-            torch.manual_seed(derive(self.order.seed, epoch, step))
-            images, labels = images.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True)
-            yield finished_share(images, self.order, self.preprocessing, self.augmentation), labels
+        for step, (images, targets) in enumerate(loaded, start):
+            torch.manual_seed(derive_seed(self.order.seed, epoch, step))
+            images, targets = images.to(self.device, non_blocking=True), targets.to(self.device, non_blocking=True)
+            yield Batch(augment_share(images, self.order, self.preprocessing, self.augmentation), targets)
 
 
 def in_order(
     split: Split, preprocessing: Preprocessing, batch: int, workers: int, share: slice = slice(None)
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Every image once, in order, unaugmented: uint8 (B, C, size, size), labels; the last batch may be short.
+    """Every image once, in order, not augmented: uint8 (B, C, size, size) and targets; the last batch may be smaller.
 
-    Of all batches only those of `share` (such as every second one), and only their images are read.
+    `share` selects batches (such as every second one); only their images are read.
     """
-    places = [(i, 0) for i in range(len(split))]
-    batches = [places[i : i + batch] for i in range(0, len(places), batch)][share]
-    yield from batches_of(Views(split, preprocessing, None), batches, workers, pinned=False)
+    indices = [(i, 0) for i in range(len(split))]
+    batches = [indices[i : i + batch] for i in range(0, len(indices), batch)][share]
+    yield from batches_of(ImageViews(split, preprocessing, None), batches, workers, pinned=False)

@@ -6,40 +6,40 @@ from typing import Any
 import numpy as np
 
 from skipway.bundle import Card
-from skipway.data import open_source
-from skipway.data.reading import Reading
-from skipway.data.source import Source, fingerprint
+from skipway.data import open_dataset
+from skipway.data.dataset import Dataset
+from skipway.data.read_options import ReadOptions
 
 
-def reading_of(card: Card) -> Reading:
+def read_options_of(card: Card) -> ReadOptions:
     """How the training data were read."""
-    return Reading(**card.data.get("reading", {}))
+    return ReadOptions(**card.data.get("reading", {}))
 
 
-def opened_again(data: str | Source | None, card: Card) -> tuple[Source, str]:
+def reopen_dataset(data: str | Dataset | None, card: Card) -> tuple[Dataset, str]:
     """`data`, or those that the network was trained on (None), and their fingerprint.
 
     Those of the training are read as they were then, and without the images that the training left out: their
     fingerprint is then that of the card. Raises DataError where they cannot be opened.
     """
-    if isinstance(data, Source):
-        source = data
+    if isinstance(data, Dataset):
+        dataset = data
     else:
         own = data is None or data == card.data["name"]
-        source = open_source(card.data["name"], reading_of(card)) if own else open_source(str(data))
-    mark = fingerprint(source)
+        dataset = open_dataset(card.data["name"], read_options_of(card)) if own else open_dataset(str(data))
+    mark = dataset.fingerprint
     if mark != card.data["fingerprint"] and card.data.get("left_out"):
-        fewer = without(source, dict(card.data["left_out"]))
-        if fingerprint(fewer) == card.data["fingerprint"]:
+        fewer = without(dataset, dict(card.data["left_out"]))
+        if fewer.fingerprint == card.data["fingerprint"]:
             return fewer, card.data["fingerprint"]
-    return source, mark
+    return dataset, mark
 
 
-def without(source: Source, reasons: dict[str, str]) -> Source:
-    """`source` less the images named in `reasons`, which say why."""
+def without(dataset: Dataset, reasons: dict[str, str]) -> Dataset:
+    """`dataset` less the images named in `reasons`, which say why."""
     fewer: dict[str, Any] = {}
     gone: list[tuple[str, str]] = []
-    for key, split in source.splits.items():
+    for key, split in dataset.splits.items():
         fewer[key] = split.take(np.array([i for i, name in enumerate(split.names) if name not in reasons], dtype=int))
         gone += [(name, reasons[name]) for name in split.names if name in reasons]
-    return replace(source, **fewer, left_out=(*source.left_out, *gone))
+    return replace(dataset, **fewer, left_out=(*dataset.left_out, *gone))

@@ -1,62 +1,47 @@
-"""An evaluation for people, in report.html, which needs nothing beside it, and for programs, in report.json."""
+"""Evaluation reports: report.html, one self-contained page, and report.json."""
 
 import json
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from markupsafe import Markup
 
-from skipway.bundle import Card, write_atomically
-from skipway.evaluation import pages
-from skipway.evaluation.calibration import Reliability
-from skipway.evaluation.diagnosis import Finding, diagnose
-from skipway.evaluation.evaluate import Evaluation
-from skipway.evaluation.gallery import Gallery
-from skipway.evaluation.pages import percent, plain
-from skipway.evaluation.plots import (
-    DRAWN,
-    NAMED,
-    QUANTITIES,
-    confusion_map,
-    curve,
-    measured,
-    reliability_diagram,
-)
-from skipway.evaluation.wording import about_calibration, about_chance, about_origin, about_split, headlines
+from skipway.bundle import write_atomically
+from skipway.evaluation.report_text import about_origin, about_split
+from skipway.reporting import html
+from skipway.reporting.html import plain
+from skipway.reporting.svg import curve, measured
+from skipway.tasks import Task
+from skipway.tasks.base import Evaluation, Finding, ReportContext
 
 SCHEMA = 2
-CONFUSIONS, ROWS, LISTED = 10, 25, 200  # lines of tables: of pairs, of classes before the rest is folded, of files
+LISTED = 200  # files left out that the page lists
 
 
 @dataclass(frozen=True)
 class Report:
-    """What a report is made of.
+    """The contents of a report.
 
-    records: metrics.jsonl's lines, none for no curves; protocol: how the network looked at the images, by its name;
-    command, training: what a shell runs to judge again and to train again, the second "" where nobody knows.
+    command, training: the shell commands that repeat the evaluation and the training; the second "" where unknown.
     """
 
+    task: Task
     evaluation: Evaluation
-    card: Card
-    gallery: Gallery
-    records: Sequence[dict[str, Any]]
-    protocol: str
+    context: ReportContext
     command: str
     training: str
 
     @cached_property
     def findings(self) -> list[Finding]:
-        """What speaks against the network; empty for one that learnt."""
-        return diagnose(self.card, self.records, self.evaluation)
+        """Problems found with the network, errors first; empty where there are none."""
+        return self.task.presenter.findings(self.evaluation, self.context)
 
 
 def write_report(folder: Path, report: Report) -> Path:
     """report.json and report.html in `folder`, which exists; returns the page's path."""
-    # ASCII, unlike the card: the escape of a file name that is not UTF-8 reads back as that very name.
+    # ASCII, unlike the card: the escape of a file name that is not UTF-8 is read back as the same name.
     lines = (f"{json.dumps(key)}: {json.dumps(part)}" for key, part in report_json(report).items())
     write_atomically(folder / "report.json", ("{\n" + ",\n".join(lines) + "\n}\n").encode())
     page = folder / "report.html"
@@ -67,31 +52,23 @@ def write_report(folder: Path, report: Report) -> Path:
 def report_json(report: Report) -> dict[str, Any]:
     """Everything measured, as plain values.
 
-    warnings: what speaks against the network, errors first (see `diagnosis`); confusion: rows the truth, null where
-    images have several labels; calibration: the card's, with the bins before and after it; seconds: of the scoring;
-    data: what was judged, and name and fingerprint of what was trained on; left_out: [image, why]; network, recipe,
-    versions, hardware and commit: the card's, of training; predictions: one an image in the split's order.
+    warnings: problems found with the network, errors first; the keys after metrics are the task's, see its presenter's
+    `details`; seconds: of the network; data: what was evaluated, and name and fingerprint of the training data;
+    left_out: [image, reason]; network, recipe, versions, hardware and commit: the card's, of training; predictions: one
+    per image, in the split's order.
     """
-    evaluation, card, scored = report.evaluation, report.card, report.evaluation.scored
-    matrix = evaluation.confusion
-    after = evaluation.calibrated
+    evaluation, context, present = report.evaluation, report.context, report.task.presenter
+    card, scored = context.card, report.evaluation.scored
     return {
         "schema": SCHEMA,
         "task": card.task,
         "split": scored.split,
-        "n": len(evaluation.labels),
+        "n": len(scored.images),
         "warnings": [asdict(finding) for finding in report.findings],
         "metrics": plain(evaluation.metrics),
-        "per_class": [plain(row) for row in evaluation.per_class],
-        "confusion": None if matrix is None else {"classes": list(evaluation.classes), "matrix": matrix.tolist()},
-        "calibration": {
-            "fitted": card.calibration,
-            "cross_fitted": evaluation.cross_fitted,
-            "bins_uncalibrated": bins(evaluation.uncalibrated),
-            "bins": None if after is None else bins(after),
-        },
+        **present.details(evaluation, context),
         "seconds": scored.seconds,
-        "protocol": report.protocol,
+        "protocol": context.protocol,
         "command": report.command,
         "training": report.training,
         "data": {
@@ -107,102 +84,39 @@ def report_json(report: Report) -> dict[str, Any]:
         "versions": card.versions,
         "hardware": card.hardware,
         "commit": card.commit,
-        "predictions": predictions(evaluation),
+        "predictions": present.predictions(evaluation),
     }
-
-
-def bins(found: Reliability) -> dict[str, list[float]]:
-    return {"count": found.count.tolist(), "confidence": found.confidence.tolist(), "right": found.right.tolist()}
-
-
-def predictions(evaluation: Evaluation) -> list[dict[str, Any]]:
-    """For each image in order: name, label and predicted as class names, and the predicted class's probability; with
-    several labels, lists of names and every class's probability. Probabilities are as computed, not rounded."""
-    classes, said, probabilities = evaluation.classes, evaluation.said, evaluation.probabilities
-    if evaluation.several:
-        names = [[[classes[i] for i in np.flatnonzero(row)] for row in rows] for rows in (evaluation.labels, said)]
-        values: Sequence[Any] = probabilities.tolist()
-    else:
-        names = [[classes[i] for i in column.tolist()] for column in (evaluation.labels, said)]
-        values = probabilities[np.arange(len(said)), said].tolist()
-    rows = zip(evaluation.names, *names, values, strict=True)
-    key = "probabilities" if evaluation.several else "probability"
-    return [{"name": name, "label": true, "predicted": guess, key: shown} for name, true, guess, shown in rows]
 
 
 def render(report: Report) -> str:
     """The page as HTML. The same report gives the same bytes."""
-    evaluation, card = report.evaluation, report.card
-    rows = numbered(evaluation) if len(card.classes) > NAMED else evaluation.per_class
-    return pages.render(
+    evaluation, context, present = report.evaluation, report.context, report.task.presenter
+    return html.render(
         "report.html",
+        "skipway.evaluation",
         evaluation=evaluation,
-        card=card,
-        gallery=report.gallery,
-        protocol=report.protocol,
+        card=context.card,
+        protocol=context.protocol,
         command=report.command,
         training=report.training,
         findings=report.findings,
-        headlines=headlines(evaluation),
-        about_origin=about_origin(card),
-        about_split=about_split(evaluation, card),
-        chance=about_chance(evaluation),
-        about_calibration=about_calibration(evaluation, card, report.protocol),
-        diagrams=diagrams(evaluation),
-        curves=curves(report.records),
-        mixed=not measured(report.records, "train_top1") and not evaluation.several,
-        watched=bool(measured(report.records, "val_loss")),
-        confusion=pages.optional(
-            None if evaluation.confusion is None else confusion_map(evaluation.confusion, evaluation.classes)
-        ),
-        drawn=DRAWN,
-        named=NAMED,
-        confusions=[] if evaluation.confusion is None else confusions(evaluation)[:CONFUSIONS],
-        per_class=worst_first(rows, "ap" if evaluation.several else "recall"),
-        rows=ROWS,
-        wrong=int((~evaluation.right).sum()),
+        headlines=present.figures(evaluation),
+        about_origin=about_origin(context.card),
+        about_split=about_split(evaluation.scored, context.card),
+        chance=present.baseline(evaluation),
+        about_training=present.about_training(evaluation, context.records),
+        curves=curves(report),
+        watched=bool(measured(context.records, "val_loss")),
+        sections=Markup(present.sections(evaluation, context)),  # rendered by the task's own templates, which escape
         listed=LISTED,
     )
 
 
-def curves(records: Sequence[dict[str, Any]]) -> list[tuple[str, Markup]]:
-    """(caption, figure) for each curve that the records have."""
-    drawn = ((f"{what}, in {unit}", curve(records, key)) for key, (what, unit, _) in QUANTITIES.items())
-    return [(caption, Markup(figure)) for caption, figure in drawn if figure is not None]
-
-
-def diagrams(evaluation: Evaluation) -> list[tuple[str, Markup]]:
-    """(caption, figure): reliability as the network's scores are, and with temperature where there is one."""
-    several, after = evaluation.several, evaluation.calibrated
-    found = [("Without temperature", "uncalibrated", evaluation.uncalibrated)]
-    found += [("With temperature", "calibrated", after)] if after is not None else []
-    return [
-        (f"{caption}: calibration error {percent(part.ece)}", Markup(reliability_diagram(part, key, several)))
-        for caption, key, part in found
-    ]
-
-
-def numbered(evaluation: Evaluation) -> list[dict[str, Any]]:
-    """The rows of the classes with their numbers before the names, which a matrix without names on it needs."""
-    return [{**row, "class": f"{i} {row['class']}"} for i, row in enumerate(evaluation.per_class)]
-
-
-def worst_first(rows: Sequence[dict[str, Any]], key: str) -> list[dict[str, Any]]:
-    """`rows` by a figure from the lowest; classes without an image come last."""
-    return sorted(rows, key=lambda row: (row[key] is None, row[key] or 0.0))
-
-
-def confusions(evaluation: Evaluation) -> list[dict[str, Any]]:
-    """Each pair that was confused: true, predicted, count, share of the true class; the most frequent first."""
-    assert evaluation.confusion is not None
-    wrong = evaluation.confusion - np.diag(np.diag(evaluation.confusion))
-    pairs = sorted(np.argwhere(wrong).tolist(), key=lambda pair: -wrong[pair[0], pair[1]])
-    return [
-        {
-            "true": evaluation.classes[true],
-            "predicted": evaluation.classes[said],
-            "count": int(wrong[true, said]),
-            "share": wrong[true, said] / evaluation.confusion[true].sum(),
-        }
-        for true, said in pairs
-    ]
+def curves(report: Report) -> list[tuple[str, Markup]]:
+    """(caption, figure) for each curve in the records."""
+    drawn = []
+    for key, (what, unit, scale) in report.task.presenter.curves().items():
+        figure = curve(report.context.records, key, what, unit, scale)
+        if figure is not None:
+            drawn.append((f"{what}, in {unit}" if unit else what, Markup(figure)))
+    return drawn

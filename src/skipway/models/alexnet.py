@@ -1,23 +1,23 @@
-"""AlexNet: the network that began it.
+"""AlexNet, the first deep convolutional network to win ImageNet.
 
 Krizhevsky, Sutskever, Hinton: ImageNet Classification with Deep Convolutional Neural Networks. NeurIPS 2012.
 
-Departures from the paper: the form is torchvision's, whose weights the world exchanges, and follows a later paper
+Differences from the paper: the form is torchvision's, whose weights are widely used, and follows a later paper
 (Krizhevsky: One weird trick for parallelizing convolutional neural networks. 2014, arXiv:1404.5997). It has
-- one column where the paper has two, and 64, 192, 384, 256 and 256 channels for its 96, 256, 384, 384 and 256;
-- no normalisation of local responses.
-Besides:
-- Weights start as PyTorch's layers do, uniformly by fan-in; the paper says N(0, 0.01), and 1 for some biases.
-- Images of other sides than 224 pixels have their last maps averaged to 6x6.
+- one column instead of two, and 64, 192, 384, 256 and 256 channels instead of 96, 256, 384, 384 and 256;
+- no local response normalisation.
+Also:
+- Weights have PyTorch's default initialisation, uniform by fan-in; the paper's is N(0, 0.01), and 1 for some biases.
+- For images of other sizes than 224 pixels the last maps are averaged to 6x6.
 
-State-dict names are torchvision's, so its weights load as they are.
+State-dict names are torchvision's, so its weights load unchanged.
 """
 
 from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from skipway.models.contract import Network
+from skipway.models.base import Network
 from skipway.models.vgg import Trunk, trunk
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -25,14 +25,16 @@ from skipway.models.vgg import Trunk, trunk
 
 
 class AlexNet(Network):
-    """Five convolutions, of which three end with a pooling, and three linear layers."""
+    """Five convolutions, three of them followed by pooling, and three linear layers."""
 
     features = property(trunk)
 
     def __init__(self, classes: int, in_channels: int) -> None:
         super().__init__()
         self.channels, self.strides = [64, 192, 256], [8, 16, 32]
-        self.smallest = 63  # nothing is padded in pooling: the last map's pixel needs 3x3, they 7x7, and these 15x15
+        self.smallest = (
+            63  # pooling does not pad: one pixel of the last map needs 3x3 pixels, these 7x7, and these 15x15
+        )
         self.first, self.heads, self.stages = "features.0", ("classifier.6",), ()
         layers = (
             nn.Conv2d(in_channels, 64, 11, stride=4, padding=2),

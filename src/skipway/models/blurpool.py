@@ -1,8 +1,8 @@
-"""Blur pooling: every step to a coarser map first removes what the coarser map cannot hold.
+"""ResNet with blur pooling: a low-pass filter before every downsampling.
 
 Zhang: Making Convolutional Networks Shift-Invariant Again. ICML 2019, arXiv:1904.11486.
 
-Departures from the paper: none known; as in the author's code the first convolution keeps its stride of 2. State-dict
+Differences from the paper: none known; as in the author's code the first convolution has stride 2. State-dict
 names are the author's.
 """
 
@@ -20,7 +20,7 @@ from skipway.models.resnet import Basic, Bottleneck, ResNet
 
 
 class BlurPool(nn.Module):
-    """A binomial low-pass filter and every second pixel. (N, C, H, W) -> (N, C, ceil(H / 2), ceil(W / 2)).
+    """A binomial low-pass filter with stride 2. (N, C, H, W) -> (N, C, ceil(H / 2), ceil(W / 2)).
 
     The filter is the outer product of (1, 3, 3, 1) with itself, the author's default.
     """
@@ -38,12 +38,12 @@ class BlurPool(nn.Module):
 
 
 def blurred(convolution: nn.Module, channels: int) -> nn.Sequential:
-    """`convolution` on every second pixel of a blurred map of `channels` channels."""
+    """`convolution` after blur pooling of a map of `channels` channels."""
     return nn.Sequential(BlurPool(channels), convolution)
 
 
 def antialias(net: ResNet) -> ResNet:
-    """Put a blur before every step of `net`'s units and of its pooling: convolutions keep every pixel (Fig. 4)."""
+    """Replace strides in `net`'s units and pooling by blur pooling: convolutions have stride 1 (Fig. 4)."""
     if isinstance(net.maxpool, nn.MaxPool2d):
         net.maxpool = nn.Sequential(nn.MaxPool2d(2, stride=1), BlurPool(net.bn1.num_features))
     for unit in net.modules():
@@ -60,7 +60,7 @@ def antialias(net: ResNet) -> ResNet:
         assert isinstance(convolution, nn.Conv2d)
         convolution.stride = (1, 1)
         unit.downsample = nn.Sequential(BlurPool(convolution.in_channels), convolution, norm)
-    net.smallest = 3 * net.strides[-2]  # the last blur mirrors two pixels beyond the edge, and needs a third
+    net.smallest = 3 * net.strides[-2]  # the last blur reflects two pixels at the border, and needs three
     return net
 
 
@@ -69,7 +69,7 @@ def antialias(net: ResNet) -> ResNet:
 
 
 def antialiased(build: Callable[..., ResNet]) -> Callable[..., ResNet]:
-    """`build` with blurs; option B shortcuts."""
+    """`build` with blur pooling; option B shortcuts."""
 
     def with_blurs(classes: int = 1000, channels: int = 3, stem: str = "imagenet") -> ResNet:
         return antialias(build(classes=classes, channels=channels, stem=stem))

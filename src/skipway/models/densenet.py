@@ -4,13 +4,13 @@ Huang, Liu, van der Maaten, Weinberger: Densely Connected Convolutional Networks
 Pleiss, Chen, Huang, Li, van der Maaten, Weinberger: Memory-Efficient Implementation of DenseNets. 2017,
 arXiv:1707.06990 (`save_memory`).
 
-Departures from the papers:
-- Convolutions start as He et al. say (arXiv:1502.01852) by fan-in, as torchvision's do; the authors' by fan-out.
-- The classifier starts from N(0, 0.01), biases at 0, so that the first loss is ln(classes).
-- No dropout, which the paper has where it does not augment.
-- `save_memory` computes the concatenation again where the second paper keeps one store for all of them.
+Differences from the papers:
+- Convolutions have He initialisation (arXiv:1502.01852) by fan-in, as in torchvision; the authors' is by fan-out.
+- The classifier is initialised from N(0, 0.01), biases with 0, so that the first loss is ln(classes).
+- No dropout, which the paper uses without data augmentation.
+- `save_memory` recomputes the concatenation, where the second paper shares one buffer for all of them.
 
-State-dict names are torchvision's, so its weights load as they are; `densenet40_12` and `100_12_bc` are named alike.
+State-dict names are torchvision's, so its weights load unchanged; `densenet40_12` and `100_12_bc` follow its naming.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,8 +21,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from skipway.models.contract import Network
-from skipway.models.recompute import statistics_at_rest
+from skipway.models.activation_checkpointing import frozen_statistics
+from skipway.models.base import Network
 from skipway.models.resnet import conv1x1, conv3x3
 from skipway.models.vgg import Trunk, trunk
 
@@ -30,25 +30,25 @@ from skipway.models.vgg import Trunk, trunk
 # Parts
 
 
-def convolve_all(norm: nn.BatchNorm2d, convolution: nn.Conv2d, *maps: Tensor) -> Tensor:
-    """All maps so far, concatenated, normalised, rectified and convolved: how a dense layer begins."""
+def concat_convolve(norm: nn.BatchNorm2d, convolution: nn.Conv2d, *maps: Tensor) -> Tensor:
+    """Concatenate all maps so far, normalise, rectify and convolve: the start of a dense layer."""
     return convolution(F.relu(norm(torch.cat(maps, 1)), inplace=True))
 
 
-def convolve_all_again(norm: nn.BatchNorm2d, convolution: nn.Conv2d, *maps: Tensor) -> Tensor:
-    """The same; what comes before the convolution's output is not kept for the backward pass but computed again."""
+def concat_convolve_checkpointed(norm: nn.BatchNorm2d, convolution: nn.Conv2d, *maps: Tensor) -> Tensor:
+    """The same; everything before the convolution's output is not stored for the backward pass but recomputed."""
     if not torch.is_grad_enabled():
-        return convolve_all(norm, convolution, *maps)
+        return concat_convolve(norm, convolution, *maps)
 
     def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-        return nullcontext(), statistics_at_rest(norm)
+        return nullcontext(), frozen_statistics(norm)
 
     return checkpoint(
-        convolve_all, norm, convolution, *maps, use_reentrant=False, preserve_rng_state=False, context_fn=contexts
+        concat_convolve, norm, convolution, *maps, use_reentrant=False, preserve_rng_state=False, context_fn=contexts
     )
 
 
-Begin = Callable[..., Tensor]  # as convolve_all
+InputConvolution = Callable[..., Tensor]  # like concat_convolve
 
 
 class Dense(nn.Module):
@@ -57,10 +57,10 @@ class Dense(nn.Module):
     def __init__(self, c_in: int, growth: int) -> None:
         super().__init__()
         self.norm1, self.conv1 = nn.BatchNorm2d(c_in), conv3x3(c_in, growth)
-        self.begin: Begin = convolve_all
+        self.input_convolution: InputConvolution = concat_convolve
 
     def forward(self, maps: list[Tensor]) -> Tensor:
-        return self.begin(self.norm1, self.conv1, *maps)
+        return self.input_convolution(self.norm1, self.conv1, *maps)
 
 
 class DenseBottleneck(nn.Module):
@@ -70,10 +70,10 @@ class DenseBottleneck(nn.Module):
         super().__init__()
         self.norm1, self.conv1 = nn.BatchNorm2d(c_in), conv1x1(c_in, 4 * growth)
         self.norm2, self.conv2 = nn.BatchNorm2d(4 * growth), conv3x3(4 * growth, growth)
-        self.begin: Begin = convolve_all
+        self.input_convolution: InputConvolution = concat_convolve
 
     def forward(self, maps: list[Tensor]) -> Tensor:
-        x = self.begin(self.norm1, self.conv1, *maps)
+        x = self.input_convolution(self.norm1, self.conv1, *maps)
         return self.conv2(F.relu(self.norm2(x), inplace=True))
 
 
@@ -96,7 +96,7 @@ class Block(nn.Module):
 
 
 class Transition(nn.Module):
-    """Between two blocks: a 1x1 convolution and a 2x2 mean. (N, c_in, H, W) -> (N, c_out, H / 2, W / 2)."""
+    """Between two blocks: a 1x1 convolution and 2x2 average pooling. (N, c_in, H, W) -> (N, c_out, H / 2, W / 2)."""
 
     def __init__(self, c_in: int, c_out: int) -> None:
         super().__init__()
@@ -107,14 +107,14 @@ class Transition(nn.Module):
 
 
 def imagenet_stem(channels: int, width: int) -> tuple[dict[str, nn.Module], int]:
-    """7x7 stride 2, then 3x3 max pooling stride 2 (Table 1): the layers and their common stride."""
+    """7x7 stride 2, then 3x3 max pooling stride 2 (Table 1): the layers and their total stride."""
     convolution = nn.Conv2d(channels, width, 7, 2, padding=3, bias=False)
     norm, relu, pool = nn.BatchNorm2d(width), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2, padding=1)
     return {"conv0": convolution, "norm0": norm, "relu0": relu, "pool0": pool}, 4
 
 
 def small_stem(channels: int, width: int) -> tuple[dict[str, nn.Module], int]:
-    """One 3x3 convolution that keeps every pixel (sec. 3, implementation details)."""
+    """One 3x3 convolution with stride 1 (sec. 3, implementation details)."""
     return {"conv0": conv3x3(channels, width)}, 1
 
 
@@ -128,7 +128,7 @@ STEMS: dict[str, Stem] = {"imagenet": imagenet_stem, "small": small_stem}
 class DenseNet(Network):
     """A stem, dense blocks with transitions between them, a last normalisation and a linear classifier.
 
-    `width` counts the stem's channels; a transition keeps the fraction `compression` of a block's.
+    `width`: channels of the stem; a transition keeps the fraction `compression` of a block's channels.
     """
 
     features = property(trunk)
@@ -171,26 +171,26 @@ class DenseNet(Network):
         """Images (N, in_channels, H, W) -> class scores (N, classes)."""
         return self.classify(trunk(self)(x)[-1])
 
+    def save_memory(self) -> bool:
+        """Recompute the concatenations in the backward pass.
+
+        Memory then grows linearly with a block's depth instead of quadratically; the second paper reports 15 to 20 %
+        more time. Outputs, gradients and running statistics do not change.
+        """
+        for module in self.modules():
+            if isinstance(module, Dense | DenseBottleneck):
+                module.input_convolution = concat_convolve_checkpointed
+        return True
+
 
 def initialise(net: nn.Module) -> None:
-    """See the top."""
+    """Initialise as described in the module docstring."""
     for module in net.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
         elif isinstance(module, nn.Linear):
             nn.init.normal_(module.weight, std=0.01)
             nn.init.zeros_(module.bias)
-
-
-def save_memory(net: DenseNet) -> None:
-    """Have the concatenations of `net` computed again in the backward pass.
-
-    Memory then grows with a block's depth and not with its square; the second paper pays 15 to 20 % more time. Outputs,
-    gradients and running statistics stay as they are.
-    """
-    for module in net.modules():
-        if isinstance(module, Dense | DenseBottleneck):
-            module.begin = convolve_all_again
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -207,7 +207,7 @@ def imagenet(growth: int, depths: Sequence[int]) -> Callable[..., DenseNet]:
 
 
 def cifar(growth: int, depth: int) -> Callable[..., DenseNet]:
-    """Sec. 3: three blocks of (`depth` - 4) / 3 layers, from 16 channels; transitions keep all."""
+    """Sec. 3: three blocks of (`depth` - 4) / 3 layers, from 16 channels; transitions keep all channels."""
 
     def build(classes: int = 10, channels: int = 3, stem: str = "small") -> DenseNet:
         depths = [(depth - 4) // 3] * 3
@@ -217,7 +217,7 @@ def cifar(growth: int, depth: int) -> Callable[..., DenseNet]:
 
 
 def cifar_bc(growth: int, depth: int) -> Callable[..., DenseNet]:
-    """Sec. 3: three blocks of (`depth` - 4) / 6 bottlenecks, from 2 `growth` channels; transitions keep half."""
+    """Sec. 3: three blocks of (`depth` - 4) / 6 bottlenecks, from 2 `growth` channels; transitions halve."""
 
     def build(classes: int = 10, channels: int = 3, stem: str = "small") -> DenseNet:
         depths = [(depth - 4) // 6] * 3

@@ -1,17 +1,17 @@
-"""GoogLeNet: units of four parallel branches, and classifiers half-way for the gradient's sake.
+"""GoogLeNet: Inception units of four parallel branches, and auxiliary classifiers.
 
 Szegedy, Liu, Jia, Sermanet, Reed, Anguelov, Erhan, Vanhoucke, Rabinovich: Going Deeper with Convolutions. CVPR 2015,
 arXiv:1409.4842.
 
-Departures from the paper, all torchvision's, for whose weights the networks have to agree:
-- Every convolution is followed by batch normalisation, and none has a bias; local responses are not normalised.
-- The third branch of a unit has a 3x3 where the paper has a 5x5.
-- The auxiliary classifiers average their maps to 4x4, of any size; the paper pools 5x5 with stride 3.
-- The last pooling between units is 2x2; the paper's is 3x3 like the others.
+Differences from the paper, all as in torchvision, so that its weights load:
+- Every convolution is followed by batch normalisation, and has no bias; there is no local response normalisation.
+- The third branch of a unit has a 3x3 instead of a 5x5 convolution.
+- The auxiliary classifiers average maps of any size to 4x4; the paper pools 5x5 with stride 3.
+- The last pooling between units is 2x2; in the paper 3x3 like the others.
 - The dropout before the classifier is 0.2; the paper's is 0.4.
-- Weights start from N(0, 0.01), biases at 0; the paper does not say.
+- Weights are initialised from N(0, 0.01), biases with 0; the paper does not specify it.
 
-State-dict names are torchvision's, so its weights load as they are.
+State-dict names are torchvision's, so its weights load unchanged.
 """
 
 from collections.abc import Callable
@@ -20,14 +20,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from skipway.models.contract import Judged, Network, require_images
+from skipway.models.base import ModelOutput, Network, require_images
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Parts
 
 
 class Convolution(nn.Module):
-    """A convolution that keeps every `stride`-th pixel, batch normalisation and a rectifier."""
+    """A convolution, batch normalisation and a rectifier."""
 
     def __init__(self, c_in: int, c_out: int, kernel: int, stride: int = 1) -> None:
         super().__init__()
@@ -39,9 +39,9 @@ class Convolution(nn.Module):
 
 
 class Inception(nn.Module):
-    """Four branches beside each other (Fig. 2b): 1x1; 1x1 and 3x3, twice; pooling and 1x1. Their maps are stacked.
+    """Four parallel branches (Fig. 2b): 1x1; 1x1 and 3x3, twice; pooling and 1x1. Their maps are concatenated.
 
-    `two` and `three` are the channels of those branches' 1x1 and 3x3.
+    `two` and `three` are the channels of the 1x1 and 3x3 convolutions of branches 2 and 3.
     """
 
     def __init__(self, c_in: int, one: int, two: tuple[int, int], three: tuple[int, int], four: int) -> None:
@@ -56,7 +56,7 @@ class Inception(nn.Module):
 
 
 class Auxiliary(nn.Module):
-    """A classifier half-way. (N, c_in, H, W) -> (N, classes)."""
+    """An auxiliary classifier. (N, c_in, H, W) -> (N, classes)."""
 
     def __init__(self, c_in: int, classes: int) -> None:
         super().__init__()
@@ -101,7 +101,7 @@ class GoogLeNet(Network):
         initialise(self)
 
     def maps(self, x: Tensor) -> tuple[list[Tensor], Tensor, Tensor]:
-        """The stages' maps, and the two that the auxiliary classifiers see."""
+        """The stages' maps, and the inputs of the two auxiliary classifiers."""
         require_images(self, x)
         two = self.conv3(self.conv2(self.maxpool1(self.conv1(x))))
         three = self.inception3b(self.inception3a(self.maxpool2(two)))
@@ -119,15 +119,15 @@ class GoogLeNet(Network):
         """The last map -> class scores (N, classes)."""
         return self.fc(self.dropout(last.mean((2, 3))))
 
-    def forward(self, x: Tensor) -> Tensor | Judged:
-        """Images (N, in_channels, H, W) -> class scores (N, classes); with those of the auxiliary ones in training."""
+    def forward(self, x: Tensor) -> Tensor | ModelOutput:
+        """Images (N, in_channels, H, W) -> class scores (N, classes); in training also auxiliary scores."""
         maps, early, late = self.maps(x)
         scores = self.classify(maps[-1])
-        return Judged(scores, (self.aux1(early), self.aux2(late))) if self.training else scores
+        return ModelOutput(scores, (self.aux1(early), self.aux2(late))) if self.training else scores
 
 
 def initialise(net: nn.Module) -> None:
-    """See the top."""
+    """Initialise as described in the module docstring."""
     for module in net.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             nn.init.normal_(module.weight, std=0.01)

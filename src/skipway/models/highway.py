@@ -1,20 +1,20 @@
-"""Highway networks: each layer learns how much of its input to transform and how much to carry.
+"""Highway networks: each layer learns by a gate how much of its input to transform and how much to carry.
 
 Srivastava, Greff, Schmidhuber: Training Very Deep Networks. NIPS 2015, arXiv:1507.06228; Highway Networks,
 arXiv:1505.00387.
 
-y = H(x) T(x) + x (1 - T(x)) (equation 3): a residual unit whose shortcut has a gate, and that needs no normalisation.
+y = H(x) T(x) + x (1 - T(x)) (equation 3): a residual unit with a gated shortcut, which needs no normalisation.
 
-Departures from the paper:
-- `highway19` is what the authors publish with their code for CIFAR-10, in widths, dropout, weights and biases at the
-  start; it has 2.26 million parameters, and the paper says some 2.3. Its last layers are those of Table 3: a 1x1
-  convolution to 100 channels, averaged. The 7.54% of Table 2 belong to its twin with a large linear layer in the
-  place of those, whose width is not given.
-- `highway32`: of Highway C the paper gives 32 layers, alternating 3x3 and 1x1, and some 1.25 million parameters. Taken
-  from these: three stages of ten layers, 32, 64 and 96 channels, with the last layers and the dropout of the other;
-  1.26 million. Its gates' biases start at -3, by the paper's rule for some 30 layers (sec. 2.2).
-- The first convolution starts as the others do, and the classifier from N(0, 0.01), biases at 0, as in resnet.py; the
-  authors' file gives 0.05 for both.
+Differences from the paper:
+- `highway19` is the network published with the authors' code for CIFAR-10, with its widths, dropout and
+  initialisation; it has 2.26 million parameters, the paper says about 2.3. Its last layers are those of Table 3: a 1x1
+  convolution to 100 channels, averaged. The 7.54% of Table 2 are of a variant with a large linear layer instead, whose
+  width is not given.
+- `highway32`: of Highway C the paper gives 32 layers, alternating 3x3 and 1x1, and about 1.25 million parameters.
+  Derived from these: three stages of ten layers, 32, 64 and 96 channels, with the last layers and the dropout of
+  `highway19`; 1.26 million. Its gate biases start at -3, by the paper's rule for about 30 layers (sec. 2.2).
+- The first convolution is initialised like the others, and the classifier from N(0, 0.01), biases with 0, as in
+  resnet.py; the authors' file gives 0.05 for both.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,7 +22,7 @@ from collections.abc import Callable, Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from skipway.models.contract import Network, require_images
+from skipway.models.base import Network, require_images
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Parts
@@ -31,8 +31,8 @@ from skipway.models.contract import Network, require_images
 class Highway(nn.Module):
     """A convolutional highway layer. (N, C, H, W) -> (N, C, H, W).
 
-    `side` is that of both receptive fields; `bias` is where the transform gates' biases start: the more negative, the
-    more a new layer carries.
+    `side` is the kernel size of both convolutions; `bias` is the initial bias of the transform gates: the more
+    negative, the more a new layer carries.
     """
 
     def __init__(self, channels: int, side: int, bias: float) -> None:
@@ -41,7 +41,7 @@ class Highway(nn.Module):
         self.gate = nn.Conv2d(channels, channels, side, padding=side // 2)
         self.drop: nn.Module = nn.Identity()
         for convolution, start in ((self.transform, 0.0), (self.gate, bias)):
-            start_scaled(convolution, start)
+            initialise_scaled(convolution, start)
 
     def skip(self, x: Tensor) -> Tensor:
         return x * (1 - self.gate(x).sigmoid())
@@ -54,17 +54,17 @@ class Highway(nn.Module):
         return self.drop(F.relu(self.transform(x)) * t) + x * (1 - t)
 
 
-def start_scaled(convolution: nn.Conv2d, bias: float) -> None:
-    """Uniform weights of variance 1 / fan-in, and every bias at `bias`."""
+def initialise_scaled(convolution: nn.Conv2d, bias: float) -> None:
+    """Uniform weights of variance 1 / fan-in, and biases `bias`."""
     nn.init.kaiming_uniform_(convolution.weight, nonlinearity="linear")
     assert convolution.bias is not None
     nn.init.constant_(convolution.bias, bias)
 
 
 def plain(c_in: int, c_out: int, side: int) -> nn.Conv2d:
-    """A layer without a highway, where the depth of the signal changes (sec. 2.1)."""
+    """A layer without a highway, where the number of channels changes (sec. 2.1)."""
     convolution = nn.Conv2d(c_in, c_out, side, padding=side // 2)
-    start_scaled(convolution, 0.0)
+    initialise_scaled(convolution, 0.0)
     return convolution
 
 
@@ -73,9 +73,9 @@ def plain(c_in: int, c_out: int, side: int) -> nn.Conv2d:
 
 
 class HighwayNet(Network):
-    """Stages of a plain convolution and highway layers, with pooling and dropout between; 1x1 convolution, average.
+    """Stages of a plain convolution and highway layers, pooling and dropout in between; 1x1 convolution, average.
 
-    `sides` gives the receptive field of every highway layer, a tuple a stage.
+    `sides` gives the kernel size of every highway layer, one tuple per stage.
     """
 
     def __init__(
@@ -123,7 +123,7 @@ class HighwayNet(Network):
 
 
 def cifar(widths: Sequence[int], sides: Sequence[Sequence[int]], bias: float) -> Callable[..., HighwayNet]:
-    """Every convolution and the classifier count as a layer."""
+    """Every convolution and the classifier counts as a layer."""
 
     def build(classes: int = 10, channels: int = 3) -> HighwayNet:
         return HighwayNet(widths, sides, bias, classes, channels)

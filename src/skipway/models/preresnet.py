@@ -1,25 +1,26 @@
-"""Pre-activation residual networks, and the orders and shortcuts that they were chosen from.
+"""Pre-activation residual networks, and the activation orders and shortcuts they were compared with.
 
 He, Zhang, Ren, Sun: Identity Mappings in Deep Residual Networks. ECCV 2016, arXiv:1603.05027.
 
-A full pre-activation unit adds its branch to a signal that nothing else touches, so that between any two units of a
-stage the signal is a plain sum (equation 4). The paper arrives there by moving the normalisations and rectifiers of the
-2015 unit (Fig. 4, Table 2) and by showing what anything on the shortcut costs (Fig. 2, Table 1); each of these is a
-network here. The rows that are the 2015 networks are `resnet110` (resnet.py), `resnet164` and `resnet1001`.
+A full pre-activation unit adds its branch to an otherwise unchanged signal, so that between any two units of a stage
+the signal is a plain sum (equation 4). The paper derives it by moving the normalisations and rectifiers of the 2015
+unit (Fig. 4, Table 2) and by showing the cost of anything on the shortcut (Fig. 2, Table 1); each of these variants is
+a network here. The rows of the 2015 networks are `resnet110` (resnet.py), `resnet164` and `resnet1001`.
 
-Departures from the paper:
-- Its 110 layers keep the parameter-free shortcuts of 2015: where the shape changes, the signal itself, thinned out and
-  padded with zeros (option A). The paper says so of no pre-activation net of basic units; its sum stays a sum this way.
-- Where the shape changes under "BN after addition" and "ReLU before addition", the 164 layers project as in 2015, with
-  a normalisation; under "ReLU-only" they do so on the rectified signal. The paper does not say.
-- A gate looks at the unit's input with the unit's stride, and scales what option A carries. The 1x1 convolution on the
-  shortcut is followed by a normalisation, as in 2015 (option C). The paper says neither.
+Differences from the paper:
+- The networks of 110 layers use the parameter-free shortcuts of 2015: where the shape changes, the subsampled signal
+  padded with zeros (option A). The paper specifies none for pre-activation networks of basic units; with option A the
+  signal remains a sum.
+- Where the shape changes under "BN after addition" and "ReLU before addition", the networks of 164 layers project as in
+  2015, with a normalisation; under "ReLU-only" they project the rectified signal. The paper does not specify it.
+- A gate takes the unit's input with the unit's stride, and scales the output of option A. The 1x1 convolution on the
+  shortcut is followed by a normalisation, as in 2015 (option C). The paper specifies neither.
 - The networks for ImageNet have the form of timm's `resnetv2`, so that its weights load (`from_timm`): the first
-  activation follows the stem's pooling, where the paper's follows the convolution; bottlenecks stride in the 3x3, where
-  the CIFAR nets stride in the first 1x1 as the authors' code does; and in 18 and 34 layers, which the paper does not
-  have, the first unit's shortcut goes round the first activation. `resnet200` strides in the 3x3 likewise.
+  activation follows the stem's pooling, in the paper the convolution; bottlenecks stride in the 3x3, while the CIFAR
+  networks stride in the first 1x1 as in the authors' code; and in 18 and 34 layers, which the paper does not have, the
+  first unit's shortcut bypasses the first activation. `resnet200` also strides in the 3x3.
 - The extra activation after the last addition is part of the last map that `features` returns.
-- The classifier starts from N(0, 0.01), biases at 0, as in resnet.py.
+- The classifier is initialised from N(0, 0.01), biases with 0, as in resnet.py.
 """
 
 import re
@@ -32,7 +33,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from skipway.models import resnet
-from skipway.models.contract import Network, require_images
+from skipway.models.base import Network, require_images
 from skipway.models.resnet import (
     STEMS,
     Basic,
@@ -52,7 +53,7 @@ from skipway.models.resnet import (
 )
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Parts: what a branch computes
+# Parts: the convolutions of a branch
 
 Layers = Callable[[int, int, int], list[nn.Conv2d]]
 
@@ -63,12 +64,12 @@ def basic(c_in: int, width: int, stride: int) -> list[nn.Conv2d]:
 
 
 def bottleneck(c_in: int, width: int, stride: int) -> list[nn.Conv2d]:
-    """1x1, 3x3, 1x1: c_in -> 4 width; the 3x3 strides."""
+    """1x1, 3x3, 1x1: c_in -> 4 width; the 3x3 has the stride."""
     return [conv1x1(c_in, width), conv3x3(width, width, stride), conv1x1(width, 4 * width)]
 
 
 def bottleneck_v1(c_in: int, width: int, stride: int) -> list[nn.Conv2d]:
-    """1x1, 3x3, 1x1: c_in -> 4 width; the first 1x1 strides."""
+    """1x1, 3x3, 1x1: c_in -> 4 width; the first 1x1 has the stride."""
     return [conv1x1(c_in, width, stride), conv3x3(width, width), conv1x1(width, 4 * width)]
 
 
@@ -81,11 +82,11 @@ def bn_relu(channels: int) -> nn.Module:
 
 
 def relu(channels: int) -> nn.Module:
-    return nn.ReLU()  # not in place: the shortcut carries the signal that it rectifies
+    return nn.ReLU()  # not in place: the shortcut uses its input
 
 
 class Activations(NamedTuple):
-    """A unit's parts in order: what comes before its weights, its branch, and what follows the addition."""
+    """A unit's parts in order: before the weights, the branch, and after the addition."""
 
     pre: nn.Module
     layers: nn.Sequential
@@ -95,14 +96,14 @@ class Activations(NamedTuple):
 Order = Callable[[Sequence[nn.Conv2d]], Activations]
 
 
-def chain(convolutions: Sequence[nn.Conv2d], leave_out: int) -> nn.Sequential:
-    """Convolution, normalisation, rectifier, for each convolution; the last `leave_out` of them all are left out."""
+def chain(convolutions: Sequence[nn.Conv2d], omit: int) -> nn.Sequential:
+    """Convolution, normalisation and rectifier for each convolution, without the last `omit` modules."""
     parts: list[tuple[str, nn.Module]] = []
     for i, convolution in enumerate(convolutions, 1):
         parts.append((f"conv{i}", convolution))
         parts.append((f"bn{i}", nn.BatchNorm2d(convolution.out_channels)))
         parts.append((f"relu{i}", nn.ReLU(inplace=True)))
-    return nn.Sequential(OrderedDict(parts[: len(parts) - leave_out]))
+    return nn.Sequential(OrderedDict(parts[: len(parts) - omit]))
 
 
 def bn_after(convolutions: Sequence[nn.Conv2d]) -> Activations:
@@ -111,12 +112,12 @@ def bn_after(convolutions: Sequence[nn.Conv2d]) -> Activations:
 
 
 def relu_before(convolutions: Sequence[nn.Conv2d]) -> Activations:
-    """Fig. 4c: the branch is rectified before the addition, and can only add."""
+    """Fig. 4c: the branch is rectified before the addition, and is never negative."""
     return Activations(nn.Identity(), chain(convolutions, 0), nn.Identity())
 
 
 def relu_only(convolutions: Sequence[nn.Conv2d]) -> Activations:
-    """Fig. 4d: a rectifier before the branch, whose last normalisation stays."""
+    """Fig. 4d: a rectifier before the branch, which ends with its normalisation."""
     return Activations(relu(convolutions[0].in_channels), chain(convolutions, 1), nn.Identity())
 
 
@@ -130,7 +131,7 @@ def full(convolutions: Sequence[nn.Conv2d]) -> Activations:
 
 
 class Private(nn.Module):
-    """A unit whose pre-activation is its branch's alone: the shortcut carries the signal as it came (equation 9).
+    """A unit whose pre-activation is only in the branch: the shortcut is the unchanged signal (equation 9).
 
     (N, c_in, H, W) -> (N, channels of the last convolution, H / stride, W / stride).
     """
@@ -152,7 +153,7 @@ class Private(nn.Module):
 
 
 class Shared(nn.Module):
-    """A unit whose pre-activation is that of both paths: the first of a network, and those that project (appendix).
+    """A unit whose pre-activation is shared by both paths: the first of a network, and units that project (appendix).
 
     Parts, names and shapes are those of `Private`.
     """
@@ -170,7 +171,7 @@ class Shared(nn.Module):
         return self.drop(self.layers(self.pre(x)))
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.pre(x)  # once, so that its statistics count each batch once
+        x = self.pre(x)  # once, so that its statistics are updated once per batch
         return self.post(self.downsample(x) + self.drop(self.layers(x)))
 
 
@@ -191,7 +192,7 @@ def shared(layers: Layers, order: Order) -> resnet.Unit:
 
 
 def shared_where_it_changes(layers: Layers, order: Order) -> resnet.Unit:
-    """Shared where the unit changes the shape, private where the signal can stay as it is."""
+    """`Shared` if the unit changes the shape, `Private` otherwise."""
 
     def make(c_in: int, width: int, stride: int, shortcut: Shortcut) -> nn.Module:
         convolutions = layers(c_in, width, stride)
@@ -208,7 +209,7 @@ def bare_projection(c_in: int, c_out: int, stride: int) -> nn.Module:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Parts: the shortcuts of Fig. 2, on the units of 2015
+# Parts: the shortcuts of Fig. 2, with the units of 2015
 
 
 class Scale(nn.Module):
@@ -223,7 +224,7 @@ class Scale(nn.Module):
 
 
 def scale_by(factor: float) -> Refine:
-    """The same constant on every branch."""
+    """The same constant factor for every branch."""
 
     def make(channels: int) -> nn.Module:
         return Scale(factor)
@@ -241,12 +242,12 @@ def scaled(factor: float) -> Shortcut:
 
 
 def dropped(c_in: int, c_out: int, stride: int) -> nn.Module:
-    """Option A, half of it dropped in training (Fig. 2f)."""
+    """Option A with dropout of 0.5 (Fig. 2f)."""
     return nn.Sequential(shortcut_a(c_in, c_out, stride), nn.Dropout(0.5))
 
 
 def gate(c_in: int, c_out: int, stride: int, bias: float) -> nn.Module:
-    """g(x) = sigmoid(W x + b), a 1x1 convolution; every b starts at `bias`."""
+    """g(x) = sigmoid(W x + b), a 1x1 convolution; b is initialised with `bias`."""
     convolution = nn.Conv2d(c_in, c_out, 1, stride)
     assert convolution.bias is not None
     nn.init.constant_(convolution.bias, bias)
@@ -266,7 +267,7 @@ class GatedShortcut(nn.Module):
 
 
 class Exclusive(nn.Module):
-    """A basic unit whose branch is let through by g(x), and whose shortcut by 1 - g(x) (Fig. 2c)."""
+    """A basic unit whose branch is multiplied by g(x), and whose shortcut by 1 - g(x) (Fig. 2c)."""
 
     def __init__(self, c_in: int, width: int, stride: int, shortcut: Shortcut, bias: float) -> None:
         super().__init__()
@@ -291,7 +292,7 @@ class Exclusive(nn.Module):
 
 
 class Design(NamedTuple):
-    """What a pre-activation net is made of; `norm` follows the stem, `last` the last addition (appendix)."""
+    """The parts of a pre-activation network; `norm` follows the stem, `last` the last addition (appendix)."""
 
     first: resnet.Unit
     unit: resnet.Unit
@@ -351,7 +352,10 @@ TIMM: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (r"^stem\.conv\.", "conv1."),
     (r"^stages\.(\d)\.blocks\.", lambda found: f"layer{int(found[1]) + 1}."),  # timm counts stages from 0
     (r"\.norm1\.", ".pre.bn."),
-    (r"\.norm([23])\.", lambda found: f".layers.bn{int(found[1]) - 1}."),  # ours has the number of what it follows
+    (
+        r"\.norm([23])\.",
+        lambda found: f".layers.bn{int(found[1]) - 1}.",
+    ),  # ours has the number of the convolution before it
     (r"\.conv([123])\.", r".layers.conv\1."),
     (r"\.downsample\.conv\.", ".downsample."),
     (r"^norm\.", "last.bn."),
@@ -360,12 +364,12 @@ TIMM: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
 
 
 def from_timm(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """timm's `resnetv2` weights (18, 34, 50, 101 or 152 with batch normalisation) under our names."""
+    """Rename timm's `resnetv2` weights (18, 34, 50, 101 or 152 with batch normalisation) to our names."""
     ours = {}
     for key, value in state.items():
         name = key
-        for theirs, own in TIMM:
-            name = re.sub(theirs, own, name)
+        for pattern, replacement in TIMM:
+            name = re.sub(pattern, replacement, name)
         ours[name] = value.flatten(1) if name == "fc.weight" else value  # timm's classifier is a 1x1 convolution
     return ours
 
@@ -378,7 +382,7 @@ FULL_BASIC = Design(private(basic, full), shared_where_it_changes(basic, full), 
 
 
 def bottlenecks(layers: Layers, order: Order, project: Shortcut, norm: Refine, last: Refine) -> Design:
-    """Every bottleneck net's first unit changes the shape, and so shares its activation by the same rule as others."""
+    """The first unit of a bottleneck network changes the shape, so the same rule makes its activation shared."""
     unit = shared_where_it_changes(layers, order)
     return Design(unit, unit, 4, project, norm, last)
 
@@ -408,7 +412,7 @@ def cifar(design: Design, n: int) -> Callable[..., PreResNet]:
 
 
 def after_addition(unit: resnet.Unit, expansion: int, n: int, shortcut: Shortcut) -> Callable[..., ResNet]:
-    """As `cifar`, of units that follow an activated signal, as those of 2015 do: the net is a `ResNet`."""
+    """As `cifar`, with units that activate after the addition, as in 2015: the network is a `ResNet`."""
 
     def build(classes: int = 10, channels: int = 3, stem: str = "small") -> ResNet:
         return ResNet(unit, expansion, (n, n, n), 16, shortcut, STEMS[stem], classes, channels)
@@ -441,7 +445,7 @@ NETWORKS: dict[str, Callable[..., Network]] = {
     "resnet164_bn_after": after_addition(private(bottleneck_v1, bn_after), 4, 18, shortcut_b),
     "resnet164_relu_before": after_addition(private(bottleneck_v1, relu_before), 4, 18, shortcut_b),
     "resnet164_relu_only": cifar(RELU_ONLY_BOTTLENECK, 18),
-    # Table 1: the shortcuts; a number at the end is how negative the gates' biases start, where it is not 6
+    # Table 1: the shortcuts; a number at the end is the negative of the gates' initial bias, if it is not 6
     "resnet110_scaled_zero": after_addition(Basic, 1, 18, scaled(0)),
     "resnet110_scaled_half": after_addition(Basic, 1, 18, scaled(0.5)),
     "resnet110_scaled_both": after_addition(partial(Basic, refine=scale_by(0.5)), 1, 18, scaled(0.5)),

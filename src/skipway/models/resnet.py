@@ -1,14 +1,14 @@
-"""Residual networks and the plain networks they are compared with.
+"""Residual networks, and plain networks without shortcuts for comparison.
 
 He, Zhang, Ren, Sun: Deep Residual Learning for Image Recognition. CVPR 2016, arXiv:1512.03385.
 
-Departures from the paper:
-- `resnet50`, `101`, `152` stride in the 3x3 convolution, as the weights that the world exchanges do; the published
-  form, which strides in the first 1x1, is `resnet50_v1`, `101_v1`, `152_v1`.
-- The classifier starts from N(0, 0.01), biases at 0 (Goyal et al. 2017, arXiv:1706.02677, sec. 5.1), so that the first
-  loss is ln(classes); the paper does not say.
+Differences from the paper:
+- `resnet50`, `101`, `152` stride in the 3x3 convolution, as widely used weights do; the published form, which strides
+  in the first 1x1, is `resnet50_v1`, `101_v1`, `152_v1`.
+- The classifier is initialised from N(0, 0.01), biases with 0 (Goyal et al. 2017, arXiv:1706.02677, sec. 5.1), so that
+  the first loss is ln(classes); the paper does not specify it.
 
-State-dict names are torchvision's, so its weights load as they are.
+State-dict names are torchvision's, so its weights load unchanged.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,7 +17,7 @@ from functools import partial
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from skipway.models.contract import Network, require_images
+from skipway.models.base import Network, require_images
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Parts
@@ -32,21 +32,21 @@ def conv1x1(c_in: int, c_out: int, stride: int = 1) -> nn.Conv2d:
 
 
 class ZeroPad(nn.Module):
-    """Option A's shortcut where the shape changes: every `stride`-th pixel, and zeros for the new channels.
+    """The shortcut of option A where the shape changes: every `stride`-th pixel, and zeros for the new channels.
 
-    (N, C_in, H, W) -> (N, C_out, ceil(H / stride), ceil(W / stride)), without a parameter.
+    (N, C_in, H, W) -> (N, C_out, ceil(H / stride), ceil(W / stride)), without parameters.
     """
 
     def __init__(self, c_in: int, c_out: int, stride: int) -> None:
         super().__init__()
-        self.stride, self.new = stride, c_out - c_in
+        self.stride, self.extra = stride, c_out - c_in
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.new))
+        return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.extra))
 
 
 def projection(c_in: int, c_out: int, stride: int) -> nn.Module:
-    """A 1x1 convolution and batch normalisation: the shortcut that learns (equation 2)."""
+    """A 1x1 convolution and batch normalisation: the learned shortcut (equation 2)."""
     return nn.Sequential(conv1x1(c_in, c_out, stride), nn.BatchNorm2d(c_out))
 
 
@@ -66,7 +66,7 @@ def shortcut_c(c_in: int, c_out: int, stride: int) -> nn.Module:
 
 
 def no_shortcut(c_in: int, c_out: int, stride: int) -> nn.Module:
-    """For units that add nothing to their branch; never called forward."""
+    """For units without a shortcut; its forward is never called."""
     return nn.Identity()
 
 
@@ -75,7 +75,7 @@ SHORTCUTS: dict[str, Shortcut] = {"A": shortcut_a, "B": shortcut_b, "C": shortcu
 
 
 def nothing(channels: int) -> nn.Module:
-    """The part that leaves a branch as it is."""
+    """The identity: no module at the end of a branch."""
     return nn.Identity()
 
 
@@ -83,10 +83,10 @@ Refine = Callable[[int], nn.Module]
 
 
 class Basic(nn.Module):
-    """Two 3x3 convolutions beside a shortcut (Fig. 5, left). (N, c_in, H, W) -> (N, width, H / stride, W / stride).
+    """Two 3x3 convolutions and a shortcut (Fig. 5, left). (N, c_in, H, W) -> (N, width, H / stride, W / stride).
 
-    `refine` makes what follows the last normalisation, for its channels (senet.py). `drop` is where stochastic depth
-    goes (stochastic_depth.py).
+    `refine` builds the module after the last normalisation, given its channels (senet.py). `drop` is replaced for
+    stochastic depth (stochastic_depth.py).
     """
 
     expansion = 1
@@ -111,10 +111,10 @@ class Basic(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3, 1x1 beside a shortcut (Fig. 5, right). (N, c_in, H, W) -> (N, 4 width, H / stride, W / stride).
+    """1x1, 3x3, 1x1 and a shortcut (Fig. 5, right). (N, c_in, H, W) -> (N, 4 width, H / stride, W / stride).
 
-    `first` strides in the first 1x1 as published (v1); otherwise the 3x3 strides (v1.5). `inner` gives the channels
-    of the 3x3 for a width, and `groups` cuts it into as many (resnext.py, wide_resnet.py).
+    With `first` the stride is in the first 1x1 as published (v1), otherwise in the 3x3 (v1.5). `inner` maps the width
+    to the channels of the 3x3, and `groups` is its number of groups (resnext.py, wide_resnet.py).
     """
 
     expansion = 4
@@ -171,12 +171,12 @@ Unit = Callable[[int, int, int, Shortcut], nn.Module]
 
 
 def imagenet_stem(channels: int, width: int) -> tuple[nn.Conv2d, nn.Module, int]:
-    """7x7 stride 2, then 3x3 max pooling stride 2 (Table 1): convolution, pooling and their common stride."""
+    """7x7 stride 2, then 3x3 max pooling stride 2 (Table 1): convolution, pooling and their total stride."""
     return nn.Conv2d(channels, width, 7, 2, padding=3, bias=False), nn.MaxPool2d(3, 2, padding=1), 4
 
 
 def small_stem(channels: int, width: int) -> tuple[nn.Conv2d, nn.Module, int]:
-    """One 3x3 convolution that keeps every pixel (sec. 4.2), for images of some 64 pixels or fewer."""
+    """One 3x3 convolution with stride 1 (sec. 4.2), for images of about 64 pixels or fewer."""
     return conv3x3(channels, width), nn.Identity(), 1
 
 
@@ -207,7 +207,7 @@ class ResNet(Network):
         super().__init__()
         self.conv1, self.maxpool, stride = stem(in_channels, width)
         self.bn1 = nn.BatchNorm2d(width)
-        self.first = "conv1" if isinstance(self.conv1, nn.Conv2d) else "conv1.0"  # where the stem is a sequence
+        self.first = "conv1" if isinstance(self.conv1, nn.Conv2d) else "conv1.0"  # if the stem is a sequence
         self.heads = ("fc",)
         self.stages, self.channels, self.strides = (), [], []
         c_in = width
@@ -245,7 +245,7 @@ class ResNet(Network):
 
 
 def initialise(net: nn.Module) -> None:
-    """He initialisation of convolutions (arXiv:1502.01852, eq. 14, by fan-out); see the top for the classifier."""
+    """He initialisation of convolutions (arXiv:1502.01852, eq. 14, fan-out); classifier: see the module docstring."""
     for module in net.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -255,9 +255,9 @@ def initialise(net: nn.Module) -> None:
 
 
 def zero_last_scale(net: nn.Module) -> int:
-    """Set each unit's last batch-norm scale to 0, so that every unit begins as the identity (Goyal 2017, sec. 5.1).
+    """Set each unit's last batch-norm scale to 0, so that every unit starts as the identity (Goyal 2017, sec. 5.1).
 
-    Returns how many units there were; those of other papers do not end so.
+    Returns the number of units; only `Basic` and `Bottleneck` units end with a batch normalisation.
     """
     lasts = [m.bn2 if isinstance(m, Basic) else m.bn3 for m in net.modules() if isinstance(m, Basic | Bottleneck)]
     for norm in lasts:
@@ -272,7 +272,7 @@ v1 = partial(Bottleneck, first=True)
 
 
 def imagenet(unit: Unit, expansion: int, depths: Sequence[int]) -> Callable[..., ResNet]:
-    """Table 1: four stages from 64 channels; option B shortcuts unless told otherwise."""
+    """Table 1: four stages from 64 channels; option B shortcuts by default."""
 
     def build(classes: int = 1000, channels: int = 3, stem: str = "imagenet", shortcut: str = "B") -> ResNet:
         return ResNet(unit, expansion, depths, 64, SHORTCUTS[shortcut], STEMS[stem], classes, channels)
@@ -281,7 +281,7 @@ def imagenet(unit: Unit, expansion: int, depths: Sequence[int]) -> Callable[...,
 
 
 def cifar(unit: Unit, n: int) -> Callable[..., ResNet]:
-    """Sec. 4.2: 6n + 2 layers in three stages from 16 channels; option A shortcuts unless told otherwise."""
+    """Sec. 4.2: 6n + 2 layers in three stages from 16 channels; option A shortcuts by default."""
 
     def build(classes: int = 10, channels: int = 3, stem: str = "small", shortcut: str = "A") -> ResNet:
         return ResNet(unit, 1, (n, n, n), 16, SHORTCUTS[shortcut], STEMS[stem], classes, channels)

@@ -1,12 +1,12 @@
-"""ResNet-D: three small convolutions for the stem's large one, and shortcuts that average before they project.
+"""ResNet-D: three 3x3 convolutions as the stem, and average pooling before the shortcuts' projections.
 
 He, Zhang, Zhang, Zhang, Xie, Li: Bag of Tricks for Image Classification with Convolutional Neural Networks. CVPR 2019,
 arXiv:1812.01187, sec. 4.
 
-Departures from the paper:
-- It has 50 layers (and others, up to 152); 18, 34 and 200 are timm's, whose weights all of these take.
+Differences from the paper:
+- The paper has 50 layers (and others, up to 152); 18, 34 and 200 are timm's. timm's weights load into all of these.
 - `resnet18d_x0_5` has half the channels of `resnet18d`: the network of the embedded weights.
-- Maps of odd sides are averaged as timm does it: the last column and row count for as much as there is of them.
+- Maps of odd sides are averaged as in timm: padding does not count at the last column and row.
 
 The paper's B (stride in the 3x3) and C (the stem) are part of its D.
 """
@@ -22,7 +22,7 @@ from skipway.models.resnet import Basic, Bottleneck, ResNet, Stem, Unit, conv1x1
 
 
 def deep_stem(channels: int, width: int) -> tuple[nn.Module, nn.Module, int]:
-    """Three 3x3 convolutions, the first with stride 2 (Fig. 2b), then the usual pooling."""
+    """Three 3x3 convolutions, the first with stride 2 (Fig. 2b), then 3x3 max pooling."""
     half = width // 2
     convolutions = nn.Sequential(
         conv3x3(channels, half, 2),
@@ -37,7 +37,7 @@ def deep_stem(channels: int, width: int) -> tuple[nn.Module, nn.Module, int]:
 
 
 def averaged_projection(c_in: int, c_out: int, stride: int) -> nn.Module:
-    """Identity; where the shape changes, a 2x2 mean that sees every pixel, then a 1x1 convolution (Fig. 2c)."""
+    """Identity; where the shape changes, 2x2 average pooling, then a 1x1 convolution (Fig. 2c)."""
     if stride == 1 and c_in == c_out:
         return nn.Identity()
     pool = nn.AvgPool2d(2, stride, ceil_mode=True, count_include_pad=False) if stride > 1 else nn.Identity()

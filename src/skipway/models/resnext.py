@@ -1,10 +1,10 @@
-"""ResNeXt: the bottleneck's 3x3 is cut into groups, and their number, the cardinality, is what grows.
+"""ResNeXt: bottlenecks with a grouped 3x3 convolution; the number of groups is the cardinality.
 
 Xie, Girshick, Dollár, Tu, He: Aggregated Residual Transformations for Deep Neural Networks. CVPR 2017,
 arXiv:1611.05431.
 
-Departures from the paper: the classifier starts as in resnet.py. The paths are computed together by one grouped
-convolution, the third of the three equal forms (Fig. 3c). State-dict names are torchvision's.
+Differences from the paper: the classifier is initialised as in resnet.py. The paths are computed by one grouped
+convolution, the third of the three equivalent forms (Fig. 3c). State-dict names are torchvision's.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from skipway.models.resnet import SHORTCUTS, STEMS, Bottleneck, ResNet, Unit, im
 
 
 def bottleneck(cardinality: int, base: int) -> Unit:
-    """A bottleneck of `cardinality` paths, `base` channels wide where the unit's width is 64, and in proportion."""
+    """A bottleneck of `cardinality` paths, each `base` channels wide at a unit width of 64, and in proportion."""
     return partial(Bottleneck, inner=lambda width: cardinality * (base * width // 64), groups=cardinality)
 
 
@@ -26,7 +26,7 @@ def bottleneck(cardinality: int, base: int) -> Unit:
 
 
 def cifar(cardinality: int, base: int) -> Callable[..., ResNet]:
-    """Sec. 5.3: 29 layers in three stages from 64 channels; option B shortcuts unless told otherwise."""
+    """Sec. 5.3: 29 layers in three stages from 64 channels; option B shortcuts by default."""
 
     def build(classes: int = 10, channels: int = 3, stem: str = "small", shortcut: str = "B") -> ResNet:
         unit = bottleneck(cardinality, base)

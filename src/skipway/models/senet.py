@@ -1,10 +1,10 @@
-"""Squeeze-and-excitation: each channel of a branch is scaled by what the whole image says of it.
+"""Squeeze-and-excitation: each channel of a branch is scaled by a factor computed from its global average.
 
 Hu, Shen, Sun: Squeeze-and-Excitation Networks. CVPR 2018, arXiv:1709.01507.
 
-Departures from the paper:
-- The two fully connected layers are 1x1 convolutions with biases: the same numbers without a change of shape.
-- 18 and 34 layers are not the paper's; the part follows the second convolution there.
+Differences from the paper:
+- The two fully connected layers are 1x1 convolutions with biases: the same computation without reshaping.
+- 18 and 34 layers are not in the paper; there the module follows the second convolution.
 - The bottlenecks stride in the 3x3, as timm's weights do; the authors' stride in the first 1x1.
 """
 
@@ -21,7 +21,7 @@ from skipway.models.resnet import Basic, Bottleneck, ResNet, imagenet
 
 
 class SqueezeExcitation(nn.Module):
-    """Global mean, bottleneck of `channels / reduction`, sigmoid: one factor a channel (Fig. 2). Shape unchanged."""
+    """Global mean, bottleneck of `channels / reduction`, sigmoid: one factor per channel (Fig. 2). Shape unchanged."""
 
     def __init__(self, channels: int, reduction: int = 16) -> None:
         super().__init__()

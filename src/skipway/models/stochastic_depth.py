@@ -1,12 +1,12 @@
-"""Stochastic depth: in training, whole branches are left out at random, later ones more often.
+"""Stochastic depth: in training, residual branches are dropped at random, later ones more often.
 
 Huang, Sun, Liu, Sedra, Weinberger: Deep Networks with Stochastic Depth. ECCV 2016, arXiv:1603.09382.
 
-Departures from the paper:
-- Each image of a batch draws for itself; the paper draws once for the batch.
-- A branch that stays is divided by its chance to stay, in training; the paper multiplies by it in testing. Expected
-  values are the same, and a trained network needs no rule for use.
-- A gated unit (highway, exclusive gating) that is left out keeps its gate on the shortcut.
+Differences from the paper:
+- Branches are dropped per image; the paper drops them per batch.
+- A branch that is kept is divided by its survival probability in training; the paper multiplies by it in testing.
+  Expected values are the same, and a trained network needs no special treatment.
+- A gated unit (highway, exclusive gating) whose branch is dropped keeps the gate on the shortcut.
 """
 
 from typing import Protocol, runtime_checkable
@@ -14,12 +14,12 @@ from typing import Protocol, runtime_checkable
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
-from skipway.models.contract import Network
+from skipway.models.base import Network
 
 
 @runtime_checkable
 class ResidualUnit(Protocol):
-    """The units of every paper here: `forward` is the sum of the two, `drop` the end of the branch."""
+    """A residual unit: `forward` is the sum of `skip` and `branch`, and `drop` is the end of the branch."""
 
     drop: nn.Module
 
@@ -29,12 +29,12 @@ class ResidualUnit(Protocol):
 
 
 def survival(unit: int, units: int, last: float) -> float:
-    """The chance that unit number `unit` (from 1) of `units` stays: linear from 1 to `last` (equation 4)."""
+    """The survival probability of unit `unit` (from 1) of `units`: linear from 1 to `last` (equation 4)."""
     return 1 - unit / units * (1 - last)
 
 
 def add_stochastic_depth(net: Network, last: float) -> int:
-    """Give each residual unit of `net`, in order, its chance to stay; returns how many there are."""
+    """Set the survival probability of each residual unit of `net`, in order; returns the number of units."""
     units = [unit for unit in net.modules() if isinstance(unit, ResidualUnit)]
     for number, unit in enumerate(units, 1):
         unit.drop = StochasticDepth(1 - survival(number, len(units), last), mode="row")

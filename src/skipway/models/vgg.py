@@ -1,15 +1,15 @@
-"""VGG: nothing but 3x3 convolutions in a row, and pooling.
+"""VGG: a sequence of 3x3 convolutions and pooling.
 
 Simonyan, Zisserman: Very Deep Convolutional Networks for Large-Scale Image Recognition. ICLR 2015, arXiv:1409.1556.
 
-Departures from the paper:
-- Convolutions start as He et al. say (arXiv:1502.01852, by fan-out), as torchvision's do, so that the deep ones train
-  from scratch; the paper starts them from a shallower net's weights. Linear layers start from N(0, 0.01).
+Differences from the paper:
+- Convolutions have He initialisation (arXiv:1502.01852, by fan-out), as in torchvision, so that deep networks train
+  from scratch; the paper initialises them with a shallower network's weights. Linear layers: N(0, 0.01).
 - Dropout follows the rectifier of each hidden linear layer.
-- Images of other sides than 224 pixels have their last maps averaged to 7x7.
-- The `_bn` forms normalise every convolution (Ioffe and Szegedy 2015, arXiv:1502.03167), as the paper could not yet.
+- For images of other sizes than 224 pixels the last maps are averaged to 7x7.
+- The `_bn` variants normalise every convolution (Ioffe and Szegedy 2015, arXiv:1502.03167), which is later than VGG.
 
-State-dict names are torchvision's, so its weights load as they are.
+State-dict names are torchvision's, so its weights load unchanged.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,14 +18,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import skip_init
 
-from skipway.models.contract import Network, require_images
+from skipway.models.base import Network, require_images
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Parts
 
 
 class Trunk(nn.Sequential):
-    """Layers in a row; called, it returns what leaves the layers named in `ends`: a net's maps, finest first."""
+    """A sequence of layers that returns the outputs of the layers named in `ends`: the feature maps, finest first."""
 
     def __init__(self, layers: Mapping[str, nn.Module], ends: Sequence[str], smallest: int) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class Trunk(nn.Sequential):
 
 
 def trunk(net: Network) -> Trunk:
-    """The child `features`: torchvision gives it the name of the contract's method, which it is, being callable."""
+    """The child `features`: torchvision's name, which is also the name of the interface's method; it is callable."""
     child = net._modules["features"]
     assert isinstance(child, Trunk)
     return child
@@ -52,7 +52,7 @@ def trunk(net: Network) -> Trunk:
 
 def rectified(c_in: int, c_out: int) -> list[nn.Module]:
     """A 3x3 convolution and a rectifier."""
-    return [skip_init(nn.Conv2d, c_in, c_out, 3, padding=1, device=here()), nn.ReLU(inplace=True)]
+    return [skip_init(nn.Conv2d, c_in, c_out, 3, padding=1, device=default_device()), nn.ReLU(inplace=True)]
 
 
 def normalised(c_in: int, c_out: int) -> list[nn.Module]:
@@ -62,11 +62,11 @@ def normalised(c_in: int, c_out: int) -> list[nn.Module]:
 
 
 def linear(c_in: int, c_out: int) -> nn.Module:
-    return skip_init(nn.Linear, c_in, c_out, device=here())
+    return skip_init(nn.Linear, c_in, c_out, device=default_device())
 
 
-def here() -> torch.device:
-    """Where layers are made; skip_init, which spares most of the time that building takes, does not ask by itself."""
+def default_device() -> torch.device:
+    """The default device: `skip_init`, which saves most of the time of building, does not use it itself."""
     return torch.empty(0).device
 
 
@@ -77,7 +77,7 @@ Convolution = Callable[[int, int], list[nn.Module]]
 
 
 class VGG(Network):
-    """Five stages of convolutions, each ending with a pooling, and three linear layers."""
+    """Five stages of convolutions, each followed by pooling, and three linear layers."""
 
     features = property(trunk)
 
@@ -116,7 +116,7 @@ class VGG(Network):
 
 
 def initialise(net: nn.Module) -> None:
-    """See the top; biases at 0."""
+    """Initialise as described in the module docstring; biases 0."""
     for module in net.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

@@ -2,11 +2,11 @@
 
 Zagoruyko, Komodakis: Wide Residual Networks. BMVC 2016, arXiv:1605.07146.
 
-Departures from the paper:
-- The classifier starts from N(0, 0.01) as in resnet.py; the paper does not say.
-- The networks of the table have no dropout, which the paper reports beside them; `Wide` takes it as `between`.
+Differences from the paper:
+- The classifier is initialised from N(0, 0.01) as in resnet.py; the paper does not specify it.
+- The networks have no dropout, which the paper reports separately; `Wide` takes it as `between`.
 
-State-dict names: `wide_resnet50_2` and `101_2` have torchvision's. For the others there is no custom; they have those
+State-dict names: `wide_resnet50_2` and `101_2` have torchvision's. The others have no standard names; they have those
 of resnet.py.
 """
 
@@ -16,7 +16,7 @@ from functools import partial
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from skipway.models.contract import Network, require_images
+from skipway.models.base import Network, require_images
 from skipway.models.resnet import (
     STEMS,
     Bottleneck,
@@ -40,8 +40,8 @@ class Wide(nn.Module):
 
     (N, c_in, H, W) -> (N, width, H / stride, W / stride).
 
-    Where the shape changes, a 1x1 convolution of the normalised, rectified input is the shortcut. `between` makes what
-    stands between the convolutions, for its channels (sec. 2.4: dropout). `drop` is where stochastic depth goes.
+    Where the shape changes, a 1x1 convolution of the normalised, rectified input is the shortcut. `between` builds the
+    module between the convolutions, given its channels (sec. 2.4: dropout). `drop` is replaced for stochastic depth.
     """
 
     def __init__(self, c_in: int, width: int, stride: int, between: Refine = nothing) -> None:
@@ -54,7 +54,7 @@ class Wide(nn.Module):
         self.downsample = nn.Identity() if self.same else conv1x1(c_in, width, stride)
 
     def activated(self, x: Tensor) -> Tensor:
-        """What both the convolutions and a shortcut that learns begin with."""
+        """The normalised, rectified input of the convolutions and of a learned shortcut."""
         return F.relu(self.bn1(x), inplace=True)
 
     def convolved(self, x: Tensor) -> Tensor:
@@ -68,7 +68,7 @@ class Wide(nn.Module):
         return self.convolved(self.activated(x))
 
     def forward(self, x: Tensor) -> Tensor:
-        # `branch` and `skip` in one, so that the normalisation they share sees a batch once
+        # `branch` and `skip` in one, so that the shared normalisation is applied once per batch
         y = self.activated(x)
         return self.convolved(y).add_(x if self.same else self.downsample(y))
 

@@ -1,22 +1,22 @@
-"""Every study by name."""
+"""The studies by name."""
 
-from skipway.study import (
+from skipway.study.engine.experiment import Study
+from skipway.study.experiments import (
+    activation_order,
+    architectures,
     batchnorm,
     degradation,
     depth,
     ensemble,
-    family,
     gradients,
     highway,
     identity,
     landscape,
-    lesion,
-    order,
     propagation,
     responses,
     shortcuts,
+    unit_ablation,
 )
-from skipway.study.contract import Study
 
 STUDIES: dict[str, Study] = {
     study.name: study
@@ -26,14 +26,14 @@ STUDIES: dict[str, Study] = {
         depth.STUDY,
         gradients.STUDY,
         shortcuts.STUDY,
-        order.STUDY,
+        activation_order.STUDY,
         highway.STUDY,
         batchnorm.STUDY,
         identity.STUDY,
         propagation.STUDY,
         responses.STUDY,
-        lesion.STUDY,
-        family.STUDY,
+        unit_ablation.STUDY,
+        architectures.STUDY,
         ensemble.STUDY,
         landscape.STUDY,
     )

@@ -1,17 +1,27 @@
-"""What a network is for. A task gives the head's size, the loss of a batch, predictions, and their score."""
+"""Tasks by name: what networks are trained for. Code outside this package is the same for every task (see base.py)."""
 
 from collections.abc import Sequence
 
-from skipway.tasks.classify import Classify
-from skipway.tasks.tag import Tag
+from skipway.data.dataset import Dataset
+from skipway.tasks.base import Task
+from skipway.tasks.classify.task import Classify
+from skipway.tasks.tag.task import Tag
 
-__all__ = ["TASKS", "Classify", "Tag", "Task", "task_named"]
-
-Task = Classify | Tag
+__all__ = ["TASKS", "Task", "classifier", "task_for", "task_named"]
 
 TASKS: dict[str, type[Task]] = {"classify": Classify, "tag": Tag}
 
 
 def task_named(name: str, classes: Sequence[str]) -> Task:
-    """The task that a card calls `name`, for its classes."""
-    return TASKS[name](tuple(classes))
+    """The task called `name` in a card, for its classes."""
+    return TASKS[name].from_classes(classes)
+
+
+def task_for(dataset: Dataset) -> Task:
+    """The task of a data set's annotations."""
+    return task_named(dataset.task, dataset.classes)
+
+
+def classifier(classes: Sequence[str]) -> Task:
+    """The task of networks without a data set: imported weights, and networks by name."""
+    return Classify.from_classes(classes)

@@ -1,7 +1,7 @@
-"""Scores from images, the one path that evaluation, prediction and every later engine are compared with.
+"""Network outputs for batches of images, the reference for all engines.
 
-Float32, evaluation mode, and batches of one fixed size (the last one filled up with zeros): the same image then gets
-the same digits whichever images it came with, because kernels choose their order of summation by the batch's shape.
+Float32, evaluation mode, and batches of one fixed size (the last one padded with zeros): the same image then gets the
+same digits whichever images it is batched with, because kernels choose their order of summation by the batch's shape.
 """
 
 from collections.abc import Iterable, Iterator
@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from skipway.data.preprocess import Preprocessing
+from skipway.tasks.base import Outputs, as_outputs
 
-BATCH = {"cpu": 16, "cuda": 256}  # images; small enough on a CPU that a single image does not wait for a crowd
+BATCH = {"cpu": 16, "cuda": 256}  # images; small on a CPU, where a single image costs as much as a full batch
 
 
 def batch_size(device: torch.device) -> int:
@@ -20,12 +21,13 @@ def batch_size(device: torch.device) -> int:
 
 
 @torch.inference_mode()
-def scores_of(
+def predict_batches(
     net: nn.Module, batches: Iterable[Tensor], preprocessing: Preprocessing, device: torch.device
-) -> Iterator[Tensor]:
-    """For each batch uint8 (n, C, size, size), n at most `batch_size(device)`, its class scores (n, classes) float32.
+) -> Iterator[Outputs]:
+    """For each batch uint8 (n, C, size, size), n at most `batch_size(device)`, the network's outputs, float32 on the
+    CPU, whose first dimension is n.
 
-    `net` is on `device`. It is put into evaluation mode and left there.
+    `net` is on `device`. It is put into evaluation mode and stays there.
     """
     net.eval()
     full = batch_size(device)
@@ -34,4 +36,4 @@ def scores_of(
         if count < full:
             images = torch.cat([images, images.new_zeros(full - count, *images.shape[1:])])
         images = preprocessing.normalised(images.to(device)).contiguous(memory_format=torch.channels_last)
-        yield net(images)[:count].float().cpu()
+        yield tuple(output[:count].float().cpu() for output in as_outputs(net(images)))

@@ -1,4 +1,4 @@
-"""Only kernels that give the same digits each time, and what that costs."""
+"""Deterministic kernels, and what they cost."""
 
 import os
 import statistics
@@ -12,37 +12,37 @@ ROUNDS = 3
 
 
 @contextmanager
-def determinism(wanted: bool) -> Iterator[None]:
-    """If `wanted`, a context in which torch takes deterministic kernels; afterwards all is as it was.
+def determinism(enabled: bool) -> Iterator[None]:
+    """If `enabled`, a context in which torch uses deterministic kernels; the settings are restored afterwards.
 
-    Processors give equal digits for equal numbers of threads in any case. An operation that has no such kernel on a
+    CPUs give equal digits for equal numbers of threads in any case. An operation without a deterministic kernel on a
     GPU raises RuntimeError.
     """
     before = torch.are_deterministic_algorithms_enabled()
-    tuned = torch.backends.cudnn.benchmark
-    if wanted:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS asks for
+    benchmark = torch.backends.cudnn.benchmark
+    if enabled:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # required by cuBLAS
         torch.use_deterministic_algorithms(True)
         torch.backends.cudnn.benchmark = False
     try:
         yield
     finally:
         torch.use_deterministic_algorithms(before)
-        torch.backends.cudnn.benchmark = tuned
+        torch.backends.cudnn.benchmark = benchmark
 
 
 def cost(step: Callable[[], None], device: torch.device) -> float:
-    """The time of `step` under `determinism` over its time without: medians of alternating turns."""
+    """The time of `step` with deterministic kernels over its time without: medians of alternating rounds."""
     seconds: dict[bool, list[float]] = {False: [], True: []}
-    was = torch.are_deterministic_algorithms_enabled()
-    for turn in range(ROUNDS + 1):
-        for wanted, taken in seconds.items():
-            torch.use_deterministic_algorithms(wanted)
+    before = torch.are_deterministic_algorithms_enabled()
+    for round_ in range(ROUNDS + 1):
+        for enabled, times in seconds.items():
+            torch.use_deterministic_algorithms(enabled)
             start = time.perf_counter()
             step()
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
-            if turn:  # the first warms up
-                taken.append(time.perf_counter() - start)
-    torch.use_deterministic_algorithms(was)
+            if round_:  # the first is a warm-up
+                times.append(time.perf_counter() - start)
+    torch.use_deterministic_algorithms(before)
     return statistics.median(seconds[True]) / statistics.median(seconds[False])

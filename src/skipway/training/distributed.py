@@ -1,8 +1,8 @@
-"""Several processes that train one network: who they are, what they agree on, and how they are started.
+"""Data-parallel training in several processes: process group, communication and launching.
 
-Each has the whole network and its share of every batch; gradients are averaged by torch's DistributedDataParallel, over
-gloo between processors and NCCL between GPUs. What is agreed besides (when to stop, when to write, figures of an epoch)
-goes over gloo in the processors' memory, so that no GPU waits for it.
+Each process has the whole network and its share of every batch; gradients are averaged by torch's
+DistributedDataParallel, over gloo between CPUs and NCCL between GPUs. Everything else (when to stop, when to write,
+figures of an epoch) is exchanged over gloo in CPU memory, so that no GPU waits for it.
 """
 
 import os
@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -25,15 +26,17 @@ from torch.nn.parallel import DistributedDataParallel
 from skipway.errors import SkipwayError
 from skipway.hardware import Hardware
 
-PATIENCE = 600  # seconds until the last process of a group has begun
+T = TypeVar("T")
+START_TIMEOUT = 600  # seconds until the last process of a group has started
 
 
 @dataclass(frozen=True)
 class Group:
-    """The processes of a run as one of them sees it. All methods but those of one alone must be called by each.
+    """The process group of a run, as one of its processes uses it. All methods are collective: each process must call
+    them.
 
-    `rank` of `world`; `local`: the place among those of the same machine; `restarts`: how often torchrun had to start
-    the group again, and `most` how often it may.
+    `rank` of `world`; `local`: the rank on this machine; `restarts`: how often torchrun has restarted the group, and
+    `most` how often it may.
     """
 
     rank: int = 0
@@ -42,15 +45,15 @@ class Group:
     restarts: int = 0
     most: int = 0
 
-    def agree(self, *wishes: bool) -> list[bool]:
-        """For each wish, whether any process has it."""
+    def any_rank(self, *flags: bool) -> list[bool]:
+        """For each flag, whether it is set in any process."""
         if self.world == 1:
-            return list(wishes)
-        flags = torch.tensor(wishes, dtype=torch.uint8)
-        dist.all_reduce(flags, dist.ReduceOp.MAX)
-        return [bool(flag) for flag in flags.tolist()]
+            return list(flags)
+        reduced = torch.tensor(flags, dtype=torch.uint8)
+        dist.all_reduce(reduced, dist.ReduceOp.MAX)
+        return [bool(flag) for flag in reduced.tolist()]
 
-    def summed(self, values: Tensor) -> Tensor:
+    def all_reduce(self, values: Tensor) -> Tensor:
         """The sum over the processes, on the CPU."""
         if self.world == 1:
             return values
@@ -59,13 +62,21 @@ class Group:
         return values
 
     def mean(self, values: list[float]) -> list[float]:
-        """The mean over the processes of each value."""
+        """The mean of each value over the processes."""
         if self.world == 1:
             return values
-        return (self.summed(torch.tensor(values, dtype=torch.float64)) / self.world).tolist()
+        return (self.all_reduce(torch.tensor(values, dtype=torch.float64)) / self.world).tolist()
 
-    def told(self, text: str) -> str:
-        """What the first process says, to all."""
+    def gather(self, value: T) -> list[T]:
+        """The value of every process, this one's first, then by rank."""
+        if self.world == 1:
+            return [value]
+        found: list[Any] = [None] * self.world
+        dist.all_gather_object(found, value)
+        return [found.pop(self.rank), *found]
+
+    def broadcast(self, text: str) -> str:
+        """The text of the first process, in all processes."""
         if self.world == 1:
             return text
         content = torch.tensor(list(text.encode()) if self.rank == 0 else [], dtype=torch.uint8)
@@ -75,15 +86,15 @@ class Group:
         dist.broadcast(content, 0)
         return bytes(content.tolist()).decode()
 
-    def spread(self, tensors: Iterator[Tensor]) -> None:
-        """Overwrite `tensors` by those of the first process."""
+    def broadcast_tensors(self, tensors: Iterator[Tensor]) -> None:
+        """Overwrite `tensors` with those of the first process."""
         if self.world > 1:
             for tensor in tensors:
                 dist.broadcast(tensor, 0)
 
     @contextmanager
-    def in_turn(self) -> Iterator[None]:
-        """A machine's first process goes before its others, so that what it leaves in a cache is there for them."""
+    def main_process_first(self) -> Iterator[None]:
+        """A machine's first process runs the context before its others, which then find its downloads in the cache."""
         if self.world > 1 and self.local:
             dist.barrier()
         yield
@@ -91,60 +102,60 @@ class Group:
             dist.barrier()
 
 
-ALONE = Group()  # the one process of most runs
+SINGLE_PROCESS = Group()  # the one process of most runs
 
 
-def met(store: Store, rank: int, world: int) -> Store:
-    """A part of `store` that only the `world` processes which are here now know of. Raises TimeoutError.
+def sub_store(store: Store, rank: int, world: int) -> Store:
+    """A part of `store` that only the `world` processes of this start use. Raises TimeoutError.
 
-    torchrun has one store for all starts of a group (torch 2.15). A process that finds there where its peer of an
-    earlier start listened connects to nobody, and waits. So each leaves a word of its own, the first process answers
-    it with the name of the part until the other has confirmed, and what is left from earlier answers no new word.
+    torchrun has one store for all starts of a group (torch 2.15). A process that finds in it the address of a peer of
+    an earlier start connects to nobody, and waits. So each process writes a random token, the first process replies to
+    it with the name of the part until the other has confirmed, and entries of earlier starts match no new token.
     """
-    own, deadline = secrets.token_hex(8), time.monotonic() + PATIENCE
+    own, deadline = secrets.token_hex(8), time.monotonic() + START_TIMEOUT
     missing = set(range(1, world)) if rank == 0 else {rank}
     if rank:
-        store.set(f"skipway/{rank}/word", own)
+        store.set(f"skipway/{rank}/token", own)
     while missing:
         for i in sorted(missing):
-            word, answer, sure = (said(store, f"skipway/{i}/{what}") for what in ("word", "answer", "sure"))
-            if rank == 0 and sure == own:
+            token, reply, confirmed = (entry(store, f"skipway/{i}/{key}") for key in ("token", "reply", "confirmed"))
+            if rank == 0 and confirmed == own:
                 missing.discard(i)
-            elif rank == 0 and word:
-                store.set(f"skipway/{i}/answer", f"{word} {own}")
-            elif rank and answer.startswith(f"{own} "):
-                own = answer.split()[1]
-                store.set(f"skipway/{i}/sure", own)
+            elif rank == 0 and token:
+                store.set(f"skipway/{i}/reply", f"{token} {own}")
+            elif rank and reply.startswith(f"{own} "):
+                own = reply.split()[1]
+                store.set(f"skipway/{i}/confirmed", own)
                 missing.discard(i)
         if time.monotonic() > deadline:
-            raise TimeoutError(f"of {world} processes some did not begin within {PATIENCE} s")
+            raise TimeoutError(f"some of {world} processes did not start within {START_TIMEOUT} s")
         time.sleep(0.02)
     return PrefixStore(own, store)
 
 
-def said(store: Store, key: str) -> str:
-    """What is under `key`; empty for nothing yet."""
+def entry(store: Store, key: str) -> str:
+    """The value of `key`; empty where it is not set yet."""
     return store.get(key).decode() if store.check([key]) else ""
 
 
 @contextmanager
-def joined(hardware: Hardware) -> Iterator[tuple[Group, Hardware]]:
+def init_distributed(hardware: Hardware) -> Iterator[tuple[Group, Hardware]]:
     """The group that torchrun's environment describes, or this process alone, and the hardware of this process in it.
 
     Raises SkipwayError where there are fewer GPUs than processes, or the others cannot be reached.
     """
     if dist.is_initialized() or "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
-        yield ALONE, hardware
+        yield SINGLE_PROCESS, hardware
         return
     rank, world, local = (int(os.environ.get(name, "0")) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
     restarts, most = (int(os.environ.get(f"TORCHELASTIC_{name}", "0")) for name in ("RESTART_COUNT", "MAX_RESTARTS"))
-    own = own_device(hardware, local)
+    own = local_device(hardware, local)
     backends = "cpu:gloo,cuda:nccl" if own.device.type == "cuda" else "gloo"
     try:
         store, _, _ = next(rendezvous("env://"))
-        dist.init_process_group(backends, store=met(store, rank, world), rank=rank, world_size=world)
-    except (dist.DistError, ValueError, RuntimeError, TimeoutError) as fault:
-        why = str(fault).splitlines()[0]
+        dist.init_process_group(backends, store=sub_store(store, rank, world), rank=rank, world_size=world)
+    except (dist.DistError, ValueError, RuntimeError, TimeoutError) as error:
+        why = str(error).splitlines()[0]
         raise SkipwayError(f"the other processes cannot be reached ({why}): start all of them with torchrun") from None
     try:
         yield Group(rank, world, local, restarts, most), own
@@ -152,21 +163,22 @@ def joined(hardware: Hardware) -> Iterator[tuple[Group, Hardware]]:
         dist.destroy_process_group()
 
 
-def own_device(hardware: Hardware, local: int) -> Hardware:
+def local_device(hardware: Hardware, local: int) -> Hardware:
     """`hardware` with the GPU of the process `local` of this machine. Raises SkipwayError where there is none."""
     if hardware.device.type != "cuda":
         return hardware
     if local >= torch.cuda.device_count():
         count = torch.cuda.device_count()
-        raise SkipwayError(f"process {local + 1} of this machine has no GPU, there are {count}: start no more")
+        raise SkipwayError(f"process {local + 1} of this machine has no GPU, there are {count}: start fewer processes")
     torch.cuda.set_device(local)
     return replace(hardware, device=torch.device("cuda", local))
 
 
-def shared(net: nn.Module, hardware: Hardware, group: Group) -> nn.Module:
-    """`net`, whose gradients are averaged over the group's processes.
+def data_parallel(net: nn.Module, hardware: Hardware, group: Group) -> nn.Module:
+    """`net` with gradients averaged over the group's processes.
 
-    To be made anew when other parameters learn. Running statistics are not exchanged: those of the first process count.
+    Wrap again when other parameters are trained. Running statistics are not exchanged: those of the first process
+    count.
     """
     if group.world == 1 or not any(p.requires_grad for p in net.parameters()):
         return net
@@ -183,10 +195,10 @@ def free_port() -> int:
 
 
 def launch(processes: int, arguments: Sequence[str], restarts: int = 3) -> int:
-    """Run `python -m skipway` with `arguments` as so many processes of this machine; returns the exit code.
+    """Run `python -m skipway` with `arguments` in several processes on this machine; returns the exit code.
 
-    A process that dies has all of them started again from the last checkpoint, up to `restarts` times. Threads are
-    shared out among them unless OMP_NUM_THREADS is set.
+    If a process dies, all are restarted from the last checkpoint, up to `restarts` times. Threads are divided among
+    them unless OMP_NUM_THREADS is set.
     """
     from torch.distributed.elastic.multiprocessing.api import DefaultLogsSpecs, SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError

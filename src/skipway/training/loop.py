@@ -1,4 +1,4 @@
-"""Training, from a source and a recipe to a bundle."""
+"""The training loop, from a data set and a recipe to a bundle."""
 
 import copy
 import time
@@ -6,58 +6,60 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from rich.console import Console
 from torch import Tensor
 
 from skipway import bundle
-from skipway.data.loader import derive, what_became_of_workers, workers_lost
-from skipway.data.source import Source
+from skipway.data.dataset import Dataset
+from skipway.data.loader import Batch, derive_seed, worker_exit_reason, workers_lost
 from skipway.errors import BundleError, DataError, SkipwayError, first_line
 from skipway.hardware import Hardware, keep_freed_memory
-from skipway.training.account import make_card, print_plan
-from skipway.training.attending import Attendants, attend, keep
-from skipway.training.closing import close_epoch
+from skipway.training.checkpoint_manager import CheckpointManager
 from skipway.training.determinism import cost, determinism
-from skipway.training.distributed import ALONE, Group
-from skipway.training.faults import continuing, peer_lost
-from skipway.training.fields import checked
-from skipway.training.interrupt import noticing
-from skipway.training.keeping import Keeper
-from skipway.training.mixing import mixed, require_pairs
+from skipway.training.distributed import SINGLE_PROCESS, Group
+from skipway.training.errors import peer_lost, resume_command
+from skipway.training.hooks import Hooks, after_step, save_checkpoint
+from skipway.training.loggers import tracker
+from skipway.training.mixup import mix_batch, require_even_share
 from skipway.training.optimiser import set_training_mode
-from skipway.training.pace import Pace, plan_of
-from skipway.training.prepare import prepare, require_steps
+from skipway.training.progress import progress_line
+from skipway.training.recipe_fields import validate_recipe
 from skipway.training.recipes import Recipe
-from skipway.training.state import Run, State, connect, fresh_state, marks_of, restore
-from skipway.training.step import loss_of, one_step
-from skipway.training.tracking import tracker
-from skipway.training.upkeep import ORDINARY, Upkeep, write_begun
-from skipway.training.watching import progress_line
+from skipway.training.run_log import make_card, print_plan
+from skipway.training.run_manifest import DEFAULT_OPTIONS, RunOptions, write_manifest
+from skipway.training.setup import require_steps, setup_training
+from skipway.training.signals import handle_signals
+from skipway.training.step import generator_for, train_step
+from skipway.training.time_left import ProgressTimer, plan_of
+from skipway.training.train_state import TrainRun, TrainState, fresh_state, restore, run_identity, wrap_model
+from skipway.training.validation import end_epoch
 
 
 def train(
-    source: Source,
+    dataset: Dataset,
     recipe: Recipe,
     out: Path,
     hardware: Hardware,
     console: Console,
     resume: bool = False,
-    upkeep: Upkeep = ORDINARY,
-    group: Group = ALONE,
+    options: RunOptions = DEFAULT_OPTIONS,
+    group: Group = SINGLE_PROCESS,
 ) -> Path:
-    """Train `recipe.model` on `source` and leave a bundle in `out`, which is returned.
+    """Train `recipe.model` on `dataset` and leave a bundle in `out`, which is returned.
 
-    The bundle holds the weights after the last step: val watches the run and chooses nothing, and test is not seen.
-    With `resume`, an interrupted run in `out` goes on after the step of its newest whole checkpoint, with the same
-    weights in the end as if it had not been interrupted. Every process of `group` must call it; the first one writes.
+    The bundle holds the weights after the last step: val only monitors the run, and test is not used. With `resume`,
+    an interrupted run in `out` continues after the step of its newest intact checkpoint, with the same weights in the
+    end as if it had not been interrupted. Every process of `group` must call it; the first one writes.
 
     Raises SkipwayError for input that cannot be trained on, a run that differs from the one resumed, or a loss that
-    stops being a number; Interrupted, the state saved, when SIGINT or SIGTERM asked for an end.
+    becomes NaN or infinite; Interrupted, with the state saved, on SIGINT or SIGTERM.
     """
-    recipe = checked(recipe)
-    require_pairs(recipe, group.world)
+    recipe = validate_recipe(recipe)
+    require_even_share(recipe, group.world)
     if hardware.device.type == "cpu":
         keep_freed_memory()
     if group.rank:
@@ -65,85 +67,86 @@ def train(
     own = [torch.cuda.current_device()] if hardware.device.type == "cuda" else []
     writes = group.rank == 0
     folder = bundle.new_folder(out) if writes and not resume else nullcontext()
-    with folder, torch.random.fork_rng(own), determinism(upkeep.deterministic):
-        torch.manual_seed(derive(recipe.seed))
-        prepared = prepare(source, recipe, hardware, console, group)
-        marks = marks_of(source, prepared, group)
-        run = Run(prepared, hardware, group, upkeep, require_steps(prepared), marks, out, console)
+    with folder, torch.random.fork_rng(own), determinism(options.deterministic):
+        torch.manual_seed(derive_seed(recipe.seed))
+        setup = setup_training(dataset, recipe, hardware, console, group)
+        identity = run_identity(dataset, setup, group)
+        run = TrainRun(setup, hardware, group, options, require_steps(setup), identity, out, console)
         if writes and not resume:
-            write_begun(out, source, prepared.recipe, hardware, upkeep)
+            write_manifest(out, dataset, setup.recipe, hardware, options)
         state = fresh_state(run)
         if resume:
             restore(run, state)
-        print_plan(prepared, hardware, run.total, group.world, console, upkeep.verbose)
-        follow(run, state)
+        print_plan(setup, hardware, run.total, group.world, console, options.verbose)
+        run_and_explain_errors(run, state)
     if writes:
         write_bundle(run, state)
     return out
 
 
-def write_bundle(run: Run, state: State) -> None:
-    """The trained network. Raises BundleError where the disk has no room; the last checkpoint is there."""
-    card = make_card(run.prepared, run.marks["data"], run.hardware, state.records)
+def write_bundle(run: TrainRun, state: TrainState) -> None:
+    """Write the trained network. Raises BundleError for a full disk; the last checkpoint is still there."""
+    card = make_card(run.setup, run.identity["data"], run.hardware, state.records)
     try:
-        bundle.write(run.out, state.judged().state_dict(), card)
-    except OSError as fault:
-        why = f"{run.out} cannot be written ({fault.strerror})"
-        raise BundleError(f"{why}: free some room, then {continuing(run.out)}") from None
+        bundle.write(run.out, state.eval_model().state_dict(), card)
+    except OSError as error:
+        message = f"{run.out} cannot be written ({error.strerror})"
+        raise BundleError(f"{message}: free some space, then {resume_command(run.out)}") from None
 
 
-def follow(run: Run, state: State) -> None:
-    """`run_epochs`, and what is said of the faults of others: of data, other processes, and torch."""
+def run_and_explain_errors(run: TrainRun, state: TrainState) -> None:
+    """`run_epochs`, with messages for errors of the data, of other processes, and of torch."""
     try:
         run_epochs(run, state)
-    except DataError as fault:
-        raise DataError(f"{fault}; to go on from step {state.step:,}: {continuing(run.out)}") from None
-    except RuntimeError as fault:
-        if workers_lost(fault):  # in the middle of a step, whose state is not one to go on from
-            raise DataError(f"{what_became_of_workers(fault)}; to go on: {continuing(run.out)}") from None
-        if run.group.world > 1 and peer_lost(fault):
-            raise SkipwayError(f"another process is gone, at step {state.step:,}: {continuing(run.out)}") from None
-        if "deterministic" in str(fault):
-            raise SkipwayError(f"{first_line(fault)}: leave out --deterministic") from None
+    except DataError as error:
+        raise DataError(f"{error}; to continue from step {state.step:,}: {resume_command(run.out)}") from None
+    except RuntimeError as error:
+        if workers_lost(error):  # in the middle of a step, whose state cannot be resumed from
+            raise DataError(f"{worker_exit_reason(error)}; to continue: {resume_command(run.out)}") from None
+        if run.group.world > 1 and peer_lost(error):
+            lost = f"another process died at step {state.step:,}"
+            raise SkipwayError(f"{lost}; to continue: {resume_command(run.out)}") from None
+        if "deterministic" in str(error):
+            raise SkipwayError(f"{first_line(error)}: leave out --deterministic") from None
         raise
 
 
-def run_epochs(run: Run, state: State) -> None:
-    """Every epoch from where `state` stands to the end, its state kept on the way."""
+def run_epochs(run: TrainRun, state: TrainState) -> None:
+    """All epochs from `state` to the end, with checkpoints."""
     writes = run.group.rank == 0
-    track = tracker(run.upkeep.track if writes else "none")
-    pace = pace_of(run, state.step)
+    track = tracker(run.options.track if writes else "none")
+    timer = timer_for(run, state.step)
     with (
-        noticing(doing=pace.doing) as stopping,
-        Keeper(run.out, run.console, run.upkeep, writes) as keeper,
-        track(run.out, run.marks["recipe"], state.step) as log,
+        handle_signals(current=timer.current_work) as stopping,
+        CheckpointManager(run.out, run.console, run.options, writes) as manager,
+        track(run.out, run.identity["recipe"], state.step) as log,
         progress_line(run.console, run.hardware) as advance,
     ):
-        around = Attendants(stopping, keeper, log, advance, pace)
-        connect(run, state)
-        if run.upkeep.deterministic:
-            say_cost(run, state)
+        hooks = Hooks(stopping, manager, log, advance, timer)
+        wrap_model(run, state)
+        if run.options.deterministic:
+            print_determinism_cost(run, state)
         try:
-            while len(state.records) < pace.plan.epochs:
-                train_epoch(run, state, around)
-                close_epoch(run, state, around)
+            while len(state.records) < timer.plan.epochs:
+                train_epoch(run, state, hooks)
+                end_epoch(run, state, hooks)
         except DataError:  # between two steps
             if run.group.world == 1:
-                keep(run, state, keeper)
+                save_checkpoint(run, state, manager)
             raise
-        if keeper.last != (len(state.records), state.step):
-            keep(run, state, keeper)
+        if manager.last != (len(state.records), state.step):
+            save_checkpoint(run, state, manager)
 
 
-def pace_of(run: Run, step: int) -> Pace:
-    """The pace of `run` from `step` on."""
-    prepared = run.prepared
-    judged = len(prepared.validation.split) if prepared.validation else 0
-    return Pace(plan_of(prepared.recipe, prepared.preprocessing.size, run.total, run.steps, judged), step)
+def timer_for(run: TrainRun, step: int) -> ProgressTimer:
+    """The timer of `run` from `step` on."""
+    setup = run.setup
+    val_images = len(setup.validation.split) if setup.validation else 0
+    return ProgressTimer(plan_of(setup.recipe, setup.preprocessing.size, run.total, run.steps, val_images), step)
 
 
-def timed(batches: Iterator[tuple[Tensor, Tensor]]) -> Iterator[tuple[tuple[Tensor, Tensor], float]]:
-    """Each batch with the seconds that it was waited for."""
+def with_wait_times(batches: Iterator[Batch]) -> Iterator[tuple[Batch, float]]:
+    """Each batch with the seconds spent waiting for it."""
     while True:
         start = time.perf_counter()
         try:
@@ -153,42 +156,43 @@ def timed(batches: Iterator[tuple[Tensor, Tensor]]) -> Iterator[tuple[tuple[Tens
         yield batch, time.perf_counter() - start
 
 
-def train_epoch(run: Run, state: State, around: Attendants) -> None:
-    """The steps of the present epoch that are still to be taken."""
-    prepared, recipe, sums, epoch = run.prepared, run.prepared.recipe, state.sums, len(state.records)
+def train_epoch(run: TrainRun, state: TrainState, hooks: Hooks) -> None:
+    """The remaining steps of the current epoch."""
+    setup, recipe, sums, epoch = run.setup, run.setup.recipe, state.sums, len(state.records)
     first, end = epoch * run.steps, min((epoch + 1) * run.steps, run.total)
     set_training_mode(state.net, recipe, only_classifier=recipe.only_head or epoch < recipe.freeze)
     if epoch == recipe.freeze and epoch:
-        connect(run, state)
+        wrap_model(run, state)
     mixes = bool(recipe.mixup or recipe.cutmix)
-    began = time.perf_counter() - sums.seconds
-    around.pace.begin_epoch()
-    batches = islice(prepared.batches.epoch(epoch, state.step - first), end - state.step)
-    for (images, targets), wait in timed(batches):
-        images = run.hardware.place_images(images)
+    start = time.perf_counter() - sums.seconds
+    hooks.timer.begin_epoch()
+    batches = islice(setup.batches.epoch(epoch, state.step - first), end - state.step)
+    for batch, wait in with_wait_times(batches):
+        batch = batch._replace(images=run.hardware.place_images(batch.images))
         if mixes:
-            images, targets = mixed(images, targets, recipe, prepared.task.outputs)
-        scores = one_step(run, state, images, targets)
-        if not mixes:
-            counts = prepared.task.tally(scores, targets)
+            batch = mix_batch(batch, setup.task.soft_targets(batch.targets), recipe)
+        counts = train_step(run, state, batch, counted=not mixes)
+        if counts is not None:
             sums.tally = counts if sums.tally is None else sums.tally + counts
-        sums.waited, sums.seconds = sums.waited + wait, time.perf_counter() - began
-        attend(run, state, around)
+        sums.waited, sums.seconds = sums.waited + wait, time.perf_counter() - start
+        after_step(run, state, hooks)
 
 
-def say_cost(run: Run, state: State) -> None:
-    """What determinism costs a step here, measured on a copy of the network."""
-    prepared, twin = run.prepared, copy.deepcopy(state.net)
-    record, share = prepared.preprocessing, prepared.recipe.batch // run.group.world
+def print_determinism_cost(run: TrainRun, state: TrainState) -> None:
+    """Print how much deterministic kernels slow a step here, measured on a copy of the network."""
+    setup, net = run.setup, copy.deepcopy(state.net)
+    record, share = setup.preprocessing, setup.recipe.batch // run.group.world
     images = torch.zeros(share, record.channels, record.size, record.size)
     images = run.hardware.place_images(images)
-    targets = torch.from_numpy(prepared.source.train.labels[:share]).to(run.hardware.device)
+    targets = setup.dataset.train.take(np.arange(share)).targets.tensor().to(run.hardware.device)
+
+    def forward(images: Tensor) -> Any:
+        with run.hardware.autocast():
+            return net(images)
 
     def step() -> None:
-        with run.hardware.autocast():
-            outputs = twin(images)
-        loss_of(prepared, outputs, targets).backward()
+        setup.task.loss(forward, Batch(images, targets), generator_for(run, state)).losses["loss"].backward()
 
     ratio = cost(step, run.hardware.device)
-    said = f"deterministic: forward and backward take {ratio:.2f} of their time without, measured just now"
-    run.console.print(said, soft_wrap=True)
+    text = f"deterministic: forward and backward take {ratio:.2f} times as long as without (measured just now)"
+    run.console.print(text, soft_wrap=True)

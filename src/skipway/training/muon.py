@@ -1,4 +1,4 @@
-"""Muon for convolutions: each update is replaced by the nearest orthogonal matrix of the same shape.
+"""The Muon optimiser for convolutions: each update is replaced by the nearest orthogonal matrix.
 
 Jordan, Jin, Boza, You, Cesista, Newhouse, Bernstein: Muon, an optimizer for hidden layers in neural networks. 2024.
 
@@ -15,15 +15,15 @@ ITERATIONS = 5
 
 
 def as_matrix(values: Tensor, kernel: Tensor) -> Tensor:
-    """`values` of a kernel's shape (c_out, c_in, k, k) -> (c_out, c_in k k), columns as `kernel` lies in memory.
+    """`values` of a kernel's shape (c_out, c_in, k, k) -> (c_out, c_in k k), columns in the memory order of `kernel`.
 
-    Their order makes no difference to the update, and nothing is copied.
+    Their order does not change the update, and nothing is copied.
     """
     return values.flatten(1) if kernel.is_contiguous() else values.permute(0, 2, 3, 1).flatten(1)
 
 
 def orthogonalised(matrices: Tensor) -> Tensor:
-    """(B, rows, columns) -> the same, every singular value near 1 (0.7 to 1.2), by Newton and Schulz's iteration."""
+    """(B, rows, columns) -> the same shape, singular values near 1 (0.7 to 1.2), by Newton and Schulz's iteration."""
     a, b, c = COEFFICIENTS
     tall = matrices.shape[1] > matrices.shape[2]
     x = matrices.mT if tall else matrices
@@ -42,24 +42,24 @@ class ConvolutionMuon(torch.optim.Optimizer):
         self.momentum, self.nesterov = momentum, nesterov
 
     @torch.no_grad()
-    def step(self) -> None:  # type: ignore[override]  # no closure: nothing here evaluates twice
+    def step(self) -> None:  # type: ignore[override]  # no closure: the loss is never evaluated again
         for group in self.param_groups:
-            alike: dict[torch.Size, list[nn.Parameter]] = {}
+            by_shape: dict[torch.Size, list[nn.Parameter]] = {}
             for kernel in group["params"]:
                 if kernel.grad is not None:
-                    alike.setdefault(kernel.shape, []).append(kernel)
-            for kernels in alike.values():
-                self.move(kernels, group["lr"], group["weight_decay"])
+                    by_shape.setdefault(kernel.shape, []).append(kernel)
+            for kernels in by_shape.values():
+                self.update(kernels, group["lr"], group["weight_decay"])
 
-    def move(self, kernels: list[nn.Parameter], lr: float, weight_decay: float) -> None:
+    def update(self, kernels: list[nn.Parameter], lr: float, weight_decay: float) -> None:
         """One update of kernels of equal shape."""
-        pulls = torch.stack([as_matrix(self.pull(kernel), kernel) for kernel in kernels])
-        scale = max(1.0, pulls.shape[1] / pulls.shape[2]) ** 0.5
-        for kernel, direction in zip(kernels, orthogonalised(pulls), strict=True):
+        directions = torch.stack([as_matrix(self.momentum_gradient(kernel), kernel) for kernel in kernels])
+        scale = max(1.0, directions.shape[1] / directions.shape[2]) ** 0.5
+        for kernel, direction in zip(kernels, orthogonalised(directions), strict=True):
             as_matrix(kernel, kernel).mul_(1 - lr * weight_decay).sub_(direction, alpha=lr * scale)
 
-    def pull(self, kernel: nn.Parameter) -> Tensor:
-        """The running mean of the kernel's gradients, with this one or, under Nesterov, looking ahead along it."""
+    def momentum_gradient(self, kernel: nn.Parameter) -> Tensor:
+        """The running mean of the kernel's gradients, updated with this one; with Nesterov momentum, one step ahead."""
         assert kernel.grad is not None
         state = self.state[kernel]
         if not state:

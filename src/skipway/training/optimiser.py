@@ -1,11 +1,11 @@
-"""Which parameters learn, how fast, and with how much decay."""
+"""Optimisers and parameter groups: learning rates, weight decay, freezing."""
 
 from collections.abc import Collection, Iterator
 
 import torch
 from torch import nn
 
-from skipway.models.contract import Network
+from skipway.models.base import Network
 from skipway.training.muon import ConvolutionMuon
 from skipway.training.recipes import Recipe
 
@@ -20,38 +20,38 @@ def norms(net: nn.Module) -> Iterator[nn.Module]:
     return (m for m in net.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm))
 
 
-def groups(net: nn.Module, recipe: Recipe, leave_out: Collection[nn.Parameter] = ()) -> list[dict]:
-    """Parameter groups, but for `leave_out`, with `scale`, each one's multiple of the rate, and its `weight_decay`.
+def groups(net: nn.Module, recipe: Recipe, exclude: Collection[nn.Parameter] = ()) -> list[dict]:
+    """Parameter groups, without `exclude`, with `scale`, each one's multiple of the rate, and its `weight_decay`.
 
-    A layer k places below the classifier has scale `rate_decay` to the k. Without `decay_all`, vectors (batch-norm
-    parameters and biases) have no decay (He 2019, arXiv:1812.01187, sec. 3.1).
+    A layer k positions below the classifier has scale `rate_decay` to the power k. Without `decay_all`, vectors
+    (batch-norm parameters and biases) have no decay (He 2019, arXiv:1812.01187, sec. 3.1).
     """
     found = []
-    elsewhere = set(leave_out)
+    excluded = set(exclude)
     for below, layer in enumerate(reversed(layers(net))):
         scale = recipe.rate_decay**below
         for vectors in (False, True):
-            parameters = [p for p in layer.parameters() if (p.ndim < 2) == vectors and p not in elsewhere]
+            parameters = [p for p in layer.parameters() if (p.ndim < 2) == vectors and p not in excluded]
             decay = 0.0 if vectors and not recipe.decay_all else recipe.weight_decay
             if parameters:
                 found.append({"params": parameters, "scale": scale, "weight_decay": decay, "head": not below})
-    return merged(found, apart=recipe.freeze > 0)
+    return merge_groups(found, separate_head=recipe.freeze > 0)
 
 
-def merged(found: list[dict], apart: bool = False) -> list[dict]:
-    """Groups of equal scale and decay joined, because an optimiser's cost grows with their number.
+def merge_groups(found: list[dict], separate_head: bool = False) -> list[dict]:
+    """Groups of equal scale and decay merged, because an optimiser's cost grows with their number.
 
-    `apart`: the classifier's by themselves. Where it learns first, fused SGD remembers momentum of it alone, and takes
-    no group of which it remembers a part.
+    `separate_head`: the classifier's are not merged with others. Where it learns first, fused SGD has momentum only for
+    it, and accepts no group of which only a part has momentum.
     """
-    joined: dict[tuple[float, float, bool], dict] = {}
+    merged: dict[tuple[float, float, bool], dict] = {}
     for group in found:
-        key = (group["scale"], group["weight_decay"], group.pop("head", False) and apart)
-        if key in joined:
-            joined[key]["params"] += group["params"]
+        key = (group["scale"], group["weight_decay"], group.pop("head", False) and separate_head)
+        if key in merged:
+            merged[key]["params"] += group["params"]
         else:
-            joined[key] = group
-    return list(joined.values())
+            merged[key] = group
+    return list(merged.values())
 
 
 def kernel_groups(net: Network, recipe: Recipe) -> list[dict]:
@@ -64,7 +64,7 @@ def kernel_groups(net: Network, recipe: Recipe) -> list[dict]:
         if convolutions:
             kernels = [m.weight for m in convolutions]
             found.append({"params": kernels, "scale": scale, "weight_decay": recipe.weight_decay})
-    return merged(found)
+    return merge_groups(found)
 
 
 def optimisers(net: Network, recipe: Recipe) -> list[torch.optim.Optimizer]:
@@ -97,7 +97,7 @@ def set_rate(optimisers: list[torch.optim.Optimizer], rate: float) -> None:
 
 
 def set_training_mode(net: nn.Module, recipe: Recipe, only_classifier: bool) -> None:
-    """Training mode, with what is frozen in evaluation mode, so that its batch-norm statistics stand still too."""
+    """Training mode, with frozen parts in evaluation mode, so that their batch-norm statistics do not change either."""
     net.train()
     net.requires_grad_(True)
     if only_classifier:

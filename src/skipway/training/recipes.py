@@ -1,6 +1,6 @@
-"""Recipes: how a network is trained, as values. A variant is `replace(recipe, field=value)`.
+"""Recipes: the settings of a training run. A variant is `replace(recipe, field=value)`.
 
-Every field can be set from the command line by its name. A field is written into the bundle's card as trained.
+Every field can be set from the command line by its name. The fields are written into the bundle's card.
 """
 
 from dataclasses import dataclass, replace
@@ -13,7 +13,7 @@ WHITE = (255, 255, 255)
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that decides a run besides its data."""
+    """All settings of a run besides its data."""
 
     name: str
     model: Annotated[str, "the network"] = "resnet20"
@@ -23,57 +23,53 @@ class Recipe:
     ] = ""
     size: Annotated[int, "pixels a side; 0: the images' own when small, otherwise 224"] = 0
     channels: Annotated[int, "1: grey, 3: colour, more: as many as the images have; 0: the data's own"] = 0
-    fit: Annotated[Literal["crop", "pad", "squash"], "how a picture becomes a square; see Preprocessing"] = "crop"
+    fit: Annotated[Literal["crop", "pad", "squash"], "how an image is made square; see Preprocessing"] = "crop"
     background: Annotated[tuple[int, ...], "R,G,B from 0 to 255, white or black: behind transparent pixels"] = WHITE
-    val: Annotated[float, "share of train set aside when the data bring no val"] = 0.1
-    seed: Annotated[int, "of weights, order, augmentation and the cut of val"] = 0
+    val: Annotated[float, "share of train held out when the data have no val"] = 0.1
+    seed: Annotated[int, "of initial weights, order, augmentation and the val split"] = 0
 
     epochs: Annotated[int, "passes over train"] = 30
-    iterations: Annotated[int, "steps; above 0 they count instead of epochs"] = 0
+    iterations: Annotated[int, "steps; above 0: instead of epochs"] = 0
     batch: Annotated[int, "images a step, of all processes together"] = 128
-    micro: Annotated[int, "most images of a step that a process computes at once, the rest after them; 0: all"] = 0
-    sync_norm: Annotated[bool, "several processes: batch norm over all their images, not over each one's"] = False
+    micro: Annotated[int, "images that a process computes at once (gradient accumulation over a step); 0: all"] = 0
+    sync_norm: Annotated[bool, "several processes: batch norm over the images of all, not of each"] = False
 
     optimiser: Annotated[Literal["sgd", "adamw", "muon"], "muon: for the convolutions, SGD for the rest"] = "sgd"
-    muon_rate: Annotated[float, "rate of what Muon trains, as a multiple of the rate"] = 0.125
-    lr: Annotated[float, "peak learning rate for lr-batch images a step; follows the batch in proportion"] = 0.1
-    lr_batch: Annotated[int, "images a step that lr is meant for"] = 128
+    muon_rate: Annotated[float, "Muon's learning rate, as a multiple of the rate"] = 0.125
+    lr: Annotated[float, "peak learning rate for lr-batch images a step; scales with the batch"] = 0.1
+    lr_batch: Annotated[int, "images a step that lr is given for"] = 128
     momentum: Annotated[float, "of SGD and Muon; AdamW's first beta"] = 0.9
-    nesterov: Annotated[bool, "look ahead along the momentum"] = False
+    nesterov: Annotated[bool, "Nesterov momentum"] = False
     weight_decay: Annotated[float, "multiple of the weights added to their gradient"] = 1e-4
     decay_all: Annotated[bool, "false: no decay of batch-norm parameters and biases"] = True
 
-    schedule: Annotated[Literal["step", "cosine", "onecycle", "linear"], "course of the rate"] = "step"
-    milestones: Annotated[tuple[float, ...], "step: shares of the run at which the next factor begins"] = (0.5, 0.75)
+    schedule: Annotated[Literal["step", "cosine", "onecycle", "linear"], "learning rate schedule"] = "step"
+    milestones: Annotated[tuple[float, ...], "step: shares of the run at which the next factor starts"] = (0.5, 0.75)
     factors: Annotated[tuple[float, ...], "step: multiples of the rate, one more than milestones"] = (1.0, 0.1, 0.01)
-    warmup: Annotated[float, "share of the run, unless step, over which the rate rises"] = 0.0
+    warmup: Annotated[float, "share of the run over which the rate rises, except with step"] = 0.0
 
-    balance: Annotated[Literal["none", "weights", "sampler"], "classes of unequal size: weigh in the loss, or draw"] = (
+    balance: Annotated[Literal["none", "weights", "sampler"], "class imbalance: weights in the loss, or a sampler"] = (
         "none"
     )
-    label_smoothing: Annotated[float, "share of each target spread over all classes; of tags, to even odds"] = 0.0
+    label_smoothing: Annotated[float, "share of each target spread over all classes; of tags, towards 0.5"] = 0.0
     mixup: Annotated[float, "alpha of Zhang 2018; 0: off"] = 0.0
     cutmix: Annotated[float, "alpha of Yun 2019; 0: off"] = 0.0
     crop: Annotated[Literal["none", "pad", "resized", "scale"], "random crops; see Augmentation"] = "pad"
-    pad: Annotated[int, "pixels added around for crop=pad"] = 4
+    pad: Annotated[int, "pixels of padding for crop=pad"] = 4
     flip: Annotated[bool, "mirror half of the images"] = True
     cutout: Annotated[int, "side in pixels of a square set to the mean; 0: off"] = 0
-    colour: Annotated[bool, "shift along ImageNet's colour axes"] = False
+    colour: Annotated[bool, "shift along the principal components of ImageNet's colours"] = False
     small: Annotated[int, "pixels a side of the crops in the first small-epochs epochs; see Augmentation"] = 0
     small_epochs: Annotated[int, "epochs on small crops, which cost less; 0: none"] = 0
 
-    average: Annotated[float, "decay a step of the exponential average of weights; 0: off"] = 0.0
+    average: Annotated[float, "decay per step of the exponential moving average of weights; 0: off"] = 0.0
     zero_scale: Annotated[bool, "start each unit as the identity: its last batch-norm scale at 0"] = False
-    survival: Annotated[float, "stochastic depth: the last unit's chance to stay (Huang 2016); 1: off"] = 1.0
-    recompute: Annotated[Literal["auto", "on", "off"], "activations again in the backward pass; auto: if too many"] = (
-        "auto"
-    )
-    freeze: Annotated[int, "epochs in which only the classifier learns"] = 0
+    survival: Annotated[float, "stochastic depth: survival probability of the last unit (Huang 2016); 1: off"] = 1.0
+    recompute: Annotated[Literal["auto", "on", "off"], "activation checkpointing; auto: if memory is short"] = "auto"
+    freeze: Annotated[int, "first epochs, in which only the classifier learns"] = 0
     only_head: Annotated[bool, "only the classifier learns, throughout; the rest stays as pretrained"] = False
     freeze_norm: Annotated[bool, "batch-norm statistics and parameters stay as pretrained"] = False
-    rate_decay: Annotated[float, "each layer group below the classifier learns this much slower than the one above"] = (
-        1.0
-    )
+    rate_decay: Annotated[float, "factor of the learning rate for each layer group further below the classifier"] = 1.0
 
     def peak_rate(self) -> float:
         """The rate at factor 1: `lr` times `batch` over `lr_batch` (Goyal 2017, sec. 2.1)."""
@@ -95,7 +91,7 @@ QUICK = Recipe(
     flip=False,
     average=0.98,
 )
-"""For small images in small numbers; the default for `digits`. No flip: a mirrored 2 is no 2.
+"""For small images in small numbers; the default for `digits`. No flip: a mirrored 2 is not a 2.
 
 Measured: results/digits.json (test accuracy over seeds, processor seconds).
 """
@@ -159,7 +155,7 @@ MODERN = Recipe(
     average=0.999,
     zero_scale=True,
 )
-"""Photographs from scratch as the field now trains them: cosine, label smoothing, mixup or cutmix, averaged weights.
+"""Photographs from scratch by current practice: cosine, label smoothing, mixup or cutmix, averaged weights.
 
 After torchvision's second weights (76.13 to 80.86 % for resnet50 over 600 epochs) at a sixth of the length. Not run
 by us on ImageNet.
@@ -186,12 +182,12 @@ FINETUNE = Recipe(
 )
 """From pretrained weights to your photographs: the classifier alone for two epochs, then all, lower stages slower.
 
-Batch-norm statistics stay as pretrained, which small batches could only spoil. `auto` takes the weights that suit the
-machine, and those in the package where none are within reach (autoconfig.py). Measured: results/transfer.json.
+Batch-norm statistics stay as pretrained, since those of small batches are worse. `auto` takes the weights that suit the
+machine, and those in the package where none are available (autoconfig.py). Measured: results/transfer.json.
 """
 
 HEAD = replace(FINETUNE, name="head", only_head=True, freeze=0, epochs=20, lr=0.1, crop="resized")
-"""A classifier on the features of pretrained weights, which stay as they are: a third of the time of `finetune`.
+"""A classifier on the features of pretrained weights, which stay fixed: a third of the time of `finetune`.
 
 Measured: results/transfer.json.
 """
@@ -212,7 +208,7 @@ SCRATCH = Recipe(
     crop="resized",
     average=0.99,
 )
-"""A few photographs without pretrained weights: a small network in small batches, as many steps whatever the data.
+"""A few photographs without pretrained weights: a small network, small batches, the same number of steps for any data.
 
 Measured: results/first_day.json.
 """
@@ -235,7 +231,7 @@ FAST_CIFAR = Recipe(
     small_epochs=2,
     val=0.0,
 )
-"""CIFAR in minutes: Muon, the rate up and down in straight lines, averaged weights, smaller crops in the first epochs,
+"""CIFAR in minutes: Muon, a linear rise and fall of the rate, averaged weights, smaller crops in the first epochs,
 all 50,000 images.
 
 Measured: results/cifar10.json. How it was found: docs/log.md.

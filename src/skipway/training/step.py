@@ -1,54 +1,58 @@
-"""One step: a batch through the network, its gradients back, an update. Nothing here waits for a GPU in every step."""
+"""One training step, forward, backward and update: not every step waits for a GPU."""
 
 import math
 from contextlib import nullcontext
+from typing import Any
 
 import torch
 from rich.console import Console
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
+from skipway.data.loader import Batch, derive_seed
 from skipway.errors import SkipwayError
-from skipway.models.contract import Judged
-from skipway.tasks.auxiliary import undecided
-from skipway.training.account import check_first_loss
-from skipway.training.faults import NotFinite, names_in, not_finite, out_of_memory
+from skipway.training.errors import NonFiniteError, make_nonfinite_error, names_in, out_of_memory
+from skipway.training.lr_schedule import lr_multiplier
 from skipway.training.optimiser import set_rate
-from skipway.training.prepare import Prepared
-from skipway.training.schedule import factor
-from skipway.training.state import Run, State, is_sound, snapshot
+from skipway.training.run_log import check_first_loss
+from skipway.training.train_state import TrainRun, TrainState, is_finite, snapshot
 
-LOOK = {"cpu": 1}  # steps after which losses are read, by device; elsewhere reading means waiting
-SELDOM = 32
+READ_EVERY = {"cpu": 1}  # steps after which losses are read, by device; on others reading means waiting
+READ_SELDOM = 32
 
 
-def one_step(run: Run, state: State, images: Tensor, targets: Tensor) -> Tensor:
-    """One update from this process's share of a batch. Returns the main classifier's scores, still on the device."""
-    recipe = run.prepared.recipe
-    set_rate(state.optimisers, recipe.peak_rate() * factor(recipe, state.step / run.total))
-    loss, scores = gradients(run, state, images, targets)
-    state.unread.append(loss)
-    if (state.step + 1) % LOOK.get(run.hardware.device.type, SELDOM) == 0:
-        look(run, state)  # before the update, so that on a processor the weights are still those before the fault
+def train_step(run: TrainRun, state: TrainState, batch: Batch, counted: bool) -> Tensor | None:
+    """One update from this process's share of a batch.
+
+    Returns the task's counts of the batch, still on the device; None where there are none, or `counted` is False.
+    """
+    recipe = run.setup.recipe
+    set_rate(state.optimisers, recipe.peak_rate() * lr_multiplier(recipe, state.step / run.total))
+    loss, counts = gradients(run, state, batch, counted)
+    state.pending_losses.append(loss)
+    if (state.step + 1) % READ_EVERY.get(run.hardware.device.type, READ_SELDOM) == 0:
+        # before the update, so that on a CPU the weights are still those before the error
+        drain_losses(run, state)
     for optimiser in state.optimisers:
         optimiser.step()
     if state.averaged is not None:
         state.averaged.update_parameters(state.net)
     state.step += 1
-    return scores
+    return counts
 
 
-def gradients(run: Run, state: State, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Gradients of the batch's mean loss in the network's parameters; returns that loss and the scores, detached.
+def gradients(run: TrainRun, state: TrainState, batch: Batch, counted: bool) -> tuple[Tensor, Tensor | None]:
+    """Gradients of the batch's mean loss in the network's parameters; returns that loss, detached, and the counts.
 
-    Where memory does not suffice, half as many images go through the network at once, from now on.
+    When out of memory, half as many images are computed at once from then on.
     """
+    count = len(batch.images)
     while True:
         try:
-            return accumulated(run, state, images, targets)
-        except RuntimeError as fault:
-            at_once = min(state.micro or len(images), len(images))
-            if not out_of_memory(fault):
+            return accumulate_gradients(run, state, batch, counted)
+        except RuntimeError as error:
+            at_once = min(state.micro or count, count)
+            if not out_of_memory(error):
                 raise
             if at_once == 1 or run.group.world > 1:
                 raise SkipwayError(
@@ -58,80 +62,91 @@ def gradients(run: Run, state: State, images: Tensor, targets: Tensor) -> tuple[
         if run.hardware.device.type == "cuda":
             torch.cuda.empty_cache()
         state.micro = at_once // 2
-        tell_of_halving(len(images), state.micro, run.console)
+        print_micro_batch(count, state.micro, run.console)
 
 
-def tell_of_halving(batch: int, micro: int, console: Console) -> None:
+def print_micro_batch(batch: int, micro: int, console: Console) -> None:
     console.print(
-        f"out of memory: from now on {micro} images go through the network at once, {-(-batch // micro)} times a step; "
-        f"a step is still of {batch} images, but batch norm sees {micro} at a time",
+        f"out of memory: from now on {micro} images are computed at once, {-(-batch // micro)} times a step; "
+        f"a step still has {batch} images, but batch norm is over {micro} at a time",
         soft_wrap=True,
     )
 
 
-def accumulated(run: Run, state: State, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """As `gradients`, in parts of at most `state.micro` images; processes exchange gradients with the last part."""
+def accumulate_gradients(run: TrainRun, state: TrainState, batch: Batch, counted: bool) -> tuple[Tensor, Tensor | None]:
+    """Like `gradients`, in parts of at most `state.micro` images; processes exchange gradients with the last part."""
     state.net.zero_grad(set_to_none=True)
-    at_once = state.micro or len(images)
-    if at_once >= len(images):
-        return through(run, state, images, targets, 1.0)
-    parts = list(zip(images.split(at_once), targets.split(at_once), strict=True))
-    losses, scores = [], []
-    for number, (some, their) in enumerate(parts, 1):
-        last, net = number == len(parts), state.shared
+    count = len(batch.images)
+    at_once = state.micro or count
+    if at_once >= count:
+        return forward_backward(run, state, batch, counted, 1.0)
+    parts, losses, counts = batch.split(at_once), [], []
+    for number, part in enumerate(parts, 1):
+        last, net = number == len(parts), state.data_parallel
         with nullcontext() if last or not isinstance(net, DistributedDataParallel) else net.no_sync():
-            loss, said = through(run, state, some, their, len(some) / len(images))
+            loss, part_counts = forward_backward(run, state, part, counted, len(part.images) / count)
         losses.append(loss)
-        scores.append(said)
-    return torch.stack(losses).sum(), torch.cat(scores)
+        counts += [part_counts] if part_counts is not None else []
+    return torch.stack(losses).sum(), torch.stack(counts).sum(0) if counts else None
 
 
-def through(run: Run, state: State, images: Tensor, targets: Tensor, share: float) -> tuple[Tensor, Tensor]:
-    """Forward and back; `share` of the mean loss over `images`, which are that share of the batch, and their scores."""
-    with run.hardware.autocast():
-        outputs = state.forward(images)
-    loss = loss_of(run.prepared, outputs, targets)
+def forward_backward(
+    run: TrainRun, state: TrainState, batch: Batch, counted: bool, share: float
+) -> tuple[Tensor, Tensor | None]:
+    """Forward and backward of `share` times the mean loss of `batch`, which is that share of the whole batch."""
+    task = run.setup.task
+
+    def forward(images: Tensor) -> Any:
+        with run.hardware.autocast():
+            return state.forward(images)
+
+    losses, outputs = task.loss(forward, batch, generator_for(run, state))
+    loss = losses["loss"]
     if state.step == 0 and share == 1.0:
-        even = loss_of(run.prepared, undecided(outputs), targets)
-        check_first_loss(loss.item(), even.item(), run.console)
+        chance = task.chance_loss(outputs, batch.targets)
+        if chance is not None:
+            check_first_loss(loss.item(), chance.item(), run.console)
+    with torch.no_grad():
+        counts = task.counts(outputs, batch.targets) if counted else None
     loss = loss if share == 1.0 else loss * share
     loss.backward()
-    return loss.detach(), (outputs.scores if isinstance(outputs, Judged) else outputs).detach()
+    return loss.detach(), counts
 
 
-def loss_of(prepared: Prepared, outputs: Tensor | Judged, targets: Tensor) -> Tensor:
-    """The task's loss as the recipe has it."""
-    return prepared.task.loss(outputs, targets, prepared.recipe.label_smoothing, prepared.weights)
+def generator_for(run: TrainRun, state: TrainState) -> torch.Generator:
+    """The random generator of a task's loss, seeded by seed, step and rank, because processes have different images."""
+    seed = derive_seed(run.setup.recipe.seed, state.step, run.group.rank)
+    return torch.Generator(run.hardware.device).manual_seed(seed)
 
 
-def look(run: Run, state: State) -> None:
-    """Read the losses since the last look into the epoch's sum. Every process must call it after the same step.
+def drain_losses(run: TrainRun, state: TrainState) -> None:
+    """Add the pending losses to the epoch's sum. Every process must call it after the same step.
 
-    Raises NotFinite, the state and the batch's names written for a look, when one is no number.
+    Raises NonFiniteError, with the state and the batch's names written for inspection, when one is NaN or infinite.
     """
-    if not state.unread:
+    if not state.pending_losses:
         return
-    losses = run.group.mean(torch.stack(state.unread).tolist())
+    losses = run.group.mean(torch.stack(state.pending_losses).tolist())
     first = len(state.records) * run.steps + state.sums.steps
-    state.unread.clear()
+    state.pending_losses.clear()
     for step, loss in enumerate(losses, first):
         if not math.isfinite(loss):
-            raise trouble(run, state, "the loss", step, losses)
+            raise nonfinite_error(run, state, "the loss", step, losses)
         state.sums.loss += loss
         state.sums.steps += 1
-    state.read += losses
+    state.recent_losses += losses
 
 
-def trouble(run: Run, state: State, what: str, step: int, losses: list[float]) -> NotFinite:
-    """The fault of `what` at `step`; the first process writes the state as it is now for a look."""
-    order, split = run.prepared.batches.order, run.prepared.source.train
-    seen = snapshot(run, state)
-    kept = seen if run.group.rank == 0 else None
-    return not_finite(what, step, names_in(order, split, step), kept, losses, run.out, run.prepared.recipe.lr)
+def nonfinite_error(run: TrainRun, state: TrainState, what: str, step: int, losses: list[float]) -> NonFiniteError:
+    """The error of `what` at `step`; the first process writes the current state for inspection."""
+    order, split = run.setup.batches.order, run.setup.dataset.train
+    checkpoint = snapshot(run, state)
+    written = checkpoint if run.group.rank == 0 else None
+    return make_nonfinite_error(what, step, names_in(order, split, step), written, losses, run.out, run.setup.recipe.lr)
 
 
-def require_sound(run: Run, state: State) -> None:
-    """Raises NotFinite when a loss or a weight is no number: such a state is never saved as one to go on from."""
-    look(run, state)
-    if not is_sound(run, state):
-        raise trouble(run, state, "a weight", state.step - 1, [])
+def check_finite(run: TrainRun, state: TrainState) -> None:
+    """Raises NonFiniteError when a loss or a weight is NaN or infinite: such a state is never saved to resume from."""
+    drain_losses(run, state)
+    if not is_finite(run, state):
+        raise nonfinite_error(run, state, "a weight", state.step - 1, [])

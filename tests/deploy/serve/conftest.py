@@ -8,8 +8,8 @@ from served import LIMITS, listening, write_bundle
 from starlette.testclient import TestClient
 
 from skipway import hardware
-from skipway.deploy.serve.answering import Answerer, FromBundle
 from skipway.deploy.serve.app import create_app
+from skipway.deploy.serve.backend import BundleBackend, ModelBackend
 from skipway.deploy.serve.limits import Limits
 from skipway.deploy.serve.metrics import Metrics
 from skipway.deploy.serve.service import Service
@@ -23,15 +23,15 @@ def fruit(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def answerer(fruit: Path) -> FromBundle:
-    return FromBundle(fruit, hardware.decide("cpu"), "eager", lambda line: None)
+def answerer(fruit: Path) -> BundleBackend:
+    return BundleBackend(fruit, hardware.decide("cpu"), "eager", lambda line: None)
 
 
 @pytest.fixture(scope="session")
-def client_of(answerer: FromBundle) -> ClientOf:
+def client_of(answerer: BundleBackend) -> ClientOf:
     """client_of(limits, key, answerer): a client of an application in this process, to be used as a context."""
 
-    def make(limits: Limits = LIMITS, key: str = "", answerer: Answerer = answerer) -> TestClient:
+    def make(limits: Limits = LIMITS, key: str = "", answerer: ModelBackend = answerer) -> TestClient:
         return TestClient(create_app(Service(answerer, limits, Metrics()), key), raise_server_exceptions=False)
 
     return make

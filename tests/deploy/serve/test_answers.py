@@ -3,18 +3,22 @@
 import html
 import io
 import json
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import unquote
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from served import CLASSES, LIMITS, SIDE, picture, strict
 from starlette.testclient import TestClient
 
-from skipway.deploy.predictor import Predictor
-from skipway.deploy.serve.answering import FromBundle
+from skipway import bundle
+from skipway.deploy.predict.predictor import Predictor
+from skipway.deploy.serve.backend import BundleBackend
 from skipway.hardware import decide
 
 JPEG = {"Content-Type": "image/jpeg"}
@@ -95,9 +99,9 @@ def test_the_card_is_told_with_the_limits(client: TestClient) -> None:
 
 @pytest.mark.parametrize(("width", "height"), [(40, 30), (30, 64), (3000, 20)])
 def test_an_explanation_is_the_photograph_with_the_unseen_dimmed(
-    client_of: ClientOf, answerer: FromBundle, width: int, height: int
+    client_of: ClientOf, answerer: BundleBackend, width: int, height: int
 ) -> None:
-    class Blind(FromBundle):
+    class Blind(BundleBackend):
         """Sees heat nowhere, so that what remains of the picture is known."""
 
         def __init__(self) -> None:
@@ -139,6 +143,16 @@ def test_explanations_of_two_classes_differ_and_leave_predictions_as_they_were(c
     refused = client.post("/v1/explain?class=Gurke", content=image, headers=JPEG)
     assert refused.status_code == 422
     assert refused.json()["detail"].startswith("there is no class of that name")
+
+
+@pytest.mark.parametrize("task", ["classify", "tag"])
+def test_the_class_that_is_explained_has_the_highest_score_where_probabilities_are_all_1(
+    fruit: Path, tmp_path: Path, task: str
+) -> None:
+    folder = shutil.copytree(fruit, tmp_path / "fruit")
+    bundle.seal(folder, replace(bundle.read_card(fruit), task=task))
+    backend = BundleBackend(folder, decide("cpu"), "eager", lambda line: None)
+    assert backend.target((torch.tensor([40.0, 60.0, 50.0, 0.0]),)) == 1
 
 
 def test_health_readiness_and_counts(client_of: ClientOf) -> None:

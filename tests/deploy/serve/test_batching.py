@@ -13,33 +13,34 @@ from served import picture, strict
 from starlette.testclient import TestClient
 from torch import Tensor
 
-from skipway.deploy.serve.answering import FromBundle
-from skipway.deploy.serve.batching import Batcher
+from skipway.deploy.serve.backend import BundleBackend
+from skipway.deploy.serve.dynamic_batching import Batcher
 from skipway.deploy.serve.limits import Limits, RefusedError
 from skipway.deploy.serve.metrics import Metrics
+from skipway.tasks.base import Outputs
 
 T = TypeVar("T")
 BATCH = 4
 JPEG = {"Content-Type": "image/jpeg"}
 
 
-class Slow(FromBundle):
+class Slow(BundleBackend):
     """An answerer whose network computes when it is let, and gives each image's first pixel as its scores."""
 
-    def __init__(self, real: FromBundle, free: bool = True, depth: int = 1) -> None:
+    def __init__(self, real: BundleBackend, free: bool = True, depth: int = 1) -> None:
         self.__dict__ |= real.__dict__
         self.batch, self.depth = BATCH, depth
         self.sizes: list[int] = []
         self.let = threading.Semaphore(1000 if free else 0)
         self.together = self.most = 0
 
-    def scores(self, images: Tensor) -> Tensor:
+    def outputs(self, images: Tensor) -> Outputs:
         self.together += 1
         self.most = max(self.most, self.together)
         self.let.acquire()
         self.sizes.append(len(images))
         self.together -= 1
-        return images[:, 0, 0, :4].float()
+        return (images[:, 0, 0, :4].float(),)
 
 
 def numbered(number: int) -> Tensor:
@@ -70,64 +71,64 @@ async def until(true: Callable[[], bool]) -> None:
 
 
 @pytest.fixture
-def slow(answerer: FromBundle) -> Slow:
+def slow(answerer: BundleBackend) -> Slow:
     return Slow(answerer, free=False)
 
 
 def test_images_that_wait_go_through_the_network_together_and_each_gets_its_own(slow: Slow) -> None:
-    async def use(batcher: Batcher) -> list[Tensor]:
+    async def use(batcher: Batcher) -> list[Outputs]:
         now = asyncio.get_running_loop().time()
         with batcher.room(10):
-            asked = [asyncio.create_task(batcher.scores(numbered(i), now)) for i in range(10)]
+            asked = [asyncio.create_task(batcher.outputs(numbered(i), now)) for i in range(10)]
             await until(lambda: slow.together == 1)
             for _ in range(10):
                 slow.let.release()
             return await asyncio.gather(*asked)
 
     answers = batched(slow, strict(queue=100, patience=0.05), use)
-    assert [int(answer[0]) for answer in answers] == list(range(10))
+    assert [int(scores[0]) for (scores,) in answers] == list(range(10))
     assert slow.sizes == [4, 4, 2]
 
 
-def test_an_image_alone_does_not_wait_for_others(answerer: FromBundle) -> None:
+def test_an_image_alone_does_not_wait_for_others(answerer: BundleBackend) -> None:
     async def use(batcher: Batcher) -> None:
         with batcher.room(1):
             async with asyncio.timeout(60):
-                await batcher.scores(numbered(1), asyncio.get_running_loop().time())
+                await batcher.outputs(numbered(1), asyncio.get_running_loop().time())
 
     batched(Slow(answerer), strict(patience=1000.0, latency=1000.0), use)
 
 
-def test_an_image_waits_for_another_that_is_on_its_way(answerer: FromBundle) -> None:
+def test_an_image_waits_for_another_that_is_on_its_way(answerer: BundleBackend) -> None:
     async def use(batcher: Batcher) -> None:
         now = asyncio.get_running_loop().time()
         with batcher.room(2):
-            first = asyncio.create_task(batcher.scores(numbered(1), now))
+            first = asyncio.create_task(batcher.outputs(numbered(1), now))
             await asyncio.sleep(0.05)
             assert not first.done()
-            await asyncio.gather(first, batcher.scores(numbered(2), now))
+            await asyncio.gather(first, batcher.outputs(numbered(2), now))
 
     slow = Slow(answerer)
     batched(slow, strict(patience=1000.0, latency=1000.0), use)
     assert slow.sizes == [2]
 
 
-def test_patience_ends(answerer: FromBundle) -> None:
+def test_patience_ends(answerer: BundleBackend) -> None:
     async def use(batcher: Batcher) -> None:
         with batcher.room(2):
             async with asyncio.timeout(60):
-                await batcher.scores(numbered(1), asyncio.get_running_loop().time())
+                await batcher.outputs(numbered(1), asyncio.get_running_loop().time())
 
     slow = Slow(answerer)
     batched(slow, strict(patience=0.01), use)
     assert slow.sizes == [1]
 
 
-def test_an_engine_of_several_streams_gets_as_many_batches_at_a_time(answerer: FromBundle) -> None:
+def test_an_engine_of_several_streams_gets_as_many_batches_at_a_time(answerer: BundleBackend) -> None:
     async def use(batcher: Batcher) -> None:
         now = asyncio.get_running_loop().time()
         with batcher.room(12):
-            asked = [asyncio.create_task(batcher.scores(numbered(i), now)) for i in range(12)]
+            asked = [asyncio.create_task(batcher.outputs(numbered(i), now)) for i in range(12)]
             await until(lambda: slow.together == 2)
             await asyncio.sleep(0.05)
             for _ in range(3):
@@ -171,28 +172,29 @@ def test_what_waited_too_long_is_refused_and_not_computed(slow: Slow) -> None:
     async def use(batcher: Batcher) -> list[object]:
         now = asyncio.get_running_loop().time()
         with batcher.room(2):
-            late = batcher.scores(numbered(1), now - 5)
-            in_time = batcher.scores(numbered(2), now)
+            late = batcher.outputs(numbered(1), now - 5)
+            in_time = batcher.outputs(numbered(2), now)
             slow.let.release()
             return await asyncio.gather(late, in_time, return_exceptions=True)
 
     late, in_time = batched(slow, strict(latency=4.0), use)
     assert isinstance(late, RefusedError)
     assert late.status == 429
-    assert isinstance(in_time, Tensor)
+    assert isinstance(in_time, tuple)
+    assert [len(output) for output in in_time] == [4]
     assert slow.sizes == [1]
 
 
 def test_a_fault_of_the_network_is_its_requests_alone(
-    client_of: Callable[..., TestClient], answerer: FromBundle
+    client_of: Callable[..., TestClient], answerer: BundleBackend
 ) -> None:
     class Faulty(Slow):
         broken = False
 
-        def scores(self, images: Tensor) -> Tensor:
+        def outputs(self, images: Tensor) -> Outputs:
             if self.broken:
                 raise RuntimeError("secret of the inside")
-            return super().scores(images)
+            return super().outputs(images)
 
     faulty = Faulty(answerer)
     with client_of(answerer=faulty) as client:
@@ -216,7 +218,7 @@ def readiness_becomes(status: int, client: TestClient) -> bool:
     return client.get("/readyz").status_code == status
 
 
-def test_an_answer_that_never_comes_is_given_up(client_of: Callable[..., TestClient], answerer: FromBundle) -> None:
+def test_an_answer_that_never_comes_is_given_up(client_of: Callable[..., TestClient], answerer: BundleBackend) -> None:
     hung = Slow(answerer)
     with client_of(strict(answer_seconds=1.0), answerer=hung) as client:
         free, hung.let = hung.let, threading.Semaphore(0)
@@ -232,7 +234,7 @@ def test_an_answer_that_never_comes_is_given_up(client_of: Callable[..., TestCli
         assert client.post("/v1/predict", content=picture(), headers=JPEG).status_code == 200
 
 
-def test_too_many_at_once_get_an_answer_or_429(client_of: Callable[..., TestClient], answerer: FromBundle) -> None:
+def test_too_many_at_once_get_an_answer_or_429(client_of: Callable[..., TestClient], answerer: BundleBackend) -> None:
     hung = Slow(answerer)
     with client_of(strict(queue=6), answerer=hung) as client, ThreadPoolExecutor(20) as threads:
         hung.let = threading.Semaphore(0)

@@ -3,23 +3,24 @@
 import torch
 from torch import Tensor
 
-from skipway.deploy.contract import (
+from skipway.deploy.engines.base import (
     Engine,
+    EngineInput,
+    EngineKind,
     EngineMissingError,
-    Kind,
     Options,
-    Trained,
-    at_once,
-    filled,
+    pad_batch,
+    run_synchronously,
     usual_batch,
 )
-from skipway.deploy.engines.folded import variants
-from skipway.deploy.formats import quiet
-from skipway.deploy.graph import captured, fold_batch_norm
+from skipway.deploy.engines.fused_batchnorm import variants
+from skipway.deploy.export.formats import quiet
+from skipway.deploy.export.graph import captured, fold_batch_norm
 from skipway.errors import first_line
+from skipway.tasks.base import Outputs, as_outputs
 
 
-def build(trained: Trained, options: Options) -> Engine:
+def build(trained: EngineInput, options: Options) -> Engine:
     """Options: precision, "float32" or "bfloat16". Raises EngineMissingError where it does not compile."""
     hardware = trained.hardware
     batch = usual_batch(trained.goal, hardware.device)
@@ -27,17 +28,17 @@ def build(trained: Trained, options: Options) -> Engine:
     compiled = torch.compile(hardware.place(fold_batch_norm(captured(trained))), dynamic=False)
 
     @torch.no_grad()  # tensors made in inference mode would have the compiled code checked anew
-    def run(images: Tensor) -> Tensor:
-        placed = hardware.place_images(filled(images, batch))
+    def run(images: Tensor) -> Outputs:
+        placed = hardware.place_images(pad_batch(images, batch))
         with torch.autocast(hardware.device.type, dtype=torch.bfloat16, enabled=dtype is torch.bfloat16):
-            return compiled(placed)[: len(images)].float().cpu()
+            return tuple(output[: len(images)].float().cpu() for output in as_outputs(compiled(placed)))
 
     try:
         with quiet():
             run(trained.example(batch))
     except Exception as fault:  # of any library between here and the compiler
         raise EngineMissingError(f"compile: torch.compile failed ({first_line(fault)})") from fault
-    return Engine("compile", str(options["precision"]), options, batch, 1, at_once(run))
+    return Engine("compile", str(options["precision"]), options, batch, 1, run_synchronously(run))
 
 
-KIND = Kind(build, variants)
+KIND = EngineKind(build, variants)

@@ -3,23 +3,24 @@
 import torch
 from torch import Tensor
 
-from skipway.deploy.contract import (
+from skipway.deploy.engines.base import (
     Engine,
+    EngineInput,
+    EngineKind,
     EngineMissingError,
-    Kind,
     Options,
-    Trained,
-    at_once,
-    filled,
+    pad_batch,
+    run_synchronously,
     usual_batch,
 )
-from skipway.deploy.engines.folded import variants
-from skipway.deploy.graph import captured, fold_batch_norm
+from skipway.deploy.engines.fused_batchnorm import variants
+from skipway.deploy.export.graph import captured, fold_batch_norm
+from skipway.tasks.base import Outputs, as_outputs
 
 WARM = 3  # passes before recording, in which the libraries choose their kernels
 
 
-def build(trained: Trained, options: Options) -> Engine:
+def build(trained: EngineInput, options: Options) -> Engine:
     """Options: precision, "float32" or "bfloat16". Raises EngineMissingError without a CUDA device."""
     hardware = trained.hardware
     if hardware.device.type != "cuda":
@@ -31,9 +32,9 @@ def build(trained: Trained, options: Options) -> Engine:
     graph, beside = torch.cuda.CUDAGraph(), torch.cuda.Stream()
 
     @torch.no_grad()
-    def forward() -> Tensor:
+    def forward() -> Outputs:
         with torch.autocast("cuda", dtype=torch.bfloat16, enabled=dtype is torch.bfloat16, cache_enabled=False):
-            return net(images_there).float()
+            return tuple(output.float() for output in as_outputs(net(images_there)))
 
     beside.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(beside):
@@ -41,14 +42,14 @@ def build(trained: Trained, options: Options) -> Engine:
             forward()
     torch.cuda.current_stream().wait_stream(beside)
     with torch.cuda.graph(graph):
-        scores_there = forward()
+        outputs_there = forward()
 
-    def run(images: Tensor) -> Tensor:
-        images_there.copy_(filled(images, batch))
+    def run(images: Tensor) -> Outputs:
+        images_there.copy_(pad_batch(images, batch))
         graph.replay()
-        return scores_there[: len(images)].cpu()
+        return tuple(output[: len(images)].cpu() for output in outputs_there)
 
-    return Engine("cuda-graphs", str(options["precision"]), options, batch, 1, at_once(run))
+    return Engine("cuda-graphs", str(options["precision"]), options, batch, 1, run_synchronously(run))
 
 
-KIND = Kind(build, variants)
+KIND = EngineKind(build, variants)

@@ -1,19 +1,20 @@
-"""The reference: the network as it was trained and judged, in float32, by the path that evaluation takes."""
+"""The reference engine: the network in float32, by the path that evaluation takes."""
 
 from torch import Tensor
 
-from skipway.deploy.contract import Engine, Kind, Options, Trained, at_once
-from skipway.tasks.inference import batch_size, scores_of
+from skipway.deploy.engines.base import Engine, EngineInput, EngineKind, Options, run_synchronously
+from skipway.tasks.base import Outputs
+from skipway.tasks.inference import batch_size, predict_batches
 
 
-def build(trained: Trained, options: Options) -> Engine:
+def build(trained: EngineInput, options: Options) -> Engine:
     """Its scores are evaluation's, digit for digit, and so its batch is evaluation's, whatever the goal."""
     device = trained.hardware.device
 
-    def run(images: Tensor) -> Tensor:
-        return next(scores_of(trained.net, [images], trained.preprocessing, device))
+    def run(images: Tensor) -> Outputs:
+        return next(predict_batches(trained.net, [images], trained.preprocessing, device))
 
-    return Engine("eager", "float32", options, batch_size(device), 1, at_once(run))
+    return Engine("eager", "float32", options, batch_size(device), 1, run_synchronously(run))
 
 
-KIND = Kind(build, lambda trained: [{}])
+KIND = EngineKind(build, lambda trained: [{}])

@@ -2,15 +2,15 @@
 
 from pathlib import Path
 
-from skipway.deploy.contract import Engine, EngineMissingError, Kind, Options, Trained
+from skipway.deploy.engines.base import Engine, EngineInput, EngineKind, EngineMissingError, Options
+from skipway.deploy.engines.openvino_core import core
 from skipway.deploy.engines.openvino_cpu import engine_of, require_openvino
 from skipway.deploy.engines.openvino_cpu import variants as floating_variants
-from skipway.deploy.folders import verify
-from skipway.deploy.formats import OPENVINO_FILE
-from skipway.deploy.openvino_core import core
+from skipway.deploy.export.folder import verify
+from skipway.deploy.export.formats import OPENVINO_FILE
 
 
-def build(trained: Trained, options: Options) -> Engine:
+def build(trained: EngineInput, options: Options) -> Engine:
     """Options: precision ("int8"), batch, streams. Raises EngineMissingError where there is no such export.
 
     Raises BundleError for one that was changed, or made of other weights.
@@ -21,17 +21,17 @@ def build(trained: Trained, options: Options) -> Engine:
     return engine_of(core().read_model(folder / OPENVINO_FILE), trained, options, "int8")
 
 
-def variants(trained: Trained) -> list[Options]:
+def variants(trained: EngineInput) -> list[Options]:
     """As for floating point, without its last resort."""
     require_export(trained)
     found: list[Options] = [{**options, "precision": "int8"} for options in floating_variants(trained)]
     return [options for i, options in enumerate(found) if options not in found[:i]]
 
 
-def require_export(trained: Trained) -> Path:
+def require_export(trained: EngineInput) -> Path:
     if trained.int8 is None or not trained.int8.is_dir():
         raise EngineMissingError("int8 was not exported: skipway export RUN --format openvino --int8")
     return trained.int8
 
 
-KIND = Kind(build, variants)
+KIND = EngineKind(build, variants)

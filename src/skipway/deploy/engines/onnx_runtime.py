@@ -3,28 +3,29 @@
 import torch
 from torch import Tensor
 
-from skipway.deploy.contract import (
+from skipway.deploy.engines.base import (
     Engine,
-    Kind,
+    EngineInput,
+    EngineKind,
     Options,
-    Trained,
-    at_once,
-    filled,
+    pad_batch,
     require_processor,
+    run_synchronously,
     usual_batch,
 )
-from skipway.deploy.formats import onnx_bytes, require_onnxruntime
-from skipway.deploy.graph import INPUT
+from skipway.deploy.export.formats import onnx_bytes, require_onnxruntime
+from skipway.deploy.export.graph import INPUT
+from skipway.tasks.base import Outputs
 
 
-def build(trained: Trained, options: Options) -> Engine:
+def build(trained: EngineInput, options: Options) -> Engine:
     """Options: batch. Raises EngineMissingError without onnxruntime."""
     require_processor("onnxruntime", trained.hardware)
     require_onnxruntime()
     return engine_of(onnx_bytes(trained), trained, options)
 
 
-def engine_of(model: bytes, trained: Trained, options: Options) -> Engine:
+def engine_of(model: bytes, trained: EngineInput, options: Options) -> Engine:
     """An engine of a serialized ONNX model that takes uint8 (?, C, size, size)."""
     runtime = require_onnxruntime()
     settings = runtime.SessionOptions()
@@ -33,16 +34,17 @@ def engine_of(model: bytes, trained: Trained, options: Options) -> Engine:
     session = runtime.InferenceSession(model, settings, providers=["CPUExecutionProvider"])
     batch = int(options["batch"])
 
-    def run(images: Tensor) -> Tensor:
-        whole = filled(images, batch).contiguous(memory_format=torch.contiguous_format)
-        return torch.from_numpy(session.run(None, {INPUT: whole.numpy()})[0][: len(images)])
+    def run(images: Tensor) -> Outputs:
+        whole = pad_batch(images, batch).contiguous(memory_format=torch.contiguous_format)
+        found = session.run(None, {INPUT: whole.numpy()})
+        return tuple(torch.from_numpy(output[: len(images)]) for output in found)
 
-    return Engine("onnxruntime", "float32", options, batch, 1, at_once(run))
+    return Engine("onnxruntime", "float32", options, batch, 1, run_synchronously(run))
 
 
-def variants(trained: Trained) -> list[Options]:
+def variants(trained: EngineInput) -> list[Options]:
     require_onnxruntime()
     return [{"batch": usual_batch(trained.goal, trained.hardware.device)}]
 
 
-KIND = Kind(build, variants)
+KIND = EngineKind(build, variants)

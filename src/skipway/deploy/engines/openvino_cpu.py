@@ -10,32 +10,33 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from skipway.deploy.contract import (
+from skipway.deploy.engines.base import (
     Engine,
+    EngineInput,
+    EngineKind,
     EngineMissingError,
-    Kind,
     Options,
-    Trained,
     channels_behind,
-    filled,
+    pad_batch,
     require_processor,
 )
-from skipway.deploy.formats import openvino_graph, save_openvino
-from skipway.deploy.openvino_core import core
+from skipway.deploy.engines.openvino_core import core
+from skipway.deploy.export.formats import openvino_graph, save_openvino
 from skipway.errors import first_line
 from skipway.hardware import multiplies_bfloat16
+from skipway.tasks.base import Outputs
 
 HINTS = {"float32": "f32", "bfloat16": "bf16"}
 GRAPH = "openvino.xml"
 
 
-def build(trained: Trained, options: Options) -> Engine:
+def build(trained: EngineInput, options: Options) -> Engine:
     """Options: precision ("float32" or "bfloat16"), batch, streams. Raises EngineMissingError without openvino."""
     require_processor("openvino", trained.hardware)
     return engine_of(graph_of(trained), trained, options)
 
 
-def graph_of(trained: Trained) -> Any:
+def graph_of(trained: EngineInput) -> Any:
     """The network's ov.Model: kept in the store, since converting takes longer than labelling a few images."""
     require_openvino()
     kept = trained.store / GRAPH if trained.store else None
@@ -51,7 +52,7 @@ def graph_of(trained: Trained) -> Any:
     return core().read_model(kept)  # so that the first time has the digits of every later one
 
 
-def engine_of(graph: Any, trained: Trained, options: Options, name: str = "openvino") -> Engine:
+def engine_of(graph: Any, trained: EngineInput, options: Options, name: str = "openvino") -> Engine:
     """An engine of an ov.Model that takes uint8 (?, C, size, size); of a quantised one, precision is "int8"."""
     from openvino import Layout, Type
     from openvino.preprocess import PrePostProcessor
@@ -79,29 +80,30 @@ def engine_of(graph: Any, trained: Trained, options: Options, name: str = "openv
     for _ in range(streams):
         idle.put(compiled.create_infer_request())
 
-    def run(images: Tensor) -> Tensor:
+    def run(images: Tensor) -> Outputs:
         request = idle.get()
         try:
-            request.infer([channels_behind(filled(images, batch)).numpy()], share_inputs=True)
-            # the scores; an export has probabilities behind them
-            return torch.from_numpy(request.get_output_tensor(0).data[: len(images)].copy())
+            request.infer([channels_behind(pad_batch(images, batch)).numpy()], share_inputs=True)
+            # the network's own; an export may have probabilities behind them
+            tensors = [request.get_output_tensor(place) for place in range(trained.outputs)]
+            return tuple(torch.from_numpy(tensor.data[: len(images)].copy()) for tensor in tensors)
         finally:
             idle.put(request)
 
     threads = ThreadPoolExecutor(streams, thread_name_prefix=name)
 
-    def submit(images: Tensor) -> Future[Tensor]:
+    def submit(images: Tensor) -> Future[Outputs]:
         return threads.submit(run, images)
 
     return Engine(name, precision, options, batch, 2 * streams, submit)
 
 
-def floating(trained: Trained) -> str:
+def floating(trained: EngineInput) -> str:
     """The fastest floating point that the processor has units for."""
     return "bfloat16" if multiplies_bfloat16(trained.hardware.device)[0] else "float32"
 
 
-def variants(trained: Trained) -> list[Options]:
+def variants(trained: EngineInput) -> list[Options]:
     """Streams and batches worth measuring; float32 last, for where bfloat16 is too coarse."""
     require_openvino()
     threads = trained.hardware.threads
@@ -121,4 +123,4 @@ def require_openvino() -> None:
         raise EngineMissingError("openvino is not installed: pip install 'skipway[deploy]'") from None
 
 
-KIND = Kind(build, variants)
+KIND = EngineKind(build, variants)

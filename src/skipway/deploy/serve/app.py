@@ -14,10 +14,10 @@ from pydantic.json_schema import SkipJsonSchema
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
-from skipway.deploy.serve import bodies, documentation
-from skipway.deploy.serve.guard import Guard, key_check
+from skipway.deploy.serve import documentation, request_body
 from skipway.deploy.serve.limits import RefusedError
-from skipway.deploy.serve.schema import Answers, Bounds, Model, State, body, faults
+from skipway.deploy.serve.middleware import RequestMiddleware, key_check
+from skipway.deploy.serve.schema import Bounds, Model, State, answers_model, body, faults
 from skipway.deploy.serve.service import Service
 
 PAGE = {
@@ -54,11 +54,11 @@ def create_app(service: Service, key: str = "") -> ASGIApp:
     app.include_router(page())
     app.include_router(documented(app, how))
     app.add_exception_handler(RefusedError, refused)
-    app.add_exception_handler(HTTPException, astray(how))
+    app.add_exception_handler(HTTPException, not_found(how))
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(TimeoutError, late)
     app.add_exception_handler(Exception, failed)
-    return Guard(app, service.metrics)
+    return RequestMiddleware(app, service.metrics)
 
 
 def images(service: Service) -> APIRouter:
@@ -69,14 +69,17 @@ def images(service: Service) -> APIRouter:
 
     @routes.post(
         "/predict",
-        responses={200: {"model": Answers}, **faults(400, 408, 413, 415, 422, 429, 500, 504)},
+        responses={
+            200: {"model": answers_model(service.answerer.schema())},
+            **faults(400, 408, 413, 415, 422, 429, 500, 504),
+        },
         openapi_extra=body(many=True),
     )
     async def predict(request: Request, top: Annotated[int, Query(ge=1, le=1000)] = 5) -> JSONResponse:
         """The most likely classes of one or several images."""
         service.batcher.require_room()  # said before the body is read: cheap for both
         with service.held.share() as share:
-            uploads = await bodies.read(request, service.limits, share)
+            uploads = await request_body.read(request, service.limits, share)
             return JSONResponse(await service.predict(uploads, top))
 
     @routes.post(
@@ -92,7 +95,7 @@ def images(service: Service) -> APIRouter:
         """One image with what speaks for a class (Grad-CAM) laid over it, as WebP; the class is in X-Class."""
         service.batcher.require_room()
         with service.held.share() as share:
-            uploads = await bodies.read(request, service.limits, share)
+            uploads = await request_body.read(request, service.limits, share)
             if len(uploads) > 1:
                 raise RefusedError(400, "one image at a time is explained: send one")
             drawn, name = await service.explain(uploads[0], wanted)
@@ -184,7 +187,7 @@ def address_in(request: Request) -> str:
     return str(request.base_url).rstrip("/")
 
 
-def astray(how: str) -> Callable[[Request, Exception], Awaitable[JSONResponse]]:
+def not_found(how: str) -> Callable[[Request, Exception], Awaitable[JSONResponse]]:
     """The answer to a path or method that is none: where to go instead."""
 
     async def answer(request: Request, fault: Exception) -> JSONResponse:

@@ -9,7 +9,7 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
-from skipway.deploy.serve.bodies import FIELD
+from skipway.deploy.serve.request_body import FIELD
 
 PREDICT = "/v1/predict"
 KEY_HEADER = "X-API-Key"

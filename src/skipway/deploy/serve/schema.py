@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, create_model
 
-from skipway.deploy.serve.bodies import FIELD
+from skipway.deploy.serve.request_body import FIELD
 
 IMAGE_TYPES = ("image/jpeg", "image/png", "image/webp", "image/gif", "image/bmp", "image/tiff", "image/avif")
 
@@ -15,26 +15,21 @@ class Fault(BaseModel):
     detail: str
 
 
-class ClassShare(BaseModel):
-    """A class and its probability, calibrated where the network's card is."""
-
-    name: str = Field(alias="class")
-    probability: float = Field(ge=0, le=1)
-
-
-class Answer(BaseModel):
-    """What the network says of an image, the most likely class first; or why it could not be read."""
-
-    name: str
-    classes: list[ClassShare]
-    error: str = Field(description="Empty for an image that was read.")
-
-
-class Answers(BaseModel):
-    """One answer for each image, in the order sent; seconds from the body's last byte on."""
-
-    images: list[Answer]
-    seconds: float = Field(ge=0)
+def answers_model(fields: dict[str, Any]) -> type[BaseModel]:
+    """`Answers`, whose images have the `fields` of a task beside their names and errors."""
+    answer = create_model(
+        "Answer",
+        __doc__="What the network predicts for an image, or why it could not be read.",
+        name=(str, ...),
+        **fields,
+        error=(str, Field(description="Empty for an image that was read.")),
+    )
+    return create_model(
+        "Answers",
+        __doc__="One answer for each image, in the order sent; seconds from the body's last byte on.",
+        images=(list[answer], ...),  # type: ignore[valid-type]
+        seconds=(float, Field(ge=0)),
+    )
 
 
 class Bounds(BaseModel):

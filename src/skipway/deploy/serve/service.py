@@ -9,14 +9,14 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from skipway.deploy.pipeline import compute_alone
-from skipway.deploy.serve.answering import Answerer
-from skipway.deploy.serve.batching import Batcher
-from skipway.deploy.serve.bodies import Upload
-from skipway.deploy.serve.explaining import photograph, picture
+from skipway.deploy.predict.pipeline import compute_alone
+from skipway.deploy.serve.backend import ModelBackend
+from skipway.deploy.serve.dynamic_batching import Batcher
+from skipway.deploy.serve.heatmap import photograph, picture
+from skipway.deploy.serve.image_limits import check_image, unreadable
 from skipway.deploy.serve.limits import Held, Limits, RefusedError
 from skipway.deploy.serve.metrics import Metrics
-from skipway.deploy.serve.pictures import look, unreadable
+from skipway.deploy.serve.request_body import Upload
 from skipway.errors import DataError
 
 T = TypeVar("T")
@@ -25,7 +25,7 @@ T = TypeVar("T")
 class Service:
     """One process's work; `decoders` threads decode. It is started, used and stopped within one event loop."""
 
-    def __init__(self, answerer: Answerer, limits: Limits, metrics: Metrics, decoders: int = 2) -> None:
+    def __init__(self, answerer: ModelBackend, limits: Limits, metrics: Metrics, decoders: int = 2) -> None:
         self.answerer, self.limits, self.metrics = answerer, limits, metrics
         self.held = Held(limits.held_bytes)
         self.batcher = Batcher(answerer, limits, metrics)
@@ -81,25 +81,20 @@ class Service:
 
     def open(self, upload: Upload) -> Tensor:
         """An upload as the network's input, uint8 (C, size, size)."""
-        look(upload.content, upload.name, self.limits)
+        check_image(upload.content, upload.name, self.limits)
         return self.answerer.open(upload.content, upload.name)
 
     async def answer(self, upload: Upload, top: int, since: float) -> dict[str, Any]:
-        """{name, classes, error}: the `top` classes with their probabilities, from the most likely on."""
+        """{name, the task's fields, error}; of a task with classes the `top` most likely."""
         image = await self.decoded(lambda: self.open(upload), upload.name, since)
-        scores = await self.batcher.scores(image, since)
-        best = self.answerer.probabilities(scores.unsqueeze(0))[0].topk(min(top, len(self.answerer.classes)))
-        classes = [
-            {"class": self.answerer.classes[place], "probability": value}
-            for place, value in zip(best.indices.tolist(), best.values.tolist(), strict=True)
-        ]
+        row = self.answerer.row(await self.batcher.outputs(image, since), top)
         self.metrics.images.labels("answered").inc()
-        return {"name": upload.name, "classes": classes, "error": ""}
+        return {"name": upload.name, **row, "error": ""}
 
     async def predict(self, uploads: list[Upload], top: int) -> dict[str, Any]:
         """An answer for each upload, in order, and the seconds that all took.
 
-        One that cannot be read has an `error` in place of classes; when none can, 422 says why of the first.
+        One that cannot be read has an `error` in place of a prediction; when none can, 422 says why of the first.
         """
         loop = asyncio.get_running_loop()
         since = loop.time()
@@ -111,7 +106,7 @@ class Service:
         for upload, result in zip(uploads, found, strict=True):
             if isinstance(result, RefusedError) and result.status == 422:
                 self.metrics.images.labels("unreadable").inc()
-                answers.append({"name": upload.name, "classes": [], "error": result.sentence})
+                answers.append({"name": upload.name, **self.answerer.row(None, top), "error": result.sentence})
             elif isinstance(result, BaseException):
                 raise result
             else:
@@ -123,6 +118,8 @@ class Service:
     async def explain(self, upload: Upload, wanted: str | None) -> tuple[bytes, str]:
         """WebP of the upload with what speaks for the class `wanted` (the most likely when None), and that class."""
         classes = self.answerer.classes
+        if not classes:
+            raise RefusedError(422, "this network has no classes to explain")
         if wanted is not None and wanted not in classes:
             raise RefusedError(422, "there is no class of that name: GET /v1/model names all of them")
         since = asyncio.get_running_loop().time()
@@ -130,7 +127,7 @@ class Service:
             async with self.in_time():
                 image = await self.decoded(lambda: self.open(upload), upload.name, since)
                 if wanted is None:
-                    target = int((await self.batcher.scores(image, since)).argmax())
+                    target = self.answerer.target(await self.batcher.outputs(image, since))
                 else:
                     target = classes.index(wanted)
                 heat = await self.batcher.alone(lambda: self.answerer.heat(image, target), since)

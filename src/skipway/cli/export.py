@@ -1,0 +1,41 @@
+"""`skipway export`: a trained network in another format."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from skipway.cli.options import JsonOption, console, print_json, print_message
+
+
+def export(
+    run: Annotated[str, typer.Argument(help="Folder of a trained network.")],
+    form: Annotated[str, typer.Option("--format", help="onnx, openvino, torch.")] = "onnx",
+    out: Annotated[Path | None, typer.Option(help="A new folder; default RUN/exports/<format>.")] = None,
+    int8: Annotated[bool, typer.Option("--int8", help="In int8, if its gate accepts it (OpenVINO).")] = False,
+    max_drop: Annotated[float, typer.Option(min=0, help="Points of accuracy on val that int8 may lose.")] = 0.5,
+    images: Annotated[list[str] | None, typer.Option(help="Images to prove it on; default the data's.")] = None,
+    data: Annotated[
+        str | None, typer.Option(help="Data for the comparison and int8's gate; default the training's.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Export a network: any batch, uint8 images in, normalisation inside; proven equal before it is written.
+
+    Examples: skipway export RUN --format onnx | skipway export RUN --format openvino --int8
+    """
+    from skipway.commands.export import export as write_export
+
+    done = write_export(run, form, out, int8, max_drop, images or (), data, print_message)
+    if as_json:
+        print_json({"folder": str(done.folder), **done.evidence})
+        return
+    for batch, row in done.evidence["batches"].items():
+        console().print(
+            f"batch {batch}: probabilities differ by {row['largest']:.2g} at most (allowed {row['tolerance']:g}) from "
+            f"{done.evidence['compared_with']}, {row['changed'] + row['close']} first classes changed",
+            soft_wrap=True,
+        )
+    console().print(f"proven on {done.evidence['images']}", soft_wrap=True)
+    console().print(f"outputs scores, and probabilities = {done.evidence['probabilities']}", soft_wrap=True)
+    console().print(str(done.folder), soft_wrap=True, markup=False)

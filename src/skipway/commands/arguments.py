@@ -1,0 +1,41 @@
+"""What the arguments of the verbs may be: data sets, hardware, and where progress is printed."""
+
+import os
+import sys
+from collections.abc import Sequence
+
+from rich.console import Console
+
+from skipway.data.dataset import Dataset
+from skipway.errors import SkipwayError
+from skipway.hardware import Hardware, decide
+
+Folder = str | os.PathLike[str]
+QUIET = Console(quiet=True)
+
+
+def as_data(data: Folder | Dataset) -> str | Dataset:
+    """What names a data set, as text, or a Dataset as it is. Raises SkipwayError for anything else."""
+    if isinstance(data, Dataset):
+        return data
+    if not isinstance(data, str | os.PathLike):
+        kind = type(data).__name__
+        raise SkipwayError(f"data must be a name, a path or what skipway.open_dataset returns, not of type {kind}")
+    return os.fspath(data)
+
+
+def as_paths(given: Folder | Sequence[Folder]) -> list[str]:
+    """One path or several, as text."""
+    return [os.fspath(one) for one in ([given] if isinstance(given, str | os.PathLike) else given)]
+
+
+def default_console() -> Console:
+    """Where a person waits, at a prompt or in a notebook: the screen; in programs nowhere."""
+    return Console(highlight=False) if hasattr(sys, "ps1") or "ipykernel" in sys.modules else QUIET
+
+
+def resolve_hardware(hardware: Hardware | None) -> Hardware:
+    """`hardware`, or else the best of this machine. Raises SkipwayError for anything else."""
+    if not isinstance(hardware, Hardware | None):
+        raise SkipwayError("hardware must be what skipway.decide returns, as skipway.decide('cpu')")
+    return hardware or decide()

@@ -1,0 +1,295 @@
+"""Evaluate one run, the average of several, or several compared."""
+
+import json
+import shlex
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from skipway import bundle
+from skipway.bundle import Card
+from skipway.commands.arguments import QUIET, Folder, as_data, as_paths, resolve_hardware
+from skipway.data.dataset import Dataset
+from skipway.data.preprocess import Preprocessing
+from skipway.deploy.training_data import read_options_of, reopen_dataset
+from skipway.errors import DataError, SkipwayError, UnknownNameError
+from skipway.evaluation.evaluate import Scorer, score
+from skipway.evaluation.report import Report, write_report
+from skipway.evaluation.test_time_augmentation import PROTOCOLS, ensemble
+from skipway.hardware import Hardware
+from skipway.tasks import Task
+from skipway.tasks.base import (
+    AS_BUNDLED,
+    ENSEMBLE,
+    Comparison,
+    Evaluation,
+    Explain,
+    ReportContext,
+    SplitOutputs,
+)
+from skipway.trained import TrainedModel
+from skipway.training.recipes import RECIPES, find_recipe
+
+STYLES = {"error": "bold red", "warning": "yellow"}
+
+
+@dataclass(frozen=True)
+class LoadedRun:
+    """A run ready for evaluation. explain: None for several networks; records: those of metrics.jsonl."""
+
+    run: str
+    card: Card
+    task: Task
+    scorer: Scorer
+    explain: Explain | None
+    records: list[dict[str, Any]]
+
+    def evaluate(self, scored: SplitOutputs) -> Evaluation:
+        """What was measured, at the card's temperature."""
+        return self.task.evaluate(scored, self.card.calibration)
+
+
+@dataclass(frozen=True)
+class EvalRequest:
+    """What to evaluate and how. data: None for what the first run was trained on; split: None for test, or else val, or
+    else all; out: None for a folder below the first run's `reports`; protocol: a name of PROTOCOLS."""
+
+    data: str | Dataset | None
+    split: str | None
+    out: Path | None
+    hardware: Hardware
+    console: Console
+    protocol: str = AS_BUNDLED
+
+
+def open_run(run: str | Path, hardware: Hardware, protocol: str = AS_BUNDLED) -> LoadedRun:
+    """The bundle `run` on `hardware`'s device. Raises SkipwayError for a bundle or a protocol that cannot be used.
+
+    A temperature belongs to scores of single views: the card has none for another protocol.
+    """
+    if protocol not in PROTOCOLS:
+        raise UnknownNameError("protocol", protocol, PROTOCOLS, f"one of {', '.join(PROTOCOLS)}")
+    model = TrainedModel.load(Path(run), hardware)
+    card, task = model.card, model.task
+    scorer = PROTOCOLS[protocol](model.net, model.preprocessing, hardware, task.pool)
+    if protocol != AS_BUNDLED:
+        card = replace(card, calibration=None)
+    explain = task.explainer(model.net, model.preprocessing, hardware.device)
+    return LoadedRun(str(run), card, task, scorer, explain, read_records(Path(run)))
+
+
+def dataset_of(data: str | Dataset | None, card: Card) -> tuple[Dataset, str]:
+    """The data to evaluate on and their fingerprint (see `reopen_dataset`); None: what the network was trained on.
+
+    Raises DataError where what was trained on is not known.
+    """
+    if data is None and not card.data["fingerprint"]:
+        raise DataError("what these weights were trained on is not here: name the images to evaluate them on")
+    return reopen_dataset(data, card)
+
+
+def read_records(folder: Path) -> list[dict[str, Any]]:
+    """The lines of a run's metrics.jsonl; none where a bundle came without."""
+    file = folder / "metrics.jsonl"
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.is_file() else []
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# One network, or several averaged
+
+
+def evaluate_after_training(folder: Path, dataset: Dataset, hardware: Hardware, console: Console) -> Evaluation:
+    """The end of a training on `dataset`: fit the temperature on val, evaluate on test (or val), write both into the
+    bundle of `folder`, write the report there and print the result."""
+    run, mark = open_run(folder, hardware), dataset.fingerprint
+    scored: dict[str, SplitOutputs] = {}
+    if "val" in run.card.data["counts"]:
+        scored["val"] = score(run.card, dataset, mark, "val", run.scorer)
+        run = replace(run, card=bundle.add_calibration(folder, run.task.calibrate(scored["val"])))
+    if dataset.left_out:
+        run = replace(run, card=bundle.add_left_out(folder, dataset.left_out))
+    name = dataset.eval_split() if dataset.eval_split() == "test" or "val" not in scored else "val"
+    evaluation = run.evaluate(scored.get(name) or score(run.card, dataset, mark, name, run.scorer))
+    bundle.add_metrics(folder, name, evaluation.metrics, run.task.summary(evaluation.metrics))
+    command = shlex.join(["skipway", "eval", str(folder), dataset.name])
+    write_and_print(folder, run, evaluation, AS_BUNDLED, command, console)
+    return evaluation
+
+
+def evaluate(
+    run: Folder | Sequence[Folder],
+    data: Folder | Dataset | None = None,
+    split: str | None = None,
+    out: Folder | None = None,
+    hardware: Hardware | None = None,
+    console: Console = QUIET,
+    protocol: str = AS_BUNDLED,
+) -> Evaluation:
+    """Evaluate a trained network on images, and write report.html and report.json.
+
+    run: the folder of a bundle, or several, whose probabilities are then averaged. data: None for what the (first) run
+    was trained on. split: None for test, or else val, or else all. out: the report's folder; None for
+    RUN/reports/<data>-<split>. protocol: a name of `evaluation.test_time_augmentation.PROTOCOLS`. Raises SkipwayError.
+    """
+    request = request_of(data, split, out, hardware, console, protocol)
+    runs = as_paths(run)
+    if not runs:
+        raise SkipwayError("there is no run to evaluate: name at least one")
+    opened = [open_run(one, request.hardware, request.protocol) for one in runs]
+    dataset, mark = dataset_of(request.data, opened[0].card)
+    several = len(runs) > 1
+    chosen = average_runs(opened, dataset, mark, request.split) if several else opened[0]
+    evaluation = chosen.evaluate(score(chosen.card, dataset, mark, request.split, chosen.scorer))
+    command = command_of(runs, dataset, request, ["--ensemble"] if several else [])
+    folder = folder_of(request, opened[0], evaluation, "-ensemble" if several else "")
+    write_and_print(folder, chosen, evaluation, request.protocol, command, request.console)
+    return evaluation
+
+
+def request_of(
+    data: Folder | Dataset | None,
+    split: str | None,
+    out: Folder | None,
+    hardware: Hardware | None,
+    console: Console,
+    protocol: str,
+) -> EvalRequest:
+    """The arguments of `evaluate` in one value. Raises SkipwayError, before any work, where `out` cannot be written."""
+    place = None if data is None else as_data(data)
+    folder = None if out is None else ensure_folder(Path(out))
+    return EvalRequest(place, split, folder, resolve_hardware(hardware), console, protocol)
+
+
+def average_runs(runs: Sequence[LoadedRun], dataset: Dataset, mark: str, split: str | None) -> LoadedRun:
+    """The mean of the runs' probabilities, each at its own temperature, as one run.
+
+    Raises SkipwayError for runs of other tasks or classes, or that keep other images of `dataset` from training.
+    """
+    first = runs[0].card
+    for run in runs[1:]:
+        if (run.card.task, run.card.classes) != (first.task, first.classes):
+            raise SkipwayError(
+                f"{runs[0].run} and {run.run} differ in task, classes or their order: average runs of the same classes"
+            )
+    trained_here = [run.card for run in runs if run.card.data["fingerprint"] == mark]
+    cuts = {(card.recipe["val"], card.recipe["seed"]) for card in trained_here}
+    if len(cuts) > 1 and dataset.val is None and (split or dataset.eval_split()) != "test":
+        raise SkipwayError(
+            f"each run cut its own val from {dataset.name} and learned from the others' (--val, --seed): evaluate on "
+            "test, or on data that none was trained on"
+        )
+    lead = trained_here[0] if trained_here else first
+    card = replace(
+        lead,
+        network={**lead.network, "name": " + ".join(run.card.network["name"] for run in runs)},
+        recipe={"name": ENSEMBLE, "pretrained": "", "members": [run.run for run in runs]}
+        | {key: lead.recipe[key] for key in ("val", "seed") if key in lead.recipe},
+        parameters=sum(run.card.parameters for run in runs),
+        seconds=sum(run.card.seconds for run in runs),
+        calibration=None,
+    )
+    task = runs[0].task
+    scorer = ensemble([calibrated_scorer(run) for run in runs], task.pool)
+    return LoadedRun(card.network["name"], card, task, scorer, None, [])
+
+
+def calibrated_scorer(run: LoadedRun) -> Scorer:
+    """The run's scores at its own temperature."""
+    return lambda images: (run.scorer(images)[0] / run.card.temperature,)
+
+
+def write_and_print(
+    folder: Path, run: LoadedRun, evaluation: Evaluation, protocol: str, command: str, console: Console
+) -> None:
+    """The report of `evaluation` in `folder`; the result, what speaks against it, and the page's path are printed."""
+    preprocessing = Preprocessing(**run.card.preprocessing)
+    context = ReportContext(run.card, preprocessing, run.explain, run.records, protocol)
+    report = Report(run.task, evaluation, context, command, training_command(run.card))
+    page = write_report(folder, report)
+    console.print(run.task.presenter.result(evaluation), soft_wrap=True, markup=False)
+    for finding in report.findings:
+        console.print(finding.summary(), style=STYLES[finding.severity], soft_wrap=True, markup=False)
+    console.print(f"report {page}", soft_wrap=True, markup=False)
+
+
+def training_command(card: Card) -> str:
+    """What a shell runs to train again: the recipe by its name, and every field that differs from it."""
+    if card.recipe["name"] not in RECIPES:
+        return ""
+    named = json.loads(json.dumps(asdict(find_recipe(card.recipe["name"]))))
+    words = ["skipway", "train", card.data["name"], *read_options_of(card).options(), "--recipe", card.recipe["name"]]
+    for field, value in card.recipe.items():
+        if value != named[field]:
+            parts = value if isinstance(value, list) else [value]
+            words += [f"--{field.replace('_', '-')}", ",".join(map(str, parts))]
+    return shlex.join(words)
+
+
+def folder_of(request: EvalRequest, first: LoadedRun, evaluation: Evaluation, ending: str) -> Path:
+    """Where results go, made where it is missing. Raises SkipwayError where it cannot be."""
+    data = Path(evaluation.scored.data).name
+    return ensure_folder(request.out or Path(first.run, "reports", f"{data}-{evaluation.scored.split}{ending}"))
+
+
+def ensure_folder(folder: Path) -> Path:
+    """`folder`, which is there afterwards. Raises SkipwayError where it cannot be made or written to."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as fault:
+        raise SkipwayError(f"{folder} cannot be written ({fault.strerror}): choose another --out") from None
+    return folder
+
+
+def command_of(runs: Sequence[str], dataset: Dataset, request: EvalRequest, ending: Sequence[str]) -> str:
+    """The shell command that repeats the evaluation."""
+    several = len(runs) > 1
+    words = ["skipway", "eval", *map(str, runs), *(["--on"] if several else []), dataset.name]
+    words += ["--split", request.split] if request.split else []
+    words += ["--protocol", request.protocol] if request.protocol != AS_BUNDLED else []
+    return shlex.join([*words, *ending])
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Several beside each other
+
+
+def compare_runs(
+    runs: Sequence[Folder],
+    data: Folder | Dataset | None = None,
+    split: str | None = None,
+    out: Folder | None = None,
+    hardware: Hardware | None = None,
+    console: Console = QUIET,
+    protocol: str = AS_BUNDLED,
+) -> Comparison:
+    """Evaluate every run on the same images, test each against the first, and write comparison.html and .json.
+
+    The arguments are those of `evaluate`. Raises SkipwayError for runs that cannot be compared.
+    """
+    request = request_of(data, split, out, hardware, console, protocol)
+    folders = as_paths(runs)
+    if len(folders) < 2:
+        raise SkipwayError("at least two runs are compared: name another")
+    opened = [open_run(run, request.hardware, request.protocol) for run in folders]
+    dataset, mark = dataset_of(request.data, opened[0].card)
+    evaluations = [run.evaluate(score(run.card, dataset, mark, request.split, run.scorer)) for run in opened]
+    command = command_of(folders, dataset, request, [])
+    found = opened[0].task.presenter.compare([run.run for run in opened], evaluations, command)
+    page = write_comparison(folder_of(request, opened[0], evaluations[0], "-comparison"), found)
+    request.console.print(f"{found.verdict()}\ncomparison {page}", soft_wrap=True, markup=False)
+    return found
+
+
+def write_comparison(folder: Path, comparison: Comparison) -> Path:
+    """comparison.json and comparison.html in `folder`, which exists; returns the page's path."""
+    text = json.dumps(comparison.to_json(), indent=1) + "\n"
+    bundle.write_atomically(folder / "comparison.json", text.encode())
+    page = folder / "comparison.html"
+    bundle.write_atomically(page, comparison.page().encode())
+    return page

@@ -1,0 +1,62 @@
+"""Predictions for images: `skipway predict`."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, islice
+from pathlib import Path
+
+from skipway.commands.arguments import Folder
+from skipway.deploy.engines.base import Notify, ignore_message
+from skipway.deploy.predict.image_paths import STANDARD_INPUT, Shard, images_of, shard_of_this_process
+from skipway.deploy.predict.inputs import Picture
+from skipway.deploy.predict.predictor import SAMPLE, Predictor
+from skipway.deploy.predict.writer import require_free
+from skipway.errors import SkipwayError
+from skipway.hardware import Hardware
+from skipway.tasks.base import Prediction
+
+
+def predict(
+    run: Folder,
+    images: Picture | Iterable[Picture],
+    top: int = 5,
+    engine: str = "eager",
+    hardware: Hardware | None = None,
+) -> Prediction | Iterator[Prediction]:
+    """The most likely classes of an image, or of each of several: `skipway.predict("runs/photos", "new.jpg").label`.
+
+    Whoever predicts more than once makes a `Predictor`, which loads the network once. Raises SkipwayError.
+    """
+    return Predictor(run, hardware, engine).predict(images, top)
+
+
+def shard_for(images: Sequence[str], csv: Path | None) -> tuple[Shard, Path | None]:
+    """This process's share of the images under torchrun, and its part of `csv`, which must not exist.
+
+    Raises SkipwayError where several processes would mix their answers.
+    """
+    shard = shard_of_this_process()
+    if shard.world > 1 and (csv is None or STANDARD_INPUT in images):
+        raise SkipwayError(f"{shard.world} processes would mix their answers: give --csv, and no - for the images")
+    if csv is not None:
+        csv = shard.part(csv)
+        require_free(csv)
+    return shard, csv
+
+
+def predict_files(
+    run: Folder,
+    images: Sequence[str],
+    shard: Shard,
+    top: int = 5,
+    engine: str = "eager",
+    hardware: Hardware | None = None,
+    notify: Notify = ignore_message,
+) -> tuple[Predictor, Iterator[Prediction]]:
+    """The predictor of `run`, and its predictions for this process's share of files, folders and patterns.
+
+    Engine "auto" is chosen on the first of them. Raises SkipwayError.
+    """
+    waiting = shard.own(images_of(images))
+    first = list(islice(waiting, SAMPLE)) if engine == "auto" else []
+    predictor = Predictor(run, hardware, engine, sample=first, say=notify)
+    return predictor, predictor.predict(chain(first, waiting), top)

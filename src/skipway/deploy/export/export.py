@@ -1,0 +1,241 @@
+"""Export to another program's format, written only after its outputs agreed with eager's on real images."""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from skipway.bundle import FILES, Card, to_json
+from skipway.data.preprocess import Preprocessing
+from skipway.deploy import engines
+from skipway.deploy.engines import openvino_cpu
+from skipway.deploy.engines.base import Engine, EngineInput, Notify, ignore_message
+from skipway.deploy.engines.selection import versions
+from skipway.deploy.export.folder import CARD, EVIDENCE, usual_folder, write_sums
+from skipway.deploy.export.formats import CLASSES_NOTE, FORMATS, Exportable, Runner, finish_openvino
+from skipway.deploy.export.graph import INPUT, PROBABILITIES, output_names
+from skipway.deploy.export.quantize import QuantizationResult, chosen_images, quantize
+from skipway.deploy.sample_images import Samples, at_hand
+from skipway.errors import SkipwayError, UnknownNameError
+from skipway.hardware import decide
+from skipway.tasks.base import Outputs, Parity
+from skipway.trained import TrainedModel, task_of
+
+BATCHES = (1, 2, 7)  # images at a time that every export is proven with
+PROVEN_ON = 14  # images
+TURNED = 1e-5  # how far an export's probabilities may be from those that its own scores give
+
+
+@dataclass(frozen=True)
+class ExportRequest:
+    """What to export. out: None for a folder in the run's own; images: paths to prove it on, none for the data's;
+    data: a data set to compare on, None for the training's; max_drop: points that int8 may lose, None for no
+    int8."""
+
+    form: str
+    out: Path | None = None
+    images: Sequence[Path] = ()
+    data: str | None = None
+    max_drop: float | None = None
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """What was written, and the evidence, as evidence.json has it."""
+
+    folder: Path
+    evidence: dict[str, Any]
+
+
+def export(run: str | Path, wanted: ExportRequest, say: Notify = ignore_message) -> ExportResult:
+    """The bundle `run` in the format `wanted.form`, in a new folder. `say` is told of each mixture of int8 tried.
+
+    Raises SkipwayError for an unknown format, a folder that exists, a library that is missing, and above all when the
+    export does not say what eager says; nothing is then left behind.
+    """
+    if wanted.form not in FORMATS:
+        raise UnknownNameError("format", wanted.form, FORMATS, f"one of {', '.join(FORMATS)}")
+    if wanted.max_drop is not None and wanted.form != "openvino":
+        raise SkipwayError(f"--int8 is made for OpenVINO, not for {wanted.form}: give --format openvino")
+    folder = wanted.out or usual_folder(Path(run), wanted.form, wanted.max_drop is not None)
+    if folder.exists():
+        raise SkipwayError(f"{folder} exists: choose another --out, or remove it")
+    model = TrainedModel.load(Path(run))
+    card = model.card
+    trained = EngineInput(
+        model.net,
+        model.preprocessing,
+        decide("cpu"),
+        weights=card.weights_sha256,
+        outputs=len(model.task.output_names),
+    )
+    samples = at_hand(card, wanted.images, wanted.data, PROVEN_ON)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        staged = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    except OSError as fault:
+        raise SkipwayError(f"{folder} cannot be written ({fault.strerror}): choose another --out") from None
+    try:
+        if wanted.max_drop is None:
+            evidence = write_exact(trained, card, wanted.form, staged, samples)
+        else:
+            evidence = write_int8(trained, card, wanted, staged, samples, say)
+        write_extras(Path(run), card, wanted.form, staged, evidence)
+        staged.chmod(0o755)
+        staged.rename(folder)
+    except BaseException:
+        shutil.rmtree(staged, ignore_errors=True)
+        raise
+    return ExportResult(folder, evidence)
+
+
+def exportable(trained: EngineInput, card: Card) -> Exportable:
+    return Exportable(trained, task_of(card), card.temperature, notes(card))
+
+
+def write_exact(trained: EngineInput, card: Card, form: str, folder: Path, samples: Samples) -> dict[str, Any]:
+    """The network in `folder`, proven by the format's own runtime. Raises SkipwayError when it disagrees."""
+    FORMATS[form].write(exportable(trained, card), folder)
+    runner = FORMATS[form].runner(folder)
+    rows = check_export(runner, trained, card, samples, "float32")
+    return evidence_of(card, form, samples, rows)
+
+
+def write_int8(
+    trained: EngineInput, card: Card, wanted: ExportRequest, folder: Path, samples: Samples, say: Notify
+) -> dict[str, Any]:
+    """Likewise in int8, after the gate: every batch size then gives what the engine gave there."""
+    assert wanted.max_drop is not None
+
+    def made(graph: Any) -> Engine:
+        options = {**openvino_cpu.variants(trained)[0], "precision": "int8"}
+        return openvino_cpu.engine_of(graph, trained, options, "int8")
+
+    images, reference = chosen_images(card, wanted.data), engines.build("eager", trained)
+    task = task_of(card)
+    graph, found = quantize(trained, task, images, wanted.max_drop, reference, made, say)
+    finish_openvino(graph, exportable(trained, card), folder)
+    runner = FORMATS["openvino"].runner(folder)
+    rows = check_export(
+        runner, trained, card, samples, "float32", tuple(runner(samples.images)[name] for name in task.output_names)
+    )
+    return evidence_of(card, wanted.form, samples, rows, found)
+
+
+def check_export(
+    runner: Runner,
+    trained: EngineInput,
+    card: Card,
+    samples: Samples,
+    precision: str,
+    expected: Outputs | None = None,
+) -> dict[int, Parity]:
+    """How `runner` agrees with `expected` outputs, eager's when None, at each of BATCHES.
+
+    Raises SkipwayError when it does not, and when its probabilities are not those of its scores at the temperature.
+    """
+    if expected is None:
+        expected = engines.build("eager", trained).outputs(samples.images)
+    rows: dict[int, Parity] = {}
+    task = task_of(card)
+    for batch in BATCHES:
+        found = joined([runner(part) for part in samples.images.split(batch)])
+        outputs = tuple(found[name] for name in task.output_names)
+        rows[batch] = task.parity(expected, outputs, precision)
+        if task.activation and not torch.allclose(
+            found[PROBABILITIES], task.class_probabilities(outputs[0], card.temperature), rtol=0, atol=TURNED
+        ):
+            raise SkipwayError(
+                f"the export's probabilities are not {formula(card)}, and it was not written: try another --format"
+            )
+        if not rows[batch].agrees:
+            raise SkipwayError(
+                f"the export is not the network, and was not written: in batches of {batch} {rows[batch].summary()}; "
+                "try another --format"
+            )
+    return rows
+
+
+def joined(parts: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """The outputs of batches as those of all their images, by name."""
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
+def evidence_of(
+    card: Card, form: str, samples: Samples, rows: dict[int, Parity], found: QuantizationResult | None = None
+) -> dict[str, Any]:
+    """evidence.json: what was compared with what, on which images, and how far apart it was."""
+    return {
+        "format": form,
+        "network": card.network["name"],
+        "weights_sha256": card.weights_sha256,
+        "input": {"name": INPUT, "type": "uint8", "shape": ["batch", *shape_of(card)]},
+        "outputs": [
+            {"name": name, "type": "float32", "shape": ["batch", len(card.classes)]}
+            for name in output_names(task_of(card))
+        ],
+        "probabilities": formula(card),
+        "images": samples.origin,
+        "compared_with": "eager, float32" if found is None else "itself, all images at once, after the gate",
+        "batches": {str(batch): {**vars(row), "agrees": row.agrees} for batch, row in rows.items()},
+        "int8": None if found is None else asdict(found),
+        "versions": versions(),
+    }
+
+
+def formula(card: Card) -> str:
+    """What the probabilities are; empty where the task has none."""
+    task = task_of(card)
+    return f"{task.activation}({task.output_names[0]} / {card.temperature:.6g})" if task.activation else ""
+
+
+def shape_of(card: Card) -> list[int]:
+    """(C, H, W) of the images that the network takes."""
+    shown = Preprocessing(**card.preprocessing)
+    return [shown.channels, shown.size, shown.size]
+
+
+def notes(card: Card) -> dict[str, str]:
+    """What travels inside the file too: the class names and the whole card, as JSON."""
+    return {
+        CLASSES_NOTE: json.dumps(card.classes, ensure_ascii=False),
+        "skipway_card": json.dumps(asdict(card), ensure_ascii=False),
+    }
+
+
+def write_extras(run: Path, card: Card, form: str, folder: Path, evidence: dict[str, Any]) -> None:
+    """Card, evidence, a page for people and checksums beside the network."""
+    (folder / CARD).write_bytes((run / FILES[1]).read_bytes())
+    (folder / EVIDENCE).write_bytes(to_json(evidence))
+    (folder / "README.md").write_text(readme(card, form, evidence), encoding="utf-8")
+    write_sums(folder)
+
+
+def readme(card: Card, form: str, evidence: dict[str, Any]) -> str:
+    """How to use the export, for people."""
+    channels, side, _ = shape_of(card)
+    shown, meaning = Preprocessing(**card.preprocessing), formula(card)
+    outputs = " and ".join(f"`{name}`" for name in output_names(task_of(card)))
+    int8 = ["", QuantizationResult(**evidence["int8"]).in_words() + "."] if evidence["int8"] else []
+    return "\n".join(
+        [
+            f"# {card.network['name']}, {form}",
+            "",
+            f"{FORMATS[form].use} takes `{INPUT}`, uint8 (batch, {channels}, {side}, {side}), any batch: "
+            f"pixels from 0 to 255{', red first' if channels == 3 else ''}, shorter side resized to {shown.resize} "
+            f"({shown.filter}, antialiased: {shown.antialias}), fit: {shown.fit}. Normalisation is inside.",
+            "",
+            f"It gives {outputs}, float32 (batch, {len(card.classes)}){' each; the latter are ' if meaning else ''}"
+            f"{meaning}. The classes are in card.json in their order, and in {FORMATS[form].noted}.",
+            "",
+            f"Proven on {evidence['images']} in batches of {', '.join(evidence['batches'])} (evidence.json).",
+            *int8,
+            "",
+        ]
+    )

@@ -1,0 +1,228 @@
+"""The graph in the forms that other programs take: ONNX, OpenVINO, torch.export."""
+
+import contextlib
+import io
+import logging
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.export import ExportedProgram
+
+from skipway.deploy.engines.base import EngineInput, EngineMissingError
+from skipway.deploy.engines.openvino_core import core
+from skipway.deploy.export.graph import (
+    INPUT,
+    captured,
+    captured_with_probabilities,
+    output_names,
+)
+from skipway.tasks import Task
+
+ONNX_FILE, OPENVINO_FILE, TORCH_FILE = "model.onnx", "model.xml", "model.pt2"
+CLASSES_NOTE = "skipway_classes"  # the key of the class names among the notes
+ACTIVATIONS: dict[str, Callable[[Any, Any], Any]] = {  # OpenVINO's operations by torch's names
+    "softmax": lambda ops, scores: ops.softmax(scores, 1),
+    "sigmoid": lambda ops, scores: ops.sigmoid(scores),
+}
+OPSET = 20  # ONNX 1.15, which every runtime of the last years reads
+
+
+@dataclass(frozen=True)
+class Exportable:
+    """What an export is made of: the network, what turns its scores into probabilities, and the file's metadata."""
+
+    trained: EngineInput
+    task: Task
+    temperature: float
+    notes: Mapping[str, str]
+
+    def captured(self) -> ExportedProgram:
+        """The graph with both outputs."""
+        return captured_with_probabilities(self.trained, self.task, self.temperature)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """No notices from exporters and compilers: they warn of what they change in themselves and print progress."""
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)
+
+
+def onnx_model(program: ExportedProgram, outputs: Sequence[str]) -> Any:
+    """The ONNX model (a protobuf) of a graph. Raises EngineMissingError without onnx and onnxscript."""
+    try:
+        import onnx  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError as fault:
+        raise EngineMissingError(f"{fault.name} is not installed: pip install 'skipway[deploy]'") from None
+    with quiet():
+        found = torch.onnx.export(
+            program, dynamo=True, opset_version=OPSET, input_names=[INPUT], output_names=list(outputs)
+        )
+    assert found is not None
+    return found.model_proto
+
+
+def onnx_bytes(trained: EngineInput) -> bytes:
+    """A whole ONNX model that gives the network's outputs."""
+    names = [f"output_{place}" for place in range(trained.outputs)]
+    content = onnx_model(captured(trained), names).SerializeToString()
+    assert isinstance(content, bytes)
+    return content
+
+
+def openvino_graph(trained: EngineInput) -> Any:
+    """The ov.Model of the network: uint8 (?, C, size, size) in, its outputs out."""
+    import openvino
+
+    with quiet():
+        graph = openvino.convert_model(captured(trained))
+    graph.reshape([-1, *trained.example(1).shape[1:]])
+    graph.input(0).set_names({INPUT})
+    return graph
+
+
+def with_probabilities(graph: Any, task: Task, temperature: float) -> Any:
+    """`graph`, quantised or not, its outputs named and, where the task has them, probabilities behind them."""
+    import openvino
+    from openvino import opset13 as ops
+
+    if task.activation:
+        before = graph.output(0).get_node().input_value(0)
+        calibrated = ops.divide(before, ops.constant([temperature], dtype=openvino.Type.f32))
+        graph.add_outputs([ACTIVATIONS[task.activation](ops, calibrated).output(0)])
+    for place, name in enumerate(output_names(task)):
+        graph.output(place).set_names({name})
+    return graph
+
+
+def save_openvino(graph: Any, file: Path, half: bool = False) -> None:
+    """`graph` at `file` (.xml, its weights in a .bin beside it), whole or not at all; `half` stores float16 weights."""
+    import openvino
+
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=file.parent) as folder:
+        made = Path(folder, file.name)
+        openvino.save_model(graph, made, compress_to_fp16=half)
+        made.with_suffix(".bin").replace(file.with_suffix(".bin"))
+        made.replace(file)
+
+
+Runner = Callable[[Tensor], dict[str, Tensor]]
+
+
+@dataclass(frozen=True)
+class Form:
+    """A format: `write` puts the network into a folder, `runner` gives what its own runtime makes of what is there.
+
+    A runner takes uint8 (n, C, size, size), any n, and gives the outputs by name, each float32 with n first.
+    use: how, in a few words; noted: where the classes are in the file.
+    """
+
+    write: Callable[[Exportable, Path], None]
+    runner: Callable[[Path], Runner]
+    use: str
+    noted: str
+
+
+def write_onnx(wanted: Exportable, folder: Path) -> None:
+    model = onnx_model(wanted.captured(), output_names(wanted.task))
+    for key, value in wanted.notes.items():
+        model.metadata_props.add(key=key, value=value)
+    (folder / ONNX_FILE).write_bytes(model.SerializeToString())
+
+
+def require_onnxruntime() -> Any:
+    """The module. Raises EngineMissingError, naming the extra."""
+    try:
+        import onnxruntime
+    except ImportError:
+        raise EngineMissingError("onnxruntime is not installed: pip install 'skipway[deploy]'") from None
+    return onnxruntime
+
+
+def run_onnx(folder: Path) -> Runner:
+    onnxruntime = require_onnxruntime()
+    settings = onnxruntime.SessionOptions()
+    settings.log_severity_level = 3  # errors
+    session = onnxruntime.InferenceSession(folder / ONNX_FILE, settings, providers=["CPUExecutionProvider"])
+
+    names = [output.name for output in session.get_outputs()]
+
+    def run(images: Tensor) -> dict[str, Tensor]:
+        found = session.run(names, {INPUT: images.contiguous().numpy()})
+        return {name: torch.from_numpy(output) for name, output in zip(names, found, strict=True)}
+
+    return run
+
+
+def write_openvino(wanted: Exportable, folder: Path) -> None:
+    finish_openvino(openvino_graph(wanted.trained), wanted, folder)
+
+
+def finish_openvino(graph: Any, wanted: Exportable, folder: Path) -> None:
+    """Save `graph` with probabilities, where the task has them, and the notes in its runtime information."""
+    graph = with_probabilities(graph, wanted.task, wanted.temperature)
+    for key, value in wanted.notes.items():
+        graph.set_rt_info(value, key)
+    save_openvino(graph, folder / OPENVINO_FILE)
+
+
+def run_openvino(folder: Path) -> Runner:
+    # in float32, as eager is: by itself OpenVINO takes bfloat16 where the processor has it
+    compiled = core().compile_model(folder / OPENVINO_FILE, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+
+    def run(images: Tensor) -> dict[str, Tensor]:
+        found = compiled([images.contiguous().numpy()])
+        return {output.any_name: torch.from_numpy(found[output].copy()) for output in compiled.outputs}
+
+    return run
+
+
+def write_torch(wanted: Exportable, folder: Path) -> None:
+    torch.export.save(wanted.captured(), folder / TORCH_FILE, extra_files=dict(wanted.notes))
+
+
+def run_torch(folder: Path) -> Runner:
+    module = torch.export.load(folder / TORCH_FILE).module()
+
+    def run(images: Tensor) -> dict[str, Tensor]:
+        with torch.no_grad():
+            found: dict[str, Tensor] = module(images.contiguous())
+        return found
+
+    return run
+
+
+FORMATS: dict[str, Form] = {
+    "onnx": Form(
+        write_onnx,
+        run_onnx,
+        f"`onnxruntime.InferenceSession('{ONNX_FILE}')`",
+        f"the model's metadata (`session.get_modelmeta().custom_metadata_map['{CLASSES_NOTE}']`, JSON)",
+    ),
+    "openvino": Form(
+        write_openvino,
+        run_openvino,
+        f"`openvino.Core().compile_model('{OPENVINO_FILE}', 'CPU')`",
+        f"the model's runtime information (`model.get_rt_info('{CLASSES_NOTE}').value`, JSON)",
+    ),
+    "torch": Form(
+        write_torch,
+        run_torch,
+        f"`torch.export.load('{TORCH_FILE}').module()`",
+        f"the file's extra_files (`{CLASSES_NOTE}`, JSON)",
+    ),
+}

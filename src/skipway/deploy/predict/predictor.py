@@ -1,0 +1,148 @@
+"""Predict from a bundle and images, by the path that evaluation takes."""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, overload
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from skipway.data.dataset import Item
+from skipway.deploy import engines
+from skipway.deploy.engines.base import Engine, EngineInput, Goal, Notify, ignore_message
+from skipway.deploy.engines.selection import folder_of, select_engine
+from skipway.deploy.export.folder import exported_int8
+from skipway.deploy.predict.inputs import Picture, is_one, named, pictures_of
+from skipway.deploy.predict.pipeline import decoders, overlapped
+from skipway.errors import DataError, SkipwayError
+from skipway.hardware import Hardware, decide
+from skipway.tasks.base import Outputs, Prediction
+from skipway.trained import TrainedModel
+
+if TYPE_CHECKING:
+    from skipway.deploy.sample_images import Samples
+
+AUTO, REFERENCE = "auto", "eager"
+SAMPLE = 16  # images that engines are compared on
+
+
+class Predictor:
+    """A trained network ready to label images.
+
+    hardware: this machine's best when None. engine: "eager" gives evaluation's figures digit for digit; "auto" measures
+    the engines here once for each network and takes the fastest that agrees with eager; any other name of ENGINES is
+    taken as it is. goal: many images a second ("throughput"), or one image soon ("latency"). sample: images that "auto"
+    may compare engines on; without any, the training's own where they are at hand. say: what "auto" has to tell.
+
+    Raises BundleError for a folder that is no bundle, SkipwayError for an engine that is unknown or missing here.
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        hardware: Hardware | None = None,
+        engine: str = REFERENCE,
+        goal: Goal = "throughput",
+        sample: Sequence[str | Path] = (),
+        say: Notify = ignore_message,
+    ) -> None:
+        if goal not in ("throughput", "latency"):
+            raise SkipwayError(f"goal '{goal}' is not one of throughput, latency")
+        self.hardware = hardware or decide()
+        self.folder = Path(folder)
+        trained = TrainedModel.load(self.folder, self.hardware)
+        self.net, self.task, self.card = trained.net, trained.task, trained.card
+        self.preprocessing = trained.preprocessing
+        self.decoders = decoders(self.hardware.workers)
+        self.engine = self.engine_called(engine, goal, [Path(p) for p in sample], say)
+
+    def engine_called(self, name: str, goal: Goal, sample: list[Path], say: Notify) -> Engine:
+        """The engine, made ready."""
+        if name == REFERENCE:
+            return engines.build(name, EngineInput(self.net, self.preprocessing, self.hardware, goal))
+        trained = EngineInput(
+            self.net,
+            self.preprocessing,
+            self.hardware,
+            goal,
+            store=folder_of(self.card, self.hardware),
+            int8=exported_int8(self.folder),
+            weights=self.card.weights_sha256,
+            outputs=len(self.task.output_names),
+        )
+        if name != AUTO:
+            return engines.build(name, trained)
+
+        def found() -> "Samples":
+            from skipway.deploy.sample_images import at_hand  # data sets, which labelling alone does not need
+
+            return at_hand(self.card, sample, None, SAMPLE)
+
+        choice = select_engine(trained, self.card, self.task, found, say)
+        return engines.build(choice.engine, trained, choice.options)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes, in the order of `predict_proba`."""
+        return tuple(self.task.classes)
+
+    @overload  # a type checker sees in text both an image's path and an iterable of text
+    def predict(self, images: Picture, top: int = 5) -> Prediction: ...  # type: ignore[overload-overlap]
+
+    @overload
+    def predict(self, images: Iterable[Picture], top: int = 5) -> Iterator[Prediction]: ...
+
+    def predict(self, images: Picture | Iterable[Picture], top: int = 5) -> Prediction | Iterator[Prediction]:
+        """The `top` likeliest classes of an image, or of each of several, in order.
+
+        An image is a path, its encoded bytes, a Pillow image, a uint8 or uint16 array (H, W, C) or (H, W), or a uint8
+        tensor (C, H, W): one gives a Prediction. A list, a generator or any other iterable of images gives an iterator
+        of Predictions; so does the path of a folder or a pattern as "photos/*.jpg", for which type checkers want
+        `Path("photos").glob("*.jpg")`.
+
+        An image that cannot be read gives a Prediction with `error`; the others are answered all the same. Images are
+        taken a few batches ahead of the answers, however many there are. Raises SkipwayError for what is no image.
+        """
+        if top < 1:
+            raise SkipwayError(f"top must be at least 1, and is {top}")
+        answers = self.answers(pictures_of(images), top)
+        if not is_one(images):
+            return answers
+        [answer] = answers
+        return answer
+
+    def answers(self, pictures: Iterator[Picture], top: int) -> Iterator[Prediction]:
+        """A Prediction for each picture."""
+        for name, found in self.scored(pictures):
+            if isinstance(found, DataError):
+                yield self.task.unread(name, str(found))
+            else:
+                yield self.task.predict(name, found, self.card.temperature, top)
+
+    def predict_proba(self, images: Picture | Iterable[Picture]) -> np.ndarray:
+        """The calibrated probability of every class, float32 (n, classes) in the order of `classes`.
+
+        `images` are as for `predict`; a single one gives a row. Raises DataError, which names it, for an image that
+        cannot be read, SkipwayError for what is no image.
+        """
+        rows = []
+        for _, found in self.scored(pictures_of(images)):
+            if isinstance(found, DataError):
+                raise found
+            rows.append(found[0])
+        scores = torch.stack(rows) if rows else torch.empty(0, self.task.outputs)
+        return self.task.class_probabilities(scores, self.card.temperature).numpy()
+
+    def scored(self, pictures: Iterator[Picture]) -> Iterator[tuple[str, Outputs | DataError]]:
+        """Each picture's name with its outputs, without the first dimension, or with why it cannot be read."""
+
+        def opened(pair: tuple[str, Item | DataError]) -> Tensor:
+            name, item = pair
+            if isinstance(item, DataError):
+                raise item
+            return self.preprocessing.open(item, name)
+
+        for (name, _), found in overlapped(named(pictures, self.preprocessing), opened, self.engine, self.decoders):
+            yield name, found

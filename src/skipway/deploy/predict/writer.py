@@ -1,0 +1,122 @@
+"""Write predictions as they are made: a table for people, JSON lines and CSV for machines.
+
+Nothing is held but what a table needs to align: a million answers take the memory of a few hundred.
+"""
+
+import csv
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from skipway.errors import SkipwayError
+from skipway.tasks.base import Prediction, Presenter
+
+ROWS = 200  # of a table that are aligned with each other
+UNFINISHED = ".unfinished"
+
+
+@dataclass(frozen=True)
+class Count:
+    """How many images there were, and how many of them could not be read."""
+
+    images: int = 0
+    unread: int = 0
+
+    def add(self, prediction: Prediction) -> "Count":
+        """With one more, which is named on standard error when it is unreadable."""
+        if prediction.error:
+            print(f"skipway: {prediction.error}", file=sys.stderr)
+        return Count(self.images + 1, self.unread + bool(prediction.error))
+
+
+def print_table(predictions: Iterable[Prediction], present: Presenter, console: Console) -> Count:
+    """One row an image: its name and what is predicted, as `present` shows it."""
+    count, waiting = Count(), iter(predictions)
+    while part := list(islice(waiting, ROWS)):
+        table = Table("image", *present.table_columns, box=None, pad_edge=False, show_header=not count.images)
+        for prediction in part:
+            count = count.add(prediction)
+            if not prediction.error:
+                table.add_row(prediction.name, *present.table_row(prediction))
+        if table.row_count:
+            console.print(table)
+    return count
+
+
+def print_json_lines(predictions: Iterable[Prediction], present: Presenter) -> Count:
+    """One JSON object a line and image, on standard output: image, what is predicted, or error."""
+    count = Count()
+    for prediction in predictions:
+        count = count.add(prediction)
+        answer = {"image": prediction.name, **present.row(None if prediction.error else prediction)}
+        print(json.dumps(answer | ({"error": prediction.error} if prediction.error else {}), ensure_ascii=False))
+    return count
+
+
+def require_free(file: Path) -> None:
+    """Raises SkipwayError when answers cannot go to `file`: it, or what a broken run left of it, is there."""
+    if file.exists():
+        raise SkipwayError(f"{file} exists: choose another --csv")
+    if (left := unfinished(file)).exists():
+        raise SkipwayError(f"{left} is what an earlier run left: remove it, or choose another --csv")
+    if not file.parent.is_dir():
+        raise SkipwayError(f"{file} cannot be written: there is no folder {file.parent}")
+
+
+def unfinished(file: Path) -> Path:
+    """Where the rows of `file` stand until the last of them is written."""
+    return file.with_name(file.name + UNFINISHED)
+
+
+def write_csv(predictions: Iterable[Prediction], present: Presenter, file: Path, top: int) -> Count:
+    """Rows of image and the columns of `present`, for `top` classes, which is at most as many as the network has: so no
+    column is empty. The row of an image that could not be read has only its name; the reason is printed on stderr.
+
+    They go to `unfinished(file)`, which takes the name `file` at the end. Raises SkipwayError as `require_free`.
+    """
+    require_free(file)
+    count = Count()
+    with unfinished(file).open("x", newline="", encoding="utf-8", errors="surrogateescape") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["image", *present.csv_header(top)])
+        for prediction in predictions:
+            count = count.add(prediction)
+            writer.writerow([prediction.name, *present.csv_row(None if prediction.error else prediction, top)])
+    unfinished(file).rename(file)
+    return count
+
+
+def counted(predictions: Iterable[Prediction], engine: str) -> Iterator[Prediction]:
+    """`predictions`; a bar on standard error counts them, and their number a second, where a person watches."""
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    layout = (
+        SpinnerColumn(),
+        TextColumn("{task.completed:,} images, {task.fields[rate]} images/s"),
+        TimeElapsedColumn(),
+    )
+    # answers go to standard output by themselves: rich would move them to the bar's stream
+    watched = Progress(
+        *layout,
+        TextColumn(engine),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+        redirect_stdout=False,
+        redirect_stderr=False,
+    )
+    with watched as progress:
+        bar = progress.add_task("predict", total=None, rate="...")
+        for prediction in predictions:
+            progress.advance(bar)
+            task = progress.tasks[0]
+            if task.finished_time is None and task.elapsed:
+                progress.update(bar, rate=f"{task.completed / task.elapsed:,.0f}")
+            yield prediction

@@ -1,0 +1,229 @@
+"""The server's processes: one, or several that share a port; each ends when what it accepted is answered."""
+
+import asyncio
+import importlib
+import math
+import multiprocessing
+import os
+import signal
+import socket
+import sys
+import tempfile
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from skipway import bundle
+from skipway.deploy.serve.limits import Limits
+from skipway.errors import SkipwayError
+from skipway.hardware import decide
+
+if TYPE_CHECKING:
+    from uvicorn import Config, Server
+
+NEEDED = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
+HEAVY = ["skipway.deploy.serve.backend", "skipway.deploy.serve.app", "uvicorn.protocols.http.h11_impl"]
+BACKLOG = 2048  # connections that the system keeps until a process accepts them
+FAILED = 3  # a worker's exit code when it could not begin
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What every process needs. threads: to compute with; decoders: threads that decode; key: empty for none."""
+
+    folder: Path
+    device: str
+    engine: str
+    threads: int
+    decoders: int
+    limits: Limits
+    key: str
+
+
+def tell(line: str) -> None:
+    """What an engine has to say goes to standard error."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def require_extra() -> None:
+    """Raise SkipwayError unless everything that a server needs is installed."""
+    for name in NEEDED:
+        try:
+            importlib.import_module(name)
+        except ModuleNotFoundError:
+            raise SkipwayError(f"the server needs {name}, which is missing: pip install 'skipway[serve]'") from None
+
+
+def listener(host: str, port: int) -> socket.socket:
+    """A socket bound to `host` and `port`, not yet listening. Raises SkipwayError."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        bound = socket.socket(family, kind, protocol)
+    except OSError as fault:
+        raise SkipwayError(f"--host {host} is no address of this machine ({fault.strerror}): try 127.0.0.1") from None
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(address)
+    except OSError as fault:
+        bound.close()
+        raise SkipwayError(
+            f"{host}:{port} cannot be served ({fault.strerror}): choose another --port or --host"
+        ) from None
+    bound.set_inheritable(True)
+    return bound
+
+
+def address_of(bound: socket.socket) -> str:
+    """The URL that a browser on this machine opens: of every address of the machine, the loopback one."""
+    host, port = bound.getsockname()[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def configuration(settings: Settings) -> "Config":
+    """uvicorn's, with the network loaded. Raises SkipwayError for a bundle that cannot be served."""
+    import torch
+    import uvicorn
+
+    from skipway.deploy.serve.app import create_app
+    from skipway.deploy.serve.backend import BundleBackend
+    from skipway.deploy.serve.http_timeouts import header_timeout_protocol
+    from skipway.deploy.serve.metrics import Metrics
+    from skipway.deploy.serve.service import Service
+
+    torch.set_num_threads(settings.threads)
+    limits = settings.limits
+    answerer = BundleBackend(settings.folder, decide(settings.device), settings.engine, tell)
+    return uvicorn.Config(
+        create_app(Service(answerer, limits, Metrics(), settings.decoders), settings.key),
+        http=header_timeout_protocol(limits.head_seconds),
+        ws="none",
+        lifespan="on",
+        backlog=BACKLOG,
+        access_log=False,
+        log_level="warning",
+        proxy_headers=False,
+        server_header=False,
+        timeout_graceful_shutdown=math.ceil(limits.body_seconds + limits.answer_seconds),
+    )
+
+
+def server(config: "Config") -> "Server":
+    """uvicorn's, which before it ends also takes in those who have connected and were not yet accepted."""
+    import uvicorn
+
+    class Thorough(uvicorn.Server):
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            self.config.http_protocol_class.ending = True  # type: ignore[attr-defined]
+            loop = asyncio.get_running_loop()
+            for listening in sockets or []:
+                with suppress(NotImplementedError):  # Windows' loop, which accepts without being told of readiness
+                    loop.remove_reader(listening.fileno())
+            await asyncio.sleep(0)  # those just accepted get their transport, which a closed server would not give
+            for listening in sockets or []:
+                with suppress(OSError):  # nobody is left, or another process was quicker
+                    while True:
+                        accepted, _ = listening.accept()
+                        accepted.setblocking(False)
+                        await loop.connect_accepted_socket(self.protocol, accepted)
+            await super().shutdown(sockets)
+
+        def protocol(self) -> asyncio.Protocol:
+            return self.config.http_protocol_class(  # type: ignore[call-arg]
+                config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+            )
+
+    return Thorough(config)
+
+
+def end_well() -> None:
+    """After uvicorn has ended on a signal it sends itself the same again: the process then ends with code 0."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)
+
+
+def work(settings: Settings, bound: socket.socket, began: Callable[[], None]) -> None:
+    """One process's life: load, listen, answer, and end on SIGTERM or SIGINT."""
+    running = server(configuration(settings))
+    bound.listen(BACKLOG)
+    began()
+    end_well()
+    running.run([bound])
+
+
+def worker(settings: Settings, bound: socket.socket) -> None:
+    """`work` in a process of its own, which ends with its parent; with FAILED for what cannot be served."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def follow() -> None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=follow, daemon=True).start()
+    try:
+        work(settings, bound, lambda: None)
+    except SkipwayError as fault:
+        tell(f"skipway: {fault}")
+        sys.exit(FAILED)
+
+
+def supervise(settings: Settings, bound: socket.socket, count: int) -> None:
+    """Keep `count` workers on one socket until SIGTERM or SIGINT; one that dies is replaced.
+
+    Where the system can fork, they are copies of a process that has imported everything and computed nothing.
+    Raises SkipwayError when a worker cannot begin.
+    """
+    forks = "forkserver" in multiprocessing.get_all_start_methods()
+    context = multiprocessing.get_context("forkserver") if forks else multiprocessing.get_context("spawn")
+    context.set_forkserver_preload(HEAVY)
+    ending = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: ending.set())
+
+    def start() -> BaseProcess:
+        process = context.Process(target=worker, args=(settings, bound))
+        process.start()
+        return process
+
+    workers = [start() for _ in range(count)]
+    failed = False
+    while not ending.wait(0.5) and not failed:
+        for place, process in enumerate(workers):
+            failed = failed or process.exitcode == FAILED
+            if not process.is_alive() and not failed:
+                tell(f"skipway: worker {process.pid} died ({process.exitcode}) and is replaced")
+                workers[place] = start()
+    bound.close()  # the workers' are the last: what they do not accept is refused, and nobody waits in vain
+    for process in workers:
+        process.terminate()
+    for process in workers:
+        process.join()
+    if failed:
+        raise SkipwayError("a worker could not start: its error is printed above")
+
+
+def serve(settings: Settings, host: str, port: int, workers: int, say: Callable[[str], None]) -> None:
+    """Serve until SIGTERM or SIGINT. `say` is handed the address when it is bound.
+
+    With several workers each has its own network and limits, and the settings' threads are divided among them.
+    Raises SkipwayError: extra missing, port taken, bundle refused.
+    """
+    require_extra()
+    bundle.read_card(settings.folder)
+    with listener(host, port) as bound:
+        if workers == 1:
+            work(settings, bound, lambda: say(address_of(bound)))
+            return
+        threads, decoders = (max(1, count // workers) for count in (settings.threads, settings.decoders))
+        settings = replace(settings, threads=threads, decoders=decoders)
+        if settings.engine == "auto":
+            configuration(settings)  # measures once for all, before they would disturb each other
+        with tempfile.TemporaryDirectory() as counts:
+            os.environ["PROMETHEUS_MULTIPROC_DIR"] = counts
+            say(address_of(bound))
+            supervise(settings, bound, workers)

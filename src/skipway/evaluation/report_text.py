@@ -1,0 +1,52 @@
+"""Sentences of a report that are the same for every task."""
+
+from skipway.bundle import Card
+from skipway.reporting.svg import legible
+from skipway.tasks.base import ENSEMBLE, SplitOutputs
+
+
+def about_origin(card: Card) -> str:
+    """Which network it is, and how it was made."""
+    recipe = card.recipe
+    size = card.preprocessing["size"]
+    what = (
+        f"{card.network['name']}, {card.parameters:,} parameters, {len(card.classes)} classes, images of "
+        f"{size} × {size} pixels."
+    )
+    if recipe["name"] == ENSEMBLE:
+        members = [legible(run) for run in recipe["members"]]
+        return f"{what} The mean of the probabilities of {', '.join(members[:-1])} and {members[-1]}."
+    if recipe["name"] == "adopted":
+        made = f"Imported from the weights {legible(recipe['pretrained'])}"
+    else:
+        start = f" from the weights {legible(recipe['pretrained'])}" if recipe.get("pretrained") else ""
+        made = f"Trained with the recipe {recipe['name']}{start}"
+    return f"{what} {made} on {card.created[:10]}, commit {card.commit}."
+
+
+def about_split(scored: SplitOutputs, card: Card) -> str:
+    """Which images were evaluated, and how they and the other splits were used in training."""
+    n, watched = f"{len(scored.images):,} images", card.data.get("counts", {}).get("val")
+    if not scored.trained_on:
+        return (
+            f"Evaluated on {legible(scored.data)}, {scored.split}: {n}. The network was trained on "
+            f"{legible(card.data['name'])}; whether the two share images was not checked."
+        )
+    val = "No validation split was held out; the weights are those after the last step."
+    if watched:
+        val = (
+            f"The validation split, {watched:,} images held out from training, only monitored the run: the weights are "
+            "those after the last step."
+        )
+    if scored.split == "test":
+        return f"Evaluated on the test split, {n} that were not used in training. {val}"
+    if scored.split == "val":
+        return (
+            f"Evaluated on the validation split, not on the test split: {n} held out from training. They only "
+            "monitored the run: the weights are those after the last step. If settings were chosen by results on val, "
+            "the figure is optimistic. The test split was not used."
+        )
+    return (
+        f"Evaluated on the training split: {n} that the network learned from. The figure shows how well they were "
+        f"learned, and nothing about new images. {val} The test split was not used."
+    )

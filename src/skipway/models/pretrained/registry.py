@@ -1,0 +1,228 @@
+"""Registry of pretrained weights: their URLs, checksums, preprocessing, accuracy and licences.
+
+A name consists of a network and a tag: `resnet50.tv_v2` (torchvision's), `resnet50.a1_in1k` (timm's, on the hub),
+`resnet20.akamaster` (a CIFAR-10 network of github.com/akamaster/pytorch_resnet_cifar10), `resnet18d_x0_5.embedded` (in
+the package).
+"""
+
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+import torchvision
+
+from skipway.models.pretrained import embedded
+from skipway.models.pretrained.timm import TABLE
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Published weights.
+
+    url: `https://...`, `hf:owner/repository/file` on the hub, or "" for weights in the package; checksum: "sha256:" and
+    at least the leading digits, "" if the hub provides the checksum; resize, size: the shorter side, and the crop's
+    side, in pixels; mean, std: per channel, for values in [0, 1]; top1, top5: accuracy in percent, None if not
+    published; measured: the test data and the source; megabytes: of 2^20 bytes, None if not published.
+    """
+
+    name: str
+    net: str
+    source: str
+    url: str
+    checksum: str
+    classes: tuple[str, ...] = field(repr=False)
+    size: int
+    resize: int
+    interpolation: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    top1: float | None
+    top5: float | None
+    measured: str
+    licence: str
+    data: str
+    megabytes: float | None = None
+
+    def terms(self) -> str:
+        """Licence and training data, as text."""
+        remark = f" ({TERMS[self.data]})" if self.data in TERMS else ""
+        return f"{self.licence}, trained on {self.data}{remark}"
+
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+HALF = (0.5, 0.5, 0.5)
+TINY_IMAGENET = "Tiny ImageNet"
+TERMS = {
+    "ImageNet-1k": "non-commercial research terms may apply to the data",
+    TINY_IMAGENET: "ImageNet's terms: non-commercial research",
+}
+CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+
+# ---------------------------------------------------------------------------------------------------------------------
+# torchvision, read from the installed package
+
+TAGS = {"IMAGENET1K_V1": "tv_v1", "IMAGENET1K_V2": "tv_v2"}
+FAMILIES = ("alexnet", "vgg", "googlenet", "resnet", "resnext", "wide_resnet", "densenet")
+
+
+def from_torchvision() -> list[Weights]:
+    """The ImageNet weights that torchvision has for networks of FAMILIES."""
+    return [
+        from_torchvision_enum(net, TAGS[weights.name], weights)
+        for net in torchvision.models.list_models(module=torchvision.models)
+        if net.startswith(FAMILIES)
+        for weights in torchvision.models.get_model_weights(net)
+        if weights.name in TAGS
+    ]
+
+
+def from_torchvision_enum(net: str, tag: str, weights: Any) -> Weights:
+    """A member of one of torchvision's enumerations as a record."""
+    transforms, metrics = weights.transforms(), weights.meta["_metrics"]["ImageNet-1K"]
+    size, resize = transforms.crop_size[0], transforms.resize_size[0]
+    # GoogLeNet's weights are from TensorFlow, with inputs in [-1, 1]; torchvision's network converts internally.
+    mean, std = (HALF, HALF) if net == "googlenet" else (tuple(transforms.mean), tuple(transforms.std))
+    return Weights(
+        name=f"{net}.{tag}",
+        net=net,
+        source="torchvision",
+        url=weights.url,
+        checksum="sha256:" + weights.url.rsplit("-", 1)[1].removesuffix(".pth"),
+        classes=imagenet_classes(),
+        size=size,
+        resize=resize,
+        interpolation=transforms.interpolation.value,
+        mean=mean,
+        std=std,
+        top1=metrics["acc@1"],
+        top5=metrics["acc@5"],
+        measured=f"ImageNet val, {size} of {resize} pixels; torchvision {torchvision.__version__.split('+')[0]}",
+        licence="BSD-3-Clause",
+        data="ImageNet-1k",
+        megabytes=weights.meta["_file_size"],
+    )
+
+
+@cache
+def imagenet_classes() -> tuple[str, ...]:
+    """The 1000 class names of ImageNet-1k, in the order of every set of weights for it."""
+    return tuple(torchvision.models.ResNet50_Weights.IMAGENET1K_V2.meta["categories"])
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# timm, from the table in timm.py
+
+
+def from_timm() -> list[Weights]:
+    return [from_timm_row(*row.split()) for row in TABLE.strip().splitlines()]
+
+
+def from_timm_row(
+    name: str, side: str, crop: str, interpolation: str, norm: str, top1: str, top5: str, licence: str
+) -> Weights:
+    """A row of timm's table as a record."""
+    net, tag = name.split(".")
+    size = int(side)
+    resize = int(size / float(crop))  # rounded down, as timm does
+    theirs = net.replace("preresnet", "resnetv2_")
+    return Weights(
+        name=name,
+        net=net,
+        source="timm",
+        url=f"hf:timm/{theirs}.{tag}/model.safetensors",
+        checksum="",
+        classes=imagenet_classes(),
+        size=size,
+        resize=resize,
+        interpolation=interpolation,
+        mean=HALF if norm == "half" else IMAGENET_MEAN,
+        std=HALF if norm == "half" else IMAGENET_STD,
+        top1=float(top1),
+        top5=None if top5 == "-" else float(top5),
+        measured=f"ImageNet val, {size} of {resize} pixels; timm, results-imagenet.csv",
+        licence=licence,
+        data="ImageNet-1k",
+    )
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# CIFAR-10
+
+AKAMASTER = "https://github.com/akamaster/pytorch_resnet_cifar10/raw/master/pretrained_models"
+# Leading digits of the checksum, and the test error in percent from the repository's README
+CIFAR_NETS = {
+    "resnet20": ("12fca82f", 8.27),
+    "resnet32": ("d509ac18", 7.37),
+    "resnet44": ("014dd654", 6.90),
+    "resnet56": ("4bfd9763", 6.61),
+    "resnet110": ("1d1ed7c2", 6.32),
+    "resnet1202": ("f3b1deed", 6.18),
+}
+
+
+def from_akamaster() -> list[Weights]:
+    return [
+        Weights(
+            name=f"{net}.akamaster",
+            net=net,
+            source="akamaster",
+            url=f"{AKAMASTER}/{net}-{digits}.th",
+            checksum=f"sha256:{digits}",
+            classes=CIFAR10,
+            size=32,
+            resize=32,
+            interpolation="bilinear",
+            mean=IMAGENET_MEAN,
+            std=IMAGENET_STD,
+            top1=round(100 - error, 2),
+            top5=None,
+            measured="CIFAR-10 test; the repository's README",
+            licence="BSD-2-Clause",
+            data="cifar10",
+        )
+        for net, (digits, error) in CIFAR_NETS.items()
+    ]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# In the package
+
+
+def from_package() -> list[Weights]:
+    """The embedded weights as described by their card; empty in an installation without them."""
+    card = embedded.card()
+    if card is None:
+        return []
+    preprocessing, metrics = card["preprocessing"], card["metrics"]
+    return [
+        Weights(
+            name=card["name"],
+            net=card["network"]["name"],
+            source="skipway",
+            url="",
+            checksum=f"sha256:{card['weights_sha256']}",
+            classes=tuple(card["classes"]),
+            size=preprocessing["size"],
+            resize=preprocessing["resize"],
+            interpolation=preprocessing["filter"],
+            mean=tuple(preprocessing["mean"]),
+            std=tuple(preprocessing["std"]),
+            top1=round(100 * metrics["top1"], 2),
+            top5=round(100 * metrics["top5"], 2) if "top5" in metrics else None,
+            measured=f"{metrics['n']:,} images of {metrics['split']}; this package",
+            licence=card["licence"],
+            data=card["data"]["name"],
+            megabytes=round(embedded.file().stat().st_size / 2**20, 1),
+        )
+    ]
+
+
+WEIGHTS: dict[str, Weights] = {
+    w.name: w for w in (*from_torchvision(), *from_timm(), *from_akamaster(), *from_package())
+}
+
+
+def by_digest(sha256: str) -> Weights | None:
+    """The registered weights whose file has this SHA-256; None if there are none."""
+    matches = (w for w in WEIGHTS.values() if w.checksum and f"sha256:{sha256}".startswith(w.checksum))
+    return next(matches, None)

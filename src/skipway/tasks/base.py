@@ -1,0 +1,375 @@
+"""The task protocol, all that training, evaluation and deployment need from a task.
+
+A task is a folder below `tasks` and an entry of `TASKS`; code outside this package is the same for every task. How
+results are shown is in the task's presenter, which is imported when something is shown.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from skipway import models
+from skipway.data.dataset import Dataset, Split
+from skipway.data.loader import Batch
+from skipway.data.preprocess import Preprocessing
+from skipway.errors import SkipwayError
+from skipway.models.base import Network
+
+AS_BUNDLED = "center"  # the protocol of evaluation that temperatures are fitted with
+ENSEMBLE = "ensemble"  # the recipe name in the card of an ensemble
+Outputs = tuple[Tensor, ...]  # of a network, in the order of `Task.output_names`; the first dimension counts images
+Explain = Callable[[Tensor, Tensor], Tensor]  # uint8 images (N, C, H, W), classes (N,) -> heat (N, H, W) in [0, 1]
+Records = Sequence[dict[str, Any]]  # the lines of metrics.jsonl
+
+
+def as_outputs(found: Tensor | Sequence[Tensor]) -> Outputs:
+    """The return value of a network as a tuple."""
+    return (found,) if isinstance(found, Tensor) else tuple(found)
+
+
+class LossResult(NamedTuple):
+    """Named losses of a batch, their sum under "loss", and the network's outputs, detached."""
+
+    losses: dict[str, Tensor]
+    outputs: Any
+
+
+class Metrics(Protocol):
+    """An accumulator of metrics over batches and processes."""
+
+    def update(self, outputs: Outputs, targets: Tensor) -> None:
+        """Add a batch: the network's outputs in evaluation mode and the targets, both on the CPU."""
+
+    def merge(self, others: Sequence[Self]) -> None:
+        """Add what other processes accumulated."""
+
+    def compute(self) -> dict[str, float]:
+        """The metrics by name, including the task's `metric`."""
+
+
+class Parity(Protocol):
+    """Whether two engines gave the same outputs for the same images. A dataclass, so that its fields can be stored."""
+
+    @property
+    def agrees(self) -> bool: ...
+
+    def summary(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class NumericParity:
+    """The largest difference of an output over `images` images, and the tolerance."""
+
+    images: int
+    tolerance: float
+    largest: float
+
+    @property
+    def agrees(self) -> bool:
+        return self.largest <= self.tolerance
+
+    def summary(self) -> str:
+        return f"outputs differ by {self.largest:.2g} at most (allowed {self.tolerance:g})"
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The prediction for one image, in the subclass of the task; or why the image could not be read."""
+
+    name: str
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A problem of a network, the figures that show it, and the likely causes with what to do, likeliest first.
+
+    severity: "error" for a network of no use as it is, "warning" for what should be checked.
+    """
+
+    severity: Literal["error", "warning"]
+    title: str
+    detail: str
+    advice: tuple[str, ...]
+
+    def summary(self) -> str:
+        """The whole finding in one line."""
+        return f"warning: {self.title}: {self.detail}. {self.heading}: {'; '.join(self.advice)}"
+
+    @property
+    def heading(self) -> str:
+        """The heading of the advice."""
+        return "Likely cause" if len(self.advice) == 1 else "Likely causes"
+
+
+@dataclass(frozen=True)
+class SplitOutputs:
+    """The images of a split and a network's outputs for them.
+
+    data, split: names of the data set and split; fingerprint: of the whole data set; trained_on: whether it is the
+    training data set; left_out: (image, reason) of images in no split; seconds: how long the network took.
+    """
+
+    data: str
+    split: str
+    classes: tuple[str, ...]
+    images: Split
+    fingerprint: str
+    trained_on: bool
+    left_out: tuple[tuple[str, str], ...]
+    outputs: Outputs
+    seconds: float
+
+    @property
+    def scores(self) -> Tensor:
+        """The first output, (n, ...)."""
+        return self.outputs[0]
+
+
+class Evaluation(Protocol):
+    """The results on a split; a task's own class has more, which its presenter shows.
+
+    metrics: by name, including "n", the number of images.
+    """
+
+    @property
+    def scored(self) -> SplitOutputs: ...
+
+    @property
+    def metrics(self) -> dict[str, Any]: ...
+
+
+class Comparison(Protocol):
+    """Runs compared on the same images."""
+
+    def verdict(self) -> str:
+        """Each run's main figure, and the results of the tests, a line each."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The whole comparison as plain values."""
+
+    def page(self) -> str:
+        """The page as HTML."""
+
+
+@dataclass(frozen=True)
+class ReportContext:
+    """What a presenter may show besides an evaluation.
+
+    card: the bundle's card as plain fields; preprocessing: the network's; explain: Grad-CAM of the network, None where
+    several were averaged; records: the epochs of the training; protocol: the name of the test-time augmentation.
+    """
+
+    card: Any
+    preprocessing: Preprocessing
+    explain: Explain | None
+    records: Records
+    protocol: str
+
+
+class Presenter(ABC):
+    """How a task shows predictions and evaluations: on the console, in JSON and CSV, on pages, over HTTP."""
+
+    table_columns: ClassVar[tuple[str, ...]]  # of predictions on the console, after the image's name
+
+    # of predictions
+
+    @abstractmethod
+    def table_row(self, prediction: Any) -> tuple[str, ...]:
+        """The cells of `table_columns`."""
+
+    @abstractmethod
+    def row(self, prediction: Any) -> dict[str, Any]:
+        """The fields of a prediction in JSON; of one that could not be read, the same fields, empty."""
+
+    @abstractmethod
+    def csv_header(self, top: int) -> list[str]:
+        """The columns of a CSV file after the image's name; `top`: how many classes were asked for."""
+
+    @abstractmethod
+    def csv_row(self, prediction: Any, top: int) -> list[Any]:
+        """The values of these columns; empty text where there are none."""
+
+    @abstractmethod
+    def schema(self) -> dict[str, Any]:
+        """The fields of `row` for `pydantic.create_model`: name -> (type, default or Field)."""
+
+    # of evaluations
+
+    @abstractmethod
+    def figures(self, evaluation: Any) -> list[tuple[str, str, str]]:
+        """(name, figure, note) of the figures at the top of a page, the main one first."""
+
+    @abstractmethod
+    def figure_of(self, metrics: Mapping[str, Any]) -> tuple[str, str, str]:
+        """(figure, its name, note) of the main figure, from a card's metrics."""
+
+    @abstractmethod
+    def result(self, evaluation: Any) -> str:
+        """The main figures, for the console."""
+
+    @abstractmethod
+    def sections(self, evaluation: Any, context: ReportContext) -> str:
+        """The task's own sections of the report's page, as HTML. Raises DataError for an image that cannot be read."""
+
+    def details(self, evaluation: Any, context: ReportContext) -> dict[str, Any]:
+        """Contents of report.json besides the metrics, as plain values."""
+        return {}
+
+    def predictions(self, evaluation: Any) -> list[dict[str, Any]]:
+        """Rows of report.json, one for each image in the split's order."""
+        return []
+
+    def findings(self, evaluation: Any, context: ReportContext) -> list[Finding]:
+        """Problems of the network, errors first."""
+        return []
+
+    def baseline(self, evaluation: Any) -> str:
+        """What constant or random predictions would score, in a sentence."""
+        return ""
+
+    def compare(self, runs: Sequence[str], evaluations: Sequence[Any], command: str) -> "Comparison":
+        """Each run after the first compared with it. Raises SkipwayError where the task has no comparison."""
+        raise SkipwayError("runs of this task cannot be compared with a test yet: evaluate each separately")
+
+    def curves(self) -> dict[str, tuple[str, str, float]]:
+        """Figures to plot by epoch: name in the records -> displayed name, unit, and factor to that unit."""
+        return {"loss": ("Loss", "", 1)}
+
+    def about_training(self, evaluation: Any, records: Records) -> str:
+        """A sentence above the curves."""
+        return ""
+
+
+class Task(ABC):
+    """What a network is trained for. Subclasses are frozen dataclasses.
+
+    classes: the names in the order of the network's outputs; a task without classes names its outputs.
+    """
+
+    name: ClassVar[str]  # as in cards
+    metric: ClassVar[str]  # the main figure
+    higher_is_better: ClassVar[bool] = True
+    annotation: ClassVar[str]  # of an image, as text: what such a network learns from
+    figure_names: ClassVar[dict[str, str]] = {}  # figures in the line of an epoch, in percent: train_x or val_x -> name
+    output_names: ClassVar[tuple[str, ...]] = ("scores",)
+    activation: ClassVar[str] = ""  # in torch and OpenVINO: turns scores into probabilities; "": none
+    classes: tuple[str, ...]
+
+    # construction
+
+    @classmethod
+    @abstractmethod
+    def from_classes(cls, classes: Sequence[str]) -> "Task":
+        """The task for a card's or a data set's classes."""
+
+    @property
+    def outputs(self) -> int:
+        """How many numbers the network's head outputs for an image."""
+        return len(self.classes)
+
+    @property
+    def head(self) -> dict[str, Any]:
+        """The card's entry for the network's head."""
+        return {"name": "linear", "outputs": self.outputs}
+
+    def build(self, network: Mapping[str, Any]) -> Network:
+        """The network described by `network`, the arguments of `models.build`."""
+        return models.build(**network)
+
+    # training
+
+    def for_training(self, dataset: Dataset, options: Mapping[str, Any], device: torch.device) -> "Task":
+        """The task with the settings of its loss from the recipe's fields, `options`, and the training data."""
+        return self
+
+    def describe(self, dataset: Dataset, options: Mapping[str, Any]) -> str:
+        """What is learned from which data, in one line."""
+        return f"{self.name} ({self.annotation})"
+
+    def sampling_weights(self, dataset: Dataset) -> np.ndarray:
+        """(n,) probabilities of the training images that make classes equally likely. Raises SkipwayError without
+        classes."""
+        raise SkipwayError(f"--balance sampler needs classes, which the task {self.name} does not have: leave it out")
+
+    @abstractmethod
+    def loss(
+        self, forward: Callable[[Tensor], Any], batch: Batch, generator: torch.Generator | None = None
+    ) -> LossResult:
+        """The loss of a batch, for which `forward` is called; random numbers are drawn from `generator`."""
+
+    def chance_loss(self, outputs: Any, targets: Tensor) -> Tensor | None:
+        """The loss at chance, which a new network should start near; None: not known."""
+        return None
+
+    def soft_targets(self, targets: Tensor) -> Tensor:
+        """Targets as (N, outputs) in [0, 1], which mixup mixes. Raises SkipwayError where the task has none."""
+        raise SkipwayError(f"mixup and CutMix need classes, which the task {self.name} does not have: leave them out")
+
+    def counts(self, outputs: Any, targets: Tensor) -> Tensor | None:
+        """Counts of a training batch that add up over batches and processes; None where nothing is counted."""
+        return None
+
+    def train_metrics(self, counts: Tensor) -> dict[str, float]:
+        """Metrics from the sum of `counts`."""
+        return {}
+
+    # evaluation
+
+    @abstractmethod
+    def metrics(self) -> Metrics:
+        """A new accumulator."""
+
+    @abstractmethod
+    def evaluate(self, scored: SplitOutputs, calibration: Mapping[str, Any] | None) -> Evaluation:
+        """All results on a split. `calibration`: the card's."""
+
+    @abstractmethod
+    def summary(self, metrics: Mapping[str, Any]) -> str:
+        """The main figure as text."""
+
+    def calibrate(self, scored: SplitOutputs) -> dict[str, Any] | None:
+        """The card's entry for a temperature fitted on `scored`; None where none is fitted."""
+        return None
+
+    def pool(self, scores: Tensor) -> Tensor:
+        """Scores (views, n, outputs) of several views or networks as one, (n, outputs)."""
+        return scores.double().mean(0).float()
+
+    # prediction
+
+    @abstractmethod
+    def predict(self, name: str, outputs: Outputs, temperature: float, top: int) -> Prediction:
+        """The prediction for the image called `name` from its outputs, without the batch dimension."""
+
+    def unread(self, name: str, error: str) -> Prediction:
+        """The prediction of an image that could not be read."""
+        return Prediction(name, error)
+
+    def class_probabilities(self, scores: Tensor, temperature: float = 1.0) -> Tensor:
+        """(n, classes) in [0, 1]; scores are divided by `temperature`. Raises SkipwayError without classes."""
+        raise SkipwayError(f"the task {self.name} has no classes and no class probabilities")
+
+    def parity(self, expected: Outputs, found: Outputs, precision: str) -> Parity:
+        """Whether `found`, an engine's outputs in `precision`, agree with those of eager for the same images."""
+        differences = [(a.float() - b.float()).abs().max() for a, b in zip(expected, found, strict=True)]
+        scale = max(float(a.abs().max()) for a in expected)
+        tolerance = {"float32": 1e-3, "float16": 0.01}.get(precision, 0.1) * max(scale, 1.0)
+        largest = float(torch.stack(differences).nan_to_num(float("inf")).max())
+        return NumericParity(len(expected[0]), tolerance, largest)
+
+    # presentation
+
+    @property
+    @abstractmethod
+    def presenter(self) -> Presenter:
+        """How predictions and evaluations are shown; imported on access."""
+
+    def explainer(self, net: Network, preprocessing: Preprocessing, device: torch.device) -> Explain | None:
+        """A function for heat maps of a class by `net`, on `device`; None where the task has no classes."""
+        return None

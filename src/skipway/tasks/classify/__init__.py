@@ -1,0 +1,1 @@
+"""Classification, one class an image; tagging shares its parts."""

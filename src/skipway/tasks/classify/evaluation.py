@@ -1,0 +1,119 @@
+"""Evaluation of a task with classes: metrics, per-class figures, probabilities and calibration."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from skipway.tasks.base import SplitOutputs
+from skipway.tasks.classify.calibration import FEWEST, Reliability, cross_fitted, fit_temperature, reliability
+from skipway.tasks.classify.metrics import of_classes, of_labels
+from skipway.tasks.classify.prediction import THRESHOLD
+from skipway.tasks.classify.protocol import ScoresTask
+
+
+@dataclass(frozen=True, repr=False)
+class ClassEvaluation:
+    """The results on a split.
+
+    temperature: the card's, 1 where it has none; probabilities: (n, outputs) float32 at that temperature; metrics,
+    per_class, confusion: as in `metrics.py`, and with them the calibration errors, metrics["ece_uncalibrated"] at
+    temperature 1 and metrics["ece"] at the card's; uncalibrated, calibrated: the bins behind the two, the second None
+    where there is no temperature; cross_fitted: the temperature was fitted on these very images, so that the second is
+    not of it, but of temperatures that were each fitted without the images they are applied to; summary: the main
+    figure as text.
+    """
+
+    scored: SplitOutputs
+    summary: str
+    temperature: float
+    probabilities: np.ndarray
+    metrics: dict[str, Any]
+    per_class: list[dict[str, Any]]
+    confusion: np.ndarray | None
+    uncalibrated: Reliability
+    calibrated: Reliability | None
+    cross_fitted: bool
+
+    def __repr__(self) -> str:
+        return f"Evaluation({self.scored.data}, {self.scored.split}: {self.summary}, {self.metrics['n']:,} images)"
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.scored.classes
+
+    @property
+    def names(self) -> Sequence[str]:
+        return self.scored.images.names
+
+    @property
+    def labels(self) -> np.ndarray:
+        return self.scored.images.labels
+
+    @property
+    def several(self) -> bool:
+        """Whether an image may have several labels."""
+        return self.labels.ndim == 2
+
+    @property
+    def predicted(self) -> np.ndarray:
+        """The most likely class of each image, (n,); with several labels whether each was predicted, (n, classes)."""
+        return self.probabilities > THRESHOLD if self.several else self.scored.scores.argmax(1).numpy()
+
+    @property
+    def correct(self) -> np.ndarray:
+        """Whether each image was predicted correctly, (n,): its class, or every one of its labels."""
+        return (self.predicted == self.labels).all(1) if self.several else self.predicted == self.labels
+
+
+def measure(task: ScoresTask, scored: SplitOutputs, calibration: Mapping[str, Any] | None) -> ClassEvaluation:
+    """All results on `scored`, with probabilities calibrated by the card's `calibration`."""
+    scores, labels = scored.scores, scored.images.labels
+    targets = torch.from_numpy(labels)
+    if task.several:
+        accumulator = task.metrics()
+        accumulator.update(scored.outputs, targets)
+        measured = of_labels(task, scores, targets, accumulator.compute())
+    else:
+        measured = of_classes(task, scores, targets)
+    temperature = float(calibration["temperature"]) if calibration else 1.0
+    probabilities = task.class_probabilities(scores, temperature).numpy()
+    uncalibrated = reliability(task.class_probabilities(scores).numpy(), labels)
+    fitted_here = scored.trained_on and calibration is not None and calibration["split"] == scored.split
+    calibrated = None
+    if fitted_here:
+        calibrated = reliability(cross_fitted(task, scores, targets).numpy(), labels)
+    elif calibration:
+        calibrated = reliability(probabilities, labels)
+    metrics = {**measured.metrics, "ece": (calibrated or uncalibrated).ece, "ece_uncalibrated": uncalibrated.ece}
+    return ClassEvaluation(
+        scored=scored,
+        summary=task.summary(metrics),
+        temperature=temperature,
+        probabilities=probabilities,
+        metrics=metrics,
+        per_class=measured.per_class,
+        confusion=measured.confusion,
+        uncalibrated=uncalibrated,
+        calibrated=calibrated,
+        cross_fitted=fitted_here,
+    )
+
+
+def calibrate(task: ScoresTask, scored: SplitOutputs) -> dict[str, Any] | None:
+    """The card's entry for a temperature fitted on `scored`.
+
+    None where there are fewer than FEWEST images, where no temperature fits best (see `fit_temperature`), and where it
+    does not help: temperatures fitted on a part of the images must lower the calibration error of the others.
+    """
+    labels = torch.from_numpy(scored.images.labels)
+    if len(labels) < FEWEST:
+        return None
+    temperature = fit_temperature(task, scored.scores, labels)
+    if temperature is None:
+        return None
+    before = reliability(task.class_probabilities(scored.scores).numpy(), scored.images.labels)
+    after = reliability(cross_fitted(task, scored.scores, labels).numpy(), scored.images.labels)
+    return {"temperature": temperature, "split": scored.split, "n": len(labels)} if after.ece < before.ece else None

@@ -1,0 +1,36 @@
+"""The classes that a network predicts for an image."""
+
+from dataclasses import dataclass
+
+from skipway.errors import DataError
+from skipway.tasks.base import Prediction
+
+THRESHOLD = 0.5  # of a class's probability, above which it is predicted, as is customary
+
+
+@dataclass(frozen=True, repr=False)
+class ClassPrediction(Prediction):
+    """(class, probability) in order of decreasing probability, or why the image could not be read."""
+
+    classes: tuple[tuple[str, float], ...] = ()
+
+    @property
+    def label(self) -> str:
+        """The most likely class. Raises DataError, saying why, for an image that was not read."""
+        return self.first[0]
+
+    @property
+    def probability(self) -> float:
+        """The probability of `label`, from 0 to 1. Raises DataError as `label` does."""
+        return self.first[1]
+
+    @property
+    def first(self) -> tuple[str, float]:
+        """The most likely class and its probability. Raises DataError for an image that was not read."""
+        if not self.classes:
+            raise DataError(self.error or f"{self.name} has no prediction")
+        return self.classes[0]
+
+    def __repr__(self) -> str:
+        text = f"{self.label!r}, {self.probability:.4f}" if self.classes else f"error={self.error!r}"
+        return f"Prediction({self.name!r}, {text})"

@@ -1,0 +1,1 @@
+"""Tagging: multi-label classification."""

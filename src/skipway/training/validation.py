@@ -1,0 +1,67 @@
+"""Validation, the record and a checkpoint at the end of an epoch."""
+
+import torch
+
+from skipway.tasks.base import as_outputs
+from skipway.training.hooks import Hooks, best_epoch, current_lr, save_and_stop, save_checkpoint, status_of, throughput
+from skipway.training.progress import memory_used
+from skipway.training.run_log import describe, write_records
+from skipway.training.step import drain_losses
+from skipway.training.train_state import EpochMeters, TrainRun, TrainState
+
+
+def end_epoch(run: TrainRun, state: TrainState, hooks: Hooks) -> None:
+    """Validate, write and print the epoch's record; and write a checkpoint when val is the best so far."""
+    drain_losses(run, state)
+    sums = state.sums
+    mean = sums.loss / sums.steps
+    record = {
+        "epoch": len(state.records) + 1,
+        "step": state.step,
+        "rate": current_lr(run, state.step),
+        "train_loss": mean,
+    }
+    if sums.tally is not None:
+        figures = run.setup.task.train_metrics(run.group.all_reduce(sums.tally))
+        record |= {f"train_{k}": v for k, v in figures.items()}
+    record |= throughput(run, state) | {"memory_gib": round(memory_used(run.hardware) / 2**30, 2)}
+    record |= {f"val_{k}": v for k, v in validate(run, state, hooks).items()}
+    record["seconds"] = round(state.seconds(), 2)
+    state.records.append(record)
+    state.sums = EpochMeters()
+    hooks.log(state.step, record)
+    if run.group.rank == 0:
+        write_records(run.out, state.records, run.console)
+    run.console.print(describe(record, run.setup.task.figure_names), soft_wrap=True)
+    if best_epoch(run, state.records) == (record["epoch"], record["step"]):
+        save_checkpoint(run, state, hooks.manager)
+
+
+@torch.inference_mode()
+def validate(run: TrainRun, state: TrainState, hooks: Hooks) -> dict[str, float]:
+    """The task's metrics on val in the run's precision, every image counted once; empty where there is no val.
+
+    Each process evaluates its share of the batches, with the running statistics of the first one.
+    """
+    validation, group, net = run.setup.validation, run.group, state.eval_model()
+    if validation is None:
+        return {}
+    hooks.timer.begin_validation(in_parts=group.world == 1)
+    net.eval()
+    group.broadcast_tensors(net.buffers())
+    metrics, targets, count = run.setup.task.metrics(), validation.targets(), len(validation.split)
+    starts = range(group.rank * validation.batch, count, group.world * validation.batch)
+    for start, images in zip(starts, validation.batches(slice(group.rank, None, group.world)), strict=True):
+        if group.world == 1 and hooks.stopping():
+            save_and_stop(run, state, hooks)
+        images = run.setup.preprocessing.normalised(images.to(run.hardware.device))
+        with run.hardware.autocast():
+            outputs = as_outputs(net(run.hardware.place_images(images)))
+        done = start + len(images)
+        metrics.update(tuple(output.float().cpu() for output in outputs), targets[start:done])
+        hooks.timer.validated_batch()
+        hooks.advance(status_of(run, state, hooks.timer, (done, count)))
+    own, *others = group.gather(metrics)
+    own.merge(others)
+    hooks.timer.end_validation()
+    return own.compute()
