@@ -119,3 +119,8 @@ def test_what_it_cannot_do_is_one_line(run: Path) -> None:
         skipway.Predictor(run, CPU).predict_proba(torch.zeros(3, 16, 16, dtype=torch.uint8))
     with pytest.raises(skipway.SkipwayError, match="mixup and CutMix need classes"):
         skipway.train(brightness(60), "quick", run.parent / "mixed", CPU, epochs=1, mixup=0.2, model="resnet20")
+
+
+def test_data_annotated_for_another_task_are_refused(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(skipway.SkipwayError, match=r"one class an image, .*a number an image"):
+        skipway.evaluate(run, "digits", out=tmp_path, hardware=CPU)
