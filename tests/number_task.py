@@ -12,7 +12,7 @@ from torch import Tensor
 from skipway.data.dataset import Dataset, Split
 from skipway.data.loader import Batch
 from skipway.data.targets import Targets
-from skipway.tasks.base import LossResult, Outputs, Prediction, Presenter, ReportContext, SplitOutputs, Task
+from skipway.tasks.base import LossResult, Outputs, Prediction, Presenter, ReportContext, Reporter, SplitOutputs, Task
 
 
 class NumberTargets(Targets):
@@ -63,7 +63,7 @@ class SquaredError:
         return {"mse": self.total / self.count}
 
 
-class NumberPresenter(Presenter):
+class NumberPresenter(Presenter, Reporter):
     table_columns: ClassVar[tuple[str, ...]] = ("value",)
 
     def table_row(self, prediction: NumberPrediction) -> tuple[str, ...]:
@@ -133,6 +133,8 @@ class Number(Task):
     @property
     def presenter(self) -> NumberPresenter:
         return NumberPresenter()
+
+    reporter = presenter
 
 
 def brightness(count: int, seed: int = 0) -> Dataset:

@@ -100,11 +100,11 @@ def test_weights_that_are_no_numbers_are_never_a_checkpoint(digits: Dataset, tmp
 def test_out_of_memory_halves_what_goes_through_at_once_and_the_batch_stays(digits: Dataset, tmp_path: Path) -> None:
     through, sizes = step.forward_backward, []
 
-    def small_memory(run: object, state: object, batch: Batch, counted: bool, share: float) -> tuple:
+    def small_memory(run: object, state: object, batch: Batch, counted: bool, share: float, *rest: Any) -> tuple:
         if len(batch.images) > 10:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 MiB")
         sizes.append(len(batch.images))
-        return through(run, state, batch, counted, share)  # type: ignore[arg-type]
+        return through(run, state, batch, counted, share, *rest)  # type: ignore[arg-type]
 
     text, recipe = io.StringIO(), replace(SHORT, batch=24, epochs=1)
     with pytest.MonkeyPatch.context() as patch:

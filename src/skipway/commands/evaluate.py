@@ -44,6 +44,7 @@ class LoadedRun:
     run: str
     card: Card
     task: Task
+    preprocessing: Preprocessing
     scorer: Scorer
     explain: Explain | None
     records: list[dict[str, Any]]
@@ -79,7 +80,7 @@ def open_run(run: str | Path, hardware: Hardware, protocol: str = AS_BUNDLED) ->
     if protocol != AS_BUNDLED:
         card = replace(card, calibration=None)
     explain = task.explainer(model.net, model.preprocessing, hardware.device)
-    return LoadedRun(str(run), card, task, scorer, explain, read_records(Path(run)))
+    return LoadedRun(str(run), card, task, model.preprocessing, scorer, explain, read_records(Path(run)))
 
 
 def dataset_of(data: str | Dataset | None, card: Card) -> tuple[Dataset, str]:
@@ -139,8 +140,7 @@ def evaluate(
     runs = as_paths(run)
     if not runs:
         raise SkipwayError("there is no run to evaluate: name at least one")
-    opened = [open_run(one, request.hardware, request.protocol) for one in runs]
-    dataset, mark = dataset_of(request.data, opened[0].card)
+    opened, dataset, mark = open_all(runs, request)
     several = len(runs) > 1
     chosen = average_runs(opened, dataset, mark, request.split) if several else opened[0]
     evaluation = chosen.evaluate(score(chosen.card, dataset, mark, request.split, chosen.scorer))
@@ -164,6 +164,12 @@ def request_of(
     return EvalRequest(place, split, folder, resolve_hardware(hardware), console, protocol)
 
 
+def open_all(runs: Sequence[str], request: EvalRequest) -> tuple[list[LoadedRun], Dataset, str]:
+    """The runs, the data to evaluate them on, and its fingerprint."""
+    opened = [open_run(run, request.hardware, request.protocol) for run in runs]
+    return opened, *dataset_of(request.data, opened[0].card)
+
+
 def average_runs(runs: Sequence[LoadedRun], dataset: Dataset, mark: str, split: str | None) -> LoadedRun:
     """The mean of the runs' probabilities, each at its own temperature, as one run.
 
@@ -175,14 +181,15 @@ def average_runs(runs: Sequence[LoadedRun], dataset: Dataset, mark: str, split: 
             raise SkipwayError(
                 f"{runs[0].run} and {run.run} differ in task, classes or their order: average runs of the same classes"
             )
-    trained_here = [run.card for run in runs if run.card.data["fingerprint"] == mark]
-    cuts = {(card.recipe["val"], card.recipe["seed"]) for card in trained_here}
+    trained_here = [run for run in runs if run.card.data["fingerprint"] == mark]
+    cuts = {(run.card.recipe["val"], run.card.recipe["seed"]) for run in trained_here}
     if len(cuts) > 1 and dataset.val is None and (split or dataset.eval_split()) != "test":
         raise SkipwayError(
             f"each run cut its own val from {dataset.name} and learned from the others' (--val, --seed): evaluate on "
             "test, or on data that none was trained on"
         )
-    lead = trained_here[0] if trained_here else first
+    of = trained_here[0] if trained_here else runs[0]
+    lead = of.card
     card = replace(
         lead,
         network={**lead.network, "name": " + ".join(run.card.network["name"] for run in runs)},
@@ -192,9 +199,8 @@ def average_runs(runs: Sequence[LoadedRun], dataset: Dataset, mark: str, split: 
         seconds=sum(run.card.seconds for run in runs),
         calibration=None,
     )
-    task = runs[0].task
-    scorer = ensemble([calibrated_scorer(run) for run in runs], task.pool)
-    return LoadedRun(card.network["name"], card, task, scorer, None, [])
+    scorer = ensemble([calibrated_scorer(run) for run in runs], runs[0].task.pool)
+    return replace(of, run=card.network["name"], card=card, scorer=scorer, explain=None, records=[])
 
 
 def calibrated_scorer(run: LoadedRun) -> Scorer:
@@ -206,11 +212,10 @@ def write_and_print(
     folder: Path, run: LoadedRun, evaluation: Evaluation, protocol: str, command: str, console: Console
 ) -> None:
     """The report of `evaluation` in `folder`; the result, what speaks against it, and the page's path are printed."""
-    preprocessing = Preprocessing(**run.card.preprocessing)
-    context = ReportContext(run.card, preprocessing, run.explain, run.records, protocol)
+    context = ReportContext(run.card, run.preprocessing, run.explain, run.records, protocol)
     report = Report(run.task, evaluation, context, command, training_command(run.card))
     page = write_report(folder, report)
-    console.print(run.task.presenter.result(evaluation), soft_wrap=True, markup=False)
+    console.print(run.task.reporter.result(evaluation), soft_wrap=True, markup=False)
     for finding in report.findings:
         console.print(finding.summary(), style=STYLES[finding.severity], soft_wrap=True, markup=False)
     console.print(f"report {page}", soft_wrap=True, markup=False)
@@ -276,11 +281,10 @@ def compare_runs(
     folders = as_paths(runs)
     if len(folders) < 2:
         raise SkipwayError("at least two runs are compared: name another")
-    opened = [open_run(run, request.hardware, request.protocol) for run in folders]
-    dataset, mark = dataset_of(request.data, opened[0].card)
+    opened, dataset, mark = open_all(folders, request)
     evaluations = [run.evaluate(score(run.card, dataset, mark, request.split, run.scorer)) for run in opened]
     command = command_of(folders, dataset, request, [])
-    found = opened[0].task.presenter.compare([run.run for run in opened], evaluations, command)
+    found = opened[0].task.reporter.compare([run.run for run in opened], evaluations, command)
     page = write_comparison(folder_of(request, opened[0], evaluations[0], "-comparison"), found)
     request.console.print(f"{found.verdict()}\ncomparison {page}", soft_wrap=True, markup=False)
     return found

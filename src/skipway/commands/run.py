@@ -47,8 +47,7 @@ class Run:
             card = self.card
         except BundleError:
             return f"Run({str(self.path)!r}, no bundle)"
-        kept = card.summaries.get(self.split or "")  # which bundles of earlier versions have not
-        figure = f", {self.split} {kept or task_of(card).summary(self.metrics)}" if self.split else ""
+        figure = f", {self.split} {task_of(card).summary(self.metrics)}" if self.split else ""
         return f"Run({str(self.path)!r}, {card.network['name']} on {card.data['name']}{figure})"
 
     @cached_property

@@ -42,14 +42,7 @@ def load_subject(what: str, hardware: Hardware) -> tuple[EngineInput, Task, str,
     if Path(what).is_dir():
         model = TrainedModel.load(Path(what))
         card = model.card
-        trained = EngineInput(
-            model.net,
-            model.preprocessing,
-            hardware,
-            int8=exported_int8(Path(what)),
-            weights=card.weights_sha256,
-            outputs=len(model.task.output_names),
-        )
+        trained = replace(EngineInput.of(model, hardware), int8=exported_int8(Path(what)))
         return trained, model.task, card.network["name"], lambda: at_hand(card, (), None, IMAGES)
     net = models.build(what).eval()
     size = 224 if net.smallest > 8 else 32

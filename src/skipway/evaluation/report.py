@@ -36,7 +36,7 @@ class Report:
     @cached_property
     def findings(self) -> list[Finding]:
         """Problems found with the network, errors first; empty where there are none."""
-        return self.task.presenter.findings(self.evaluation, self.context)
+        return self.task.reporter.findings(self.evaluation, self.context)
 
 
 def write_report(folder: Path, report: Report) -> Path:
@@ -52,12 +52,12 @@ def write_report(folder: Path, report: Report) -> Path:
 def report_json(report: Report) -> dict[str, Any]:
     """Everything measured, as plain values.
 
-    warnings: problems found with the network, errors first; the keys after metrics are the task's, see its presenter's
+    warnings: problems found with the network, errors first; the keys after metrics are the task's, see its reporter's
     `details`; seconds: of the network; data: what was evaluated, and name and fingerprint of the training data;
     left_out: [image, reason]; network, recipe, versions, hardware and commit: the card's, of training; predictions: one
     per image, in the split's order.
     """
-    evaluation, context, present = report.evaluation, report.context, report.task.presenter
+    evaluation, context, reporter = report.evaluation, report.context, report.task.reporter
     card, scored = context.card, report.evaluation.scored
     return {
         "schema": SCHEMA,
@@ -66,7 +66,7 @@ def report_json(report: Report) -> dict[str, Any]:
         "n": len(scored.images),
         "warnings": [asdict(finding) for finding in report.findings],
         "metrics": plain(evaluation.metrics),
-        **present.details(evaluation, context),
+        **reporter.details(evaluation, context),
         "seconds": scored.seconds,
         "protocol": context.protocol,
         "command": report.command,
@@ -84,13 +84,13 @@ def report_json(report: Report) -> dict[str, Any]:
         "versions": card.versions,
         "hardware": card.hardware,
         "commit": card.commit,
-        "predictions": present.predictions(evaluation),
+        "predictions": reporter.predictions(evaluation),
     }
 
 
 def render(report: Report) -> str:
     """The page as HTML. The same report gives the same bytes."""
-    evaluation, context, present = report.evaluation, report.context, report.task.presenter
+    evaluation, context, reporter = report.evaluation, report.context, report.task.reporter
     return html.render(
         "report.html",
         "skipway.evaluation",
@@ -100,14 +100,14 @@ def render(report: Report) -> str:
         command=report.command,
         training=report.training,
         findings=report.findings,
-        headlines=present.figures(evaluation),
+        headlines=reporter.figures(evaluation),
         about_origin=about_origin(context.card),
         about_split=about_split(evaluation.scored, context.card),
-        chance=present.baseline(evaluation),
-        about_training=present.about_training(evaluation, context.records),
+        chance=reporter.baseline(evaluation),
+        about_training=reporter.about_training(evaluation, context.records),
         curves=curves(report),
         watched=bool(measured(context.records, "val_loss")),
-        sections=Markup(present.sections(evaluation, context)),  # rendered by the task's own templates, which escape
+        sections=Markup(reporter.sections(evaluation, context)),  # rendered by the task's own templates, which escape
         listed=LISTED,
     )
 
@@ -115,7 +115,7 @@ def render(report: Report) -> str:
 def curves(report: Report) -> list[tuple[str, Markup]]:
     """(caption, figure) for each curve in the records."""
     drawn = []
-    for key, (what, unit, scale) in report.task.presenter.curves().items():
+    for key, (what, unit, scale) in report.task.reporter.curves().items():
         figure = curve(report.context.records, key, what, unit, scale)
         if figure is not None:
             drawn.append((f"{what}, in {unit}" if unit else what, Markup(figure)))

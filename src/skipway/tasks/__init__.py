@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from skipway.data.dataset import Dataset
+from skipway.errors import BundleError
 from skipway.tasks.base import Task
 from skipway.tasks.classify.task import Classify
 from skipway.tasks.tag.task import Tag
@@ -13,7 +14,9 @@ TASKS: dict[str, type[Task]] = {"classify": Classify, "tag": Tag}
 
 
 def task_named(name: str, classes: Sequence[str]) -> Task:
-    """The task called `name` in a card, for its classes."""
+    """The task called `name` in a card, for its classes. Raises BundleError for one that this version does not have."""
+    if name not in TASKS:
+        raise BundleError(f"the task {name} is not one of {', '.join(TASKS)}: upgrade skipway")
     return TASKS[name].from_classes(classes)
 
 

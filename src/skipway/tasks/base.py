@@ -1,7 +1,7 @@
 """The task protocol, all that training, evaluation and deployment need from a task.
 
 A task is a folder below `tasks` and an entry of `TASKS`; code outside this package is the same for every task. How
-results are shown is in the task's presenter, which is imported when something is shown.
+predictions and evaluations are shown is in the task's presenter and reporter, imported on access.
 """
 
 from abc import ABC, abstractmethod
@@ -33,7 +33,7 @@ def as_outputs(found: Tensor | Sequence[Tensor]) -> Outputs:
 
 
 class LossResult(NamedTuple):
-    """Named losses of a batch, their sum under "loss", and the network's outputs, detached."""
+    """Named losses of a batch, their sum under "loss", and the network's outputs."""
 
     losses: dict[str, Tensor]
     outputs: Any
@@ -132,7 +132,7 @@ class SplitOutputs:
 
 
 class Evaluation(Protocol):
-    """The results on a split; a task's own class has more, which its presenter shows.
+    """The results on a split; a task's own class has more, which its reporter shows.
 
     metrics: by name, including "n", the number of images.
     """
@@ -159,7 +159,7 @@ class Comparison(Protocol):
 
 @dataclass(frozen=True)
 class ReportContext:
-    """What a presenter may show besides an evaluation.
+    """What a reporter may show besides an evaluation.
 
     card: the bundle's card as plain fields; preprocessing: the network's; explain: Grad-CAM of the network, None where
     several were averaged; records: the epochs of the training; protocol: the name of the test-time augmentation.
@@ -173,11 +173,9 @@ class ReportContext:
 
 
 class Presenter(ABC):
-    """How a task shows predictions and evaluations: on the console, in JSON and CSV, on pages, over HTTP."""
+    """How a task shows predictions and the main figure of a card: on the console, in JSON and CSV, over HTTP."""
 
     table_columns: ClassVar[tuple[str, ...]]  # of predictions on the console, after the image's name
-
-    # of predictions
 
     @abstractmethod
     def table_row(self, prediction: Any) -> tuple[str, ...]:
@@ -199,15 +197,17 @@ class Presenter(ABC):
     def schema(self) -> dict[str, Any]:
         """The fields of `row` for `pydantic.create_model`: name -> (type, default or Field)."""
 
-    # of evaluations
+    @abstractmethod
+    def figure_of(self, metrics: Mapping[str, Any]) -> tuple[str, str, str]:
+        """(figure, its name, note) of the main figure, from a card's metrics."""
+
+
+class Reporter(ABC):
+    """How a task shows evaluations and comparisons: on the console, in reports, in report.json."""
 
     @abstractmethod
     def figures(self, evaluation: Any) -> list[tuple[str, str, str]]:
         """(name, figure, note) of the figures at the top of a page, the main one first."""
-
-    @abstractmethod
-    def figure_of(self, metrics: Mapping[str, Any]) -> tuple[str, str, str]:
-        """(figure, its name, note) of the main figure, from a card's metrics."""
 
     @abstractmethod
     def result(self, evaluation: Any) -> str:
@@ -368,7 +368,12 @@ class Task(ABC):
     @property
     @abstractmethod
     def presenter(self) -> Presenter:
-        """How predictions and evaluations are shown; imported on access."""
+        """How predictions are shown; imported on access."""
+
+    @property
+    @abstractmethod
+    def reporter(self) -> Reporter:
+        """How evaluations are shown; imported on access, with libraries that prediction does not need."""
 
     def explainer(self, net: Network, preprocessing: Preprocessing, device: torch.device) -> Explain | None:
         """A function for heat maps of a class by `net`, on `device`; None where the task has no classes."""

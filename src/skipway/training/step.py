@@ -76,31 +76,34 @@ def print_micro_batch(batch: int, micro: int, console: Console) -> None:
 def accumulate_gradients(run: TrainRun, state: TrainState, batch: Batch, counted: bool) -> tuple[Tensor, Tensor | None]:
     """Like `gradients`, in parts of at most `state.micro` images; processes exchange gradients with the last part."""
     state.net.zero_grad(set_to_none=True)
-    count = len(batch.images)
+    count, generator = len(batch.images), generator_for(run, state)
     at_once = state.micro or count
     if at_once >= count:
-        return forward_backward(run, state, batch, counted, 1.0)
+        return forward_backward(run, state, batch, counted, 1.0, generator)
     parts, losses, counts = batch.split(at_once), [], []
     for number, part in enumerate(parts, 1):
         last, net = number == len(parts), state.data_parallel
         with nullcontext() if last or not isinstance(net, DistributedDataParallel) else net.no_sync():
-            loss, part_counts = forward_backward(run, state, part, counted, len(part.images) / count)
+            loss, part_counts = forward_backward(run, state, part, counted, len(part.images) / count, generator)
         losses.append(loss)
         counts += [part_counts] if part_counts is not None else []
     return torch.stack(losses).sum(), torch.stack(counts).sum(0) if counts else None
 
 
 def forward_backward(
-    run: TrainRun, state: TrainState, batch: Batch, counted: bool, share: float
+    run: TrainRun, state: TrainState, batch: Batch, counted: bool, share: float, generator: torch.Generator
 ) -> tuple[Tensor, Tensor | None]:
-    """Forward and backward of `share` times the mean loss of `batch`, which is that share of the whole batch."""
+    """Forward and backward of `share` times the mean loss of `batch`, which is that share of the whole batch.
+
+    generator: shared by the parts of a step, so that each draws other numbers.
+    """
     task = run.setup.task
 
     def forward(images: Tensor) -> Any:
         with run.hardware.autocast():
             return state.forward(images)
 
-    losses, outputs = task.loss(forward, batch, generator_for(run, state))
+    losses, outputs = task.loss(forward, batch, generator)
     loss = losses["loss"]
     if state.step == 0 and share == 1.0:
         chance = task.chance_loss(outputs, batch.targets)

@@ -13,6 +13,7 @@ from skipway.data.preprocess import Preprocessing
 from skipway.errors import SkipwayError
 from skipway.hardware import Hardware
 from skipway.tasks.base import Outputs, as_outputs
+from skipway.trained import TrainedModel
 
 Goal = Literal["throughput", "latency"]
 Options = Mapping[str, int | str]
@@ -45,6 +46,12 @@ class EngineInput:
     int8: Path | None = None
     weights: str = ""
     outputs: int = 1
+
+    @classmethod
+    def of(cls, trained: TrainedModel, hardware: Hardware) -> "EngineInput":
+        """For a bundle's network, which is on `hardware`'s device."""
+        outputs, weights = len(trained.task.output_names), trained.card.weights_sha256
+        return cls(trained.net, trained.preprocessing, hardware, weights=weights, outputs=outputs)
 
     def example(self, count: int) -> Tensor:
         """Black images, uint8 (count, C, size, size), in the memory order that engines like best."""

@@ -68,13 +68,7 @@ def export(run: str | Path, wanted: ExportRequest, say: Notify = ignore_message)
         raise SkipwayError(f"{folder} exists: choose another --out, or remove it")
     model = TrainedModel.load(Path(run))
     card = model.card
-    trained = EngineInput(
-        model.net,
-        model.preprocessing,
-        decide("cpu"),
-        weights=card.weights_sha256,
-        outputs=len(model.task.output_names),
-    )
+    trained = EngineInput.of(model, decide("cpu"))
     samples = at_hand(card, wanted.images, wanted.data, PROVEN_ON)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)

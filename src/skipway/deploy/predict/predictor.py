@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
@@ -56,22 +57,15 @@ class Predictor:
         self.net, self.task, self.card = trained.net, trained.task, trained.card
         self.preprocessing = trained.preprocessing
         self.decoders = decoders(self.hardware.workers)
-        self.engine = self.engine_called(engine, goal, [Path(p) for p in sample], say)
+        made_of = replace(EngineInput.of(trained, self.hardware), goal=goal)
+        self.engine = self.engine_called(engine, made_of, [Path(p) for p in sample], say)
 
-    def engine_called(self, name: str, goal: Goal, sample: list[Path], say: Notify) -> Engine:
+    def engine_called(self, name: str, trained: EngineInput, sample: list[Path], say: Notify) -> Engine:
         """The engine, made ready."""
         if name == REFERENCE:
-            return engines.build(name, EngineInput(self.net, self.preprocessing, self.hardware, goal))
-        trained = EngineInput(
-            self.net,
-            self.preprocessing,
-            self.hardware,
-            goal,
-            store=folder_of(self.card, self.hardware),
-            int8=exported_int8(self.folder),
-            weights=self.card.weights_sha256,
-            outputs=len(self.task.output_names),
-        )
+            return engines.build(name, trained)
+        store = folder_of(self.card, self.hardware)
+        trained = replace(trained, store=store, int8=exported_int8(self.folder))
         if name != AUTO:
             return engines.build(name, trained)
 

@@ -1,16 +1,11 @@
-"""Presentation of predictions and evaluations of classes: tables, JSON, CSV, pages."""
+"""Presentation of predicted classes: tables, JSON, CSV, HTTP."""
 
-from collections.abc import Mapping, Sequence
-from types import ModuleType
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from skipway.reporting.numbers import interval, percent
-from skipway.reporting.svg import measured
-from skipway.tasks.base import Comparison, Finding, Presenter, Records, ReportContext
+from skipway.tasks.base import Presenter
 from skipway.tasks.classify.prediction import ClassPrediction
-
-if TYPE_CHECKING:
-    from skipway.tasks.classify.evaluation import ClassEvaluation
 
 
 class ClassPresenter(Presenter):
@@ -40,51 +35,7 @@ class ClassPresenter(Presenter):
 
         return {"classes": (list[ClassShare], ...)}
 
-    def figures(self, evaluation: "ClassEvaluation") -> list[tuple[str, str, str]]:
-        return parts().figures(evaluation)
-
     def figure_of(self, metrics: Mapping[str, Any]) -> tuple[str, str, str]:
         if "map" in metrics:
             return percent(metrics["map"]), "mean average precision", f"macro F1 {percent(metrics['f1_macro'])}"
         return percent(metrics["top1"]), "top-1 accuracy", f"95\u00a0% interval {interval(metrics['top1_interval'])}"
-
-    def result(self, evaluation: "ClassEvaluation") -> str:
-        return parts().result(evaluation)
-
-    def baseline(self, evaluation: "ClassEvaluation") -> str:
-        return parts().baseline(evaluation)
-
-    def findings(self, evaluation: "ClassEvaluation", context: ReportContext) -> list[Finding]:
-        return parts().diagnose(context.card, context.records, evaluation)
-
-    def curves(self) -> dict[str, tuple[str, str, float]]:
-        return {
-            "loss": ("Loss", "nats", 1),
-            "top1": ("Top-1 accuracy", "%", 100),
-            "map": ("Mean average precision", "%", 100),
-            "f1_macro": ("Macro F1", "%", 100),
-        }
-
-    def about_training(self, evaluation: "ClassEvaluation", records: Records) -> str:
-        if evaluation.several or measured(records, "train_top1"):
-            return ""
-        return "Mixup or CutMix was used in training, so there is no accuracy on train."
-
-    def sections(self, evaluation: "ClassEvaluation", context: ReportContext) -> str:
-        return parts().sections(evaluation, context)
-
-    def details(self, evaluation: "ClassEvaluation", context: ReportContext) -> dict[str, Any]:
-        return parts().details(evaluation, context)
-
-    def predictions(self, evaluation: "ClassEvaluation") -> list[dict[str, Any]]:
-        return parts().predictions(evaluation)
-
-    def compare(self, runs: Sequence[str], evaluations: "Sequence[ClassEvaluation]", command: str) -> Comparison:
-        return parts().compare(runs, evaluations, command)
-
-
-def parts() -> ModuleType:
-    """The module of the report's parts, which imports SciPy and scikit-learn: prediction alone does not need them."""
-    from skipway.tasks.classify import report_parts
-
-    return report_parts

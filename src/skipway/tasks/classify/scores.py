@@ -14,7 +14,7 @@ from skipway.data.loader import Batch
 from skipway.data.preprocess import Preprocessing
 from skipway.models.base import ModelOutput, Network
 from skipway.tasks.aux_loss import with_auxiliary_losses
-from skipway.tasks.base import Evaluation, Explain, LossResult, Outputs, Parity, Presenter, SplitOutputs, Task
+from skipway.tasks.base import Evaluation, Explain, LossResult, Outputs, Parity, Presenter, Reporter, SplitOutputs, Task
 from skipway.tasks.classify import class_balance
 from skipway.tasks.classify.prediction import ClassPrediction
 
@@ -128,6 +128,12 @@ class ClassScores(Task):
         from skipway.tasks.classify.present import ClassPresenter
 
         return ClassPresenter()
+
+    @property
+    def reporter(self) -> Reporter:
+        from skipway.tasks.classify.reporter import ClassReporter
+
+        return ClassReporter()
 
     def explainer(self, net: Network, preprocessing: Preprocessing, device: torch.device) -> Explain:
         from skipway.tasks.classify.error_gallery import explain_with

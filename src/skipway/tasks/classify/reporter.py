@@ -1,0 +1,144 @@
+"""Reports of evaluations of classes: calibration, confusions, classes, images, comparisons."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+
+from skipway.reporting import html
+from skipway.reporting.html import plain
+from skipway.reporting.numbers import percent
+from skipway.reporting.svg import measured
+from skipway.tasks.base import Comparison, Finding, Records, ReportContext, Reporter
+from skipway.tasks.classify import compare_runs, report_text
+from skipway.tasks.classify.calibration import Reliability
+from skipway.tasks.classify.diagnosis import diagnose
+from skipway.tasks.classify.error_gallery import gallery
+from skipway.tasks.classify.evaluation import ClassEvaluation
+from skipway.tasks.classify.plots import DRAWN, NAMED, confusion_map, reliability_diagram
+
+CONFUSIONS, ROWS = 10, 25  # rows of tables: of confused pairs, and of classes before the rest is folded
+
+
+class ClassReporter(Reporter):
+    """For one class an image and for any number of classes."""
+
+    def figures(self, evaluation: ClassEvaluation) -> list[tuple[str, str, str]]:
+        return report_text.headlines(evaluation)
+
+    def result(self, evaluation: ClassEvaluation) -> str:
+        return report_text.result(evaluation)
+
+    def baseline(self, evaluation: ClassEvaluation) -> str:
+        return report_text.about_chance(evaluation)
+
+    def findings(self, evaluation: ClassEvaluation, context: ReportContext) -> list[Finding]:
+        return diagnose(context.card, context.records, evaluation)
+
+    def curves(self) -> dict[str, tuple[str, str, float]]:
+        return {
+            "loss": ("Loss", "nats", 1),
+            "top1": ("Top-1 accuracy", "%", 100),
+            "map": ("Mean average precision", "%", 100),
+            "f1_macro": ("Macro F1", "%", 100),
+        }
+
+    def about_training(self, evaluation: ClassEvaluation, records: Records) -> str:
+        if evaluation.several or measured(records, "train_top1"):
+            return ""
+        return "Mixup or CutMix was used in training, so there is no accuracy on train."
+
+    def sections(self, evaluation: ClassEvaluation, context: ReportContext) -> str:
+        rows = numbered(evaluation) if len(evaluation.classes) > NAMED else evaluation.per_class
+        matrix = evaluation.confusion
+        return html.render(
+            "sections.html",
+            "skipway.tasks.classify",
+            evaluation=evaluation,
+            gallery=gallery(evaluation, context.preprocessing, context.explain),
+            about_calibration=report_text.about_calibration(evaluation, context.card, context.protocol),
+            diagrams=diagrams(evaluation),
+            confusion=html.optional(None if matrix is None else confusion_map(matrix, evaluation.classes)),
+            drawn=DRAWN,
+            named=NAMED,
+            confusions=[] if matrix is None else confusions(evaluation)[:CONFUSIONS],
+            per_class=worst_first(rows, "ap" if evaluation.several else "recall"),
+            rows=ROWS,
+            wrong=int((~evaluation.correct).sum()),
+        )
+
+    def details(self, evaluation: ClassEvaluation, context: ReportContext) -> dict[str, Any]:
+        """per_class; confusion: rows the true classes, null where images have several labels; calibration: the card's,
+        with the bins before and after it."""
+        matrix, after = evaluation.confusion, evaluation.calibrated
+        return {
+            "per_class": [plain(row) for row in evaluation.per_class],
+            "confusion": None if matrix is None else {"classes": list(evaluation.classes), "matrix": matrix.tolist()},
+            "calibration": {
+                "fitted": context.card.calibration,
+                "cross_fitted": evaluation.cross_fitted,
+                "bins_uncalibrated": bins(evaluation.uncalibrated),
+                "bins": None if after is None else bins(after),
+            },
+        }
+
+    def predictions(self, evaluation: ClassEvaluation) -> list[dict[str, Any]]:
+        """For each image in order: name, label and predicted as class names, and the predicted class's probability;
+        with several labels, lists of names and every class's probability. Probabilities are not rounded."""
+        classes, predicted, probabilities = evaluation.classes, evaluation.predicted, evaluation.probabilities
+        if evaluation.several:
+            names = [
+                [[classes[i] for i in np.flatnonzero(row)] for row in rows] for rows in (evaluation.labels, predicted)
+            ]
+            values: Sequence[Any] = probabilities.tolist()
+        else:
+            names = [[classes[i] for i in column.tolist()] for column in (evaluation.labels, predicted)]
+            values = probabilities[np.arange(len(predicted)), predicted].tolist()
+        rows = zip(evaluation.names, *names, values, strict=True)
+        key = "probabilities" if evaluation.several else "probability"
+        return [{"name": name, "label": true, "predicted": found, key: shown} for name, true, found, shown in rows]
+
+    def compare(self, runs: Sequence[str], evaluations: Sequence[ClassEvaluation], command: str) -> Comparison:
+        return compare_runs.compare(runs, evaluations, command)
+
+
+def bins(found: Reliability) -> dict[str, list[float]]:
+    return {"count": found.count.tolist(), "confidence": found.confidence.tolist(), "right": found.correct.tolist()}
+
+
+def diagrams(evaluation: ClassEvaluation) -> list[tuple[str, Markup]]:
+    """(caption, figure): reliability of the network's own scores, and with temperature where there is one."""
+    several, after = evaluation.several, evaluation.calibrated
+    found = [("Without temperature", "uncalibrated", evaluation.uncalibrated)]
+    found += [("With temperature", "calibrated", after)] if after is not None else []
+    return [
+        (f"{caption}: calibration error {percent(part.ece)}", Markup(reliability_diagram(part, key, several)))
+        for caption, key, part in found
+    ]
+
+
+def numbered(evaluation: ClassEvaluation) -> list[dict[str, Any]]:
+    """The rows of the classes with their numbers before the names, for a matrix without names."""
+    return [{**row, "class": f"{i} {row['class']}"} for i, row in enumerate(evaluation.per_class)]
+
+
+def worst_first(rows: Sequence[dict[str, Any]], key: str) -> list[dict[str, Any]]:
+    """`rows` by a figure from the lowest; classes without an image come last."""
+    return sorted(rows, key=lambda row: (row[key] is None, row[key] or 0.0))
+
+
+def confusions(evaluation: ClassEvaluation) -> list[dict[str, Any]]:
+    """Each confused pair: true, predicted, count, share of the true class; the most frequent first."""
+    assert evaluation.confusion is not None
+    wrong = evaluation.confusion - np.diag(np.diag(evaluation.confusion))
+    pairs = sorted(np.argwhere(wrong).tolist(), key=lambda pair: -wrong[pair[0], pair[1]])
+    return [
+        {
+            "true": evaluation.classes[true],
+            "predicted": evaluation.classes[predicted],
+            "count": int(wrong[true, predicted]),
+            "share": wrong[true, predicted] / evaluation.confusion[true].sum(),
+        }
+        for true, predicted in pairs
+    ]
