@@ -1,4 +1,4 @@
-"""The networks against the papers' counts, torchvision's outputs and NumPy."""
+"""The networks against the papers' counts and NumPy."""
 
 import math
 from collections.abc import Iterator
@@ -40,7 +40,6 @@ COUNTS = {
     "plain18": 11_689_512 - (64 * 128 + 2 * 128) - (128 * 256 + 2 * 256) - (256 * 512 + 2 * 512),
     "plain34": 21_797_672 - (64 * 128 + 2 * 128) - (128 * 256 + 2 * 256) - (256 * 512 + 2 * 512),
 }
-IMAGENET = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 
 
 def shaken(net: nn.Module) -> nn.Module:
@@ -80,16 +79,6 @@ def test_a_cifar_net_counts_what_section_4_2_says(n: int) -> None:
     assert sum(1 for m in on_meta(f"resnet{6 * n + 2}").modules() if isinstance(m, nn.Conv2d)) == 6 * n + 1
 
 
-@pytest.mark.parametrize("name", IMAGENET)
-def test_torchvisions_weights_load_and_give_torchvisions_scores(name: str) -> None:
-    theirs = shaken(torchvision.models.get_model(name, weights=None, num_classes=11)).eval()
-    ours = build(name, classes=11)
-    ours.load_state_dict(theirs.state_dict(), strict=True)
-    x = torch.randn(2, 3, 64, 64)
-    with torch.inference_mode():
-        torch.testing.assert_close(ours.eval()(x), theirs(x), rtol=1e-4, atol=1e-5)
-
-
 def test_our_weights_load_into_torchvision() -> None:
     theirs = torchvision.models.resnet18(weights=None)
     ours = build("resnet18").eval()
@@ -98,29 +87,6 @@ def test_our_weights_load_into_torchvision() -> None:
     x = torch.randn(1, 3, 224, 224)
     with torch.inference_mode():
         torch.testing.assert_close(ours(x), theirs.eval()(x), rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
-def test_one_training_step_has_torchvisions_loss_gradients_and_statistics(name: str) -> None:
-    # In float64, where a different order of summation cannot pass for, or hide, a different computation.
-    theirs = torchvision.models.get_model(name, weights=None, num_classes=7).double()
-    ours = build(name, classes=7).double()
-    ours.load_state_dict(theirs.state_dict())
-    x, y = torch.randn(2, 3, 64, 64, dtype=torch.float64), torch.tensor([1, 5])
-    losses = []
-    for net in (ours.train(), theirs.train()):
-        loss = F.cross_entropy(net(x), y)
-        loss.backward()
-        losses.append(loss.detach())
-    torch.testing.assert_close(losses[0], losses[1], rtol=1e-9, atol=1e-9)
-    expected = dict(theirs.named_parameters())
-    for key, value in ours.named_parameters():
-        torch.testing.assert_close(
-            value.grad, expected[key].grad, rtol=1e-6, atol=1e-9, msg=lambda m, k=key: f"{k}: {m}"
-        )
-    buffers = dict(theirs.named_buffers())
-    for key, value in ours.named_buffers():
-        torch.testing.assert_close(value, buffers[key], rtol=1e-9, atol=1e-9)
 
 
 def test_v1_strides_in_the_first_1x1_and_the_others_in_the_3x3() -> None:

@@ -1,4 +1,4 @@
-"""VGG against the published counts and torchvision's outputs."""
+"""VGG against the published counts and torchvision's layers."""
 
 import copy
 import math
@@ -8,11 +8,10 @@ import torch
 import torch.nn.functional as F
 import torchvision
 from torch import nn
-from twins import on_meta, parameters, shaken, theirs
+from twins import on_meta, parameters
 
 from skipway.errors import SkipwayError
 from skipway.models import build, vgg
-from skipway.models.analysis.trace import layer_table
 
 COUNTS = {
     "vgg11": 132_863_336,
@@ -24,18 +23,6 @@ COUNTS = {
     "vgg16_bn": 138_365_992,
     "vgg19_bn": 143_678_248,
 }
-MULTIPLY_ADDS = {"vgg11": 7.609, "vgg13": 11.308, "vgg16": 15.470, "vgg19": 19.632}
-MULTIPLY_ADDS |= {f"{name}_bn": value for name, value in MULTIPLY_ADDS.items()}
-
-
-def narrow(net: nn.Module) -> nn.Module:
-    """`net` with small hidden layers and no chance: its size is in those layers, which are compared elsewhere."""
-    for i, (c_in, c_out) in zip((0, 3, 6), ((512 * 7 * 7, 32), (32, 16), (16, 7)), strict=True):
-        net.classifier[i] = nn.Linear(c_in, c_out)
-    for module in net.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = 0.0
-    return net
 
 
 @pytest.mark.parametrize("name", COUNTS)
@@ -45,12 +32,6 @@ def test_the_parameter_count_is_the_published_one_to_the_unit(name: str) -> None
 
 def test_no_network_goes_uncounted() -> None:
     assert set(COUNTS) == set(vgg.NETWORKS)
-
-
-@pytest.mark.parametrize("name", MULTIPLY_ADDS)
-def test_the_multiply_adds_are_torchvisions(name: str) -> None:
-    total = sum(layer.multiply_adds for layer in layer_table(on_meta(name), (3, 224, 224)))
-    assert total / 1e9 == pytest.approx(MULTIPLY_ADDS[name], rel=0.005)
 
 
 @pytest.mark.parametrize("name", COUNTS)
@@ -64,43 +45,6 @@ def test_the_names_and_shapes_of_the_weights_are_torchvisions(name: str) -> None
     with torch.device("meta"):
         expected = torchvision.models.get_model(name).state_dict()
     assert [(k, v.shape) for k, v in on_meta(name).state_dict().items()] == [(k, v.shape) for k, v in expected.items()]
-
-
-@pytest.mark.parametrize("name", ["vgg11_bn", "vgg16"])
-def test_torchvisions_weights_load_and_give_torchvisions_scores(name: str) -> None:
-    reference = shaken(theirs(name, classes=11).to_empty(device="cpu")).eval()
-    ours = on_meta(name, classes=11)
-    assert list(ours.state_dict()) == list(reference.state_dict())
-    ours.load_state_dict(reference.state_dict(), strict=True, assign=True)
-    x = torch.randn(2, 3, 32, 32)
-    with torch.inference_mode():
-        expected = reference(x)
-        tolerance = 1e-5 * expected.abs().max().item()
-        torch.testing.assert_close(ours.eval()(x), expected, rtol=0, atol=tolerance)
-    assert expected.std() > 1e-3, "scores that say nothing would agree whatever the network"
-
-
-@pytest.mark.parametrize("name", ["vgg11", "vgg13_bn"])
-def test_one_training_step_has_torchvisions_loss_gradients_and_statistics(name: str) -> None:
-    # In float64, where a different order of summation cannot pass for, or hide, a different computation.
-    reference = shaken(narrow(theirs(name, 7)).to_empty(device="cpu")).double()
-    ours = narrow(on_meta(name)).to_empty(device="cpu").double()
-    ours.load_state_dict(reference.state_dict())
-    x, y = torch.randn(2, 3, 32, 32, dtype=torch.float64), torch.tensor([1, 5])
-    losses = []
-    for net in (ours.train(), reference.train()):
-        loss = F.cross_entropy(net(x), y)
-        loss.backward()
-        losses.append(loss.detach())
-    torch.testing.assert_close(losses[0], losses[1], rtol=1e-9, atol=1e-9)
-    expected = dict(reference.named_parameters())
-    for key, value in ours.named_parameters():
-        torch.testing.assert_close(
-            value.grad, expected[key].grad, rtol=1e-6, atol=1e-9, msg=lambda m, k=key: f"{k}: {m}"
-        )
-    buffers = dict(reference.named_buffers())
-    for key, value in ours.named_buffers():
-        torch.testing.assert_close(value, buffers[key], rtol=1e-9, atol=1e-9)
 
 
 def test_dropout_falls_on_the_hidden_layers_with_the_papers_chance() -> None:

@@ -1,11 +1,24 @@
-"""Every network by name: `build(name, ...)` makes one, `list_models(pattern)` lists them."""
+"""Every network by name: `build(name, ...)` makes one, `list_models(pattern)` lists them.
+
+The same for object detection: `create_detector` and `list_detectors`.
+"""
 
 import os
 
 import torch
 
-from skipway.errors import SkipwayError
+from skipway.errors import SkipwayError, UnknownNameError
 from skipway.models.base import Network
+from skipway.models.detection.registry import (
+    BODY_OF,
+    DETECTORS,
+    create_detector,
+    has_masks,
+    is_detector,
+    list_detectors,
+    nms_threshold,
+    require_detector,
+)
 from skipway.models.networks import (
     NETWORKS,
     SMALL,
@@ -21,18 +34,34 @@ from skipway.models.networks import (
 )
 
 __all__ = [
+    "BODY_OF",
+    "DETECTORS",
     "NETWORKS",
     "SMALL",
     "build",
+    "create_detector",
+    "has_masks",
+    "is_detector",
     "is_known",
+    "list_detectors",
     "list_models",
+    "nms_threshold",
     "options_of",
     "recompute",
     "register",
+    "require_detector",
+    "require_known",
     "require_name",
     "require_size",
     "stem_for",
 ]
+
+
+def require_known(name: str) -> None:
+    """Raises UnknownNameError, with the closest name, if there is neither a classifier nor a detector of that name."""
+    if not is_detector(name) and not is_known(name):
+        known = [*NETWORKS, *DETECTORS]
+        raise UnknownNameError("model", name, known, "`skipway list` shows all names of classifiers")
 
 
 def build(

@@ -144,9 +144,10 @@ def activation_bytes(net: nn.Module, shape: tuple[int, int, int]) -> int:
     with meta_forward(net, shape) as (tensors, image), torch.enable_grad():
         known = {tensor.untyped_storage()._cdata for tensor in (*tensors.values(), image)}
         with torch.autograd.graph.saved_tensors_hooks(record, lambda tensor: tensor):
-            scores = functional_call(net, tensors, (image,))
-        assert isinstance(scores, Tensor)  # its graph keeps the storages alive, whose addresses would be reused
-    return sum(size for address, size in saved.items() if address not in known)
+            outputs = functional_call(net, tensors, (image,))
+    stored = sum(size for address, size in saved.items() if address not in known)
+    del outputs  # whose graph kept the storages alive: their addresses would have been reused
+    return stored
 
 
 def depth(steps: Sequence[Layer]) -> int:

@@ -113,6 +113,54 @@ def is_resnetv2(weights: Tensors) -> bool:
     return "stem.conv.weight" in weights and "stages.0.blocks.0.norm1.weight" in weights
 
 
+# ---------------------------------------------------------------------------------------------------------------------
+# torchvision's detectors: names of before convolutions were in blocks with their normalisation
+
+BEFORE_BLOCKS: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str]], ...] = (
+    (re.compile(r"(backbone\.fpn\.(?:inner|layer)_blocks\.\d)\.(weight|bias)"), lambda m: f"{m[1]}.0.{m[2]}"),
+    (re.compile(r"rpn\.head\.conv\.(weight|bias)"), lambda m: f"rpn.head.conv.0.0.{m[1]}"),
+    (
+        re.compile(r"roi_heads\.mask_head\.mask_fcn(\d)\.(weight|bias)"),
+        lambda m: f"roi_heads.mask_head.{int(m[1]) - 1}.0.{m[2]}",
+    ),
+)
+# Of RetinaNet's towers, where rectifiers had numbers too; FCOS still has such names
+TOWER = re.compile(r"(head\.(?:classification|regression)_head\.conv)\.(\d)\.(weight|bias)")
+
+
+def new_block_name(key: str, tower: bool) -> str:
+    """The present name of a tensor of one of torchvision's detectors; `tower`: whether towers are renamed too."""
+    for pattern, name in BEFORE_BLOCKS:
+        if found := pattern.fullmatch(key):
+            return name(found)
+    found = TOWER.fullmatch(key) if tower else None
+    return f"{found[1]}.{int(found[2]) // 2}.0.{found[3]}" if found else key
+
+
+def in_blocks(weights: Tensors) -> dict[str, Tensor]:
+    tower = "head.regression_head.bbox_ctrness.weight" not in weights
+    return {new_block_name(key, tower): value for key, value in weights.items()}
+
+
+def precedes_blocks(weights: Tensors) -> bool:
+    """Whether it is one of torchvision's detectors with names of before."""
+    return "backbone.fpn.inner_blocks.0.weight" in weights
+
+
+def with_epsilon(weights: Tensors, given: float, wanted: float) -> dict[str, Tensor]:
+    """`weights` with batch-norm scales that give with the epsilon `wanted` the outputs of those with `given`.
+
+    For running statistics in float64, as a variance may be of the size of the rounding error of an epsilon.
+    """
+    converted = dict(weights)
+    for key, variance in weights.items():
+        if key.endswith(".running_var"):
+            scale = key.replace("running_var", "weight")
+            factor = ((variance.double() + wanted) / (variance.double() + given)).sqrt()
+            converted[scale] = (weights[scale] * factor).to(weights[scale].dtype)
+    return converted
+
+
 LAYOUTS = (
     Layout(
         "the head `linear` is renamed to `fc`, and channels are reordered: option A shortcuts in the file are assumed "
@@ -124,6 +172,7 @@ LAYOUTS = (
     Layout(
         "timm's convolutional classifier is converted to linear layers", convolves_its_classifier, linear_classifier
     ),
+    Layout("torchvision's earlier detector names are renamed to its present ones", precedes_blocks, in_blocks),
     Layout("timm's resnetv2 names are renamed to preresnet's", is_resnetv2, preresnet.from_timm),
 )
 

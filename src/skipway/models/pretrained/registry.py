@@ -2,7 +2,7 @@
 
 A name consists of a network and a tag: `resnet50.tv_v2` (torchvision's), `resnet50.a1_in1k` (timm's, on the hub),
 `resnet20.akamaster` (a CIFAR-10 network of github.com/akamaster/pytorch_resnet_cifar10), `resnet18d_x0_5.embedded` (in
-the package).
+the package), `fcos_resnet50.coco_v1` (torchvision's detector).
 """
 
 from dataclasses import dataclass, field
@@ -14,6 +14,8 @@ import torchvision
 from skipway.models.pretrained import embedded
 from skipway.models.pretrained.timm import TABLE
 
+EPSILON = 1e-5  # of batch normalisation in PyTorch
+
 
 @dataclass(frozen=True)
 class Weights:
@@ -23,6 +25,9 @@ class Weights:
     at least the leading digits, "" if the hub provides the checksum; resize, size: the shorter side, and the crop's
     side, in pixels; mean, std: per channel, for values in [0, 1]; top1, top5: accuracy in percent, None if not
     published; measured: the test data and the source; megabytes: of 2^20 bytes, None if not published.
+
+    Of detectors, resize and size are the shorter and the longest side of images, top1 and top5 are None, and box_ap and
+    mask_ap are COCO's average precision in percent; epsilon: what the network's batch normalisation added to variances.
     """
 
     name: str
@@ -42,6 +47,9 @@ class Weights:
     licence: str
     data: str
     megabytes: float | None = None
+    box_ap: float | None = None
+    mask_ap: float | None = None
+    epsilon: float = EPSILON
 
     def terms(self) -> str:
         """Licence and training data, as text."""
@@ -52,7 +60,9 @@ class Weights:
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 HALF = (0.5, 0.5, 0.5)
 TINY_IMAGENET = "Tiny ImageNet"
+COCO = "COCO train2017"
 TERMS = {
+    COCO: "annotations CC BY 4.0; the images have the terms of Flickr",
     "ImageNet-1k": "non-commercial research terms may apply to the data",
     TINY_IMAGENET: "ImageNet's terms: non-commercial research",
 }
@@ -222,7 +232,63 @@ WEIGHTS: dict[str, Weights] = {
 }
 
 
+# ---------------------------------------------------------------------------------------------------------------------
+# torchvision's detectors, read from the installed package
+
+
+def from_torchvision_detection() -> list[Weights]:
+    """The COCO weights that torchvision has for detectors with a ResNet-50."""
+    return [
+        coco_record(theirs.replace("_fpn", ""), weights)
+        for theirs in torchvision.models.list_models(module=torchvision.models.detection)
+        if theirs.startswith(("fcos_resnet50", "retinanet_resnet50", "fasterrcnn_resnet50", "maskrcnn_resnet50"))
+        for weights in torchvision.models.get_model_weights(theirs)
+        if weights.name == "COCO_V1"
+    ]
+
+
+def coco_record(net: str, weights: Any) -> Weights:
+    """A member of one of torchvision's enumerations of detectors as a record."""
+    metrics, two_stage = weights.meta["_metrics"]["COCO-val2017"], "rcnn" in net
+    categories = tuple(weights.meta["categories"])
+    return Weights(
+        name=f"{net}.coco_v1",
+        net=net,
+        source="torchvision",
+        url=weights.url,
+        checksum="sha256:" + weights.url.rsplit("-", 1)[1].removesuffix(".pth"),
+        classes=categories[1:] if two_stage else categories,  # the first is the background, which only these score
+        size=1333,
+        resize=800,
+        interpolation="bilinear",
+        mean=IMAGENET_MEAN,
+        std=IMAGENET_STD,
+        top1=None,
+        top5=None,
+        measured=f"COCO val2017, box AP; torchvision {torchvision.__version__.split('+')[0]}",
+        licence="BSD-3-Clause",
+        data=COCO,
+        megabytes=weights.meta["_file_size"],
+        box_ap=metrics["box_map"],
+        mask_ap=metrics.get("mask_map"),
+        # these were trained when torchvision's frozen normalisation added nothing, and it loads them so
+        epsilon=EPSILON if net.startswith("fcos") or net.endswith("_v2") else 0.0,
+    )
+
+
+COCO_WEIGHTS: dict[str, Weights] = {w.name: w for w in from_torchvision_detection()}
+
+
+def by_name(name: str) -> Weights | None:
+    """The registered weights of this name, of a classifier or a detector; None if there are none."""
+    return WEIGHTS.get(name) or COCO_WEIGHTS.get(name)
+
+
 def by_digest(sha256: str) -> Weights | None:
     """The registered weights whose file has this SHA-256; None if there are none."""
-    matches = (w for w in WEIGHTS.values() if w.checksum and f"sha256:{sha256}".startswith(w.checksum))
+    matches = (
+        w
+        for w in (*WEIGHTS.values(), *COCO_WEIGHTS.values())
+        if w.checksum and f"sha256:{sha256}".startswith(w.checksum)
+    )
     return next(matches, None)

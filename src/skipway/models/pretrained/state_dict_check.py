@@ -84,7 +84,9 @@ def compare(net: Network, weights: dict[str, Tensor]) -> Mismatch:
 
 def missing_auxiliary(net: Network, weights: dict[str, Tensor]) -> tuple[str, ...]:
     """Name prefixes of the auxiliary classifiers that are not in `weights`: many files do not include them."""
-    prefixes = {f"{name.split('.')[0]}." for name in net.heads[1:]}
+    prefixes = {f"{name.split('.')[0]}." for name in net.heads[1:]} - {
+        f"{name.split('.')[0]}." for name in net.heads[:1]
+    }
     return tuple(prefix for prefix in sorted(prefixes) if not any(key.startswith(prefix) for key in weights))
 
 

@@ -15,10 +15,13 @@ from skipway.download import digest, reachable
 from skipway.errors import SkipwayError, UnknownNameError
 from skipway.models import networks
 from skipway.models.base import Network, classes_of
+from skipway.models.detection.base import Detector
+from skipway.models.detection.registry import BODY_OF, create_detector, is_detector
 from skipway.models.pretrained import hub
+from skipway.models.pretrained.convert import with_epsilon
 from skipway.models.pretrained.embedded import EMBEDDED, NAME, NETWORK
 from skipway.models.pretrained.prefixes import Match, Shapes, best_match, match
-from skipway.models.pretrained.registry import WEIGHTS, Weights, by_digest
+from skipway.models.pretrained.registry import COCO_WEIGHTS, EPSILON, WEIGHTS, Weights, by_digest, by_name
 from skipway.models.pretrained.state_dict_check import adapt_first, first_names, head_fits, load_all_but_head
 from skipway.models.pretrained.state_dicts import StateDict, rank, read_state_dicts
 
@@ -29,7 +32,8 @@ SUFFIXES = (".safetensors", ".pth", ".pt", ".th", ".ckpt")
 class Pretrained:
     """Weights under our names; `record`: their registry entry, if any; `translation`: description of the conversion.
 
-    read: notes on how the file was read; unused: names of tensors of its state dict that are not in `weights`.
+    read: notes on how the file was read; unused: names of tensors of its state dict that are not in `weights`; body: of
+    a detector's body, the network whose weights they are; None if they are of the whole network.
     """
 
     weights: dict[str, Tensor]
@@ -38,6 +42,7 @@ class Pretrained:
     translation: str = ""
     read: tuple[str, ...] = ()
     unused: tuple[str, ...] = ()
+    body: str | None = None
 
     def stem(self) -> str | None:
         """The stem that the weights were trained with; None if it cannot be inferred."""
@@ -49,7 +54,9 @@ class Pretrained:
     def classes(self, net: Network) -> int | None:
         """The number of classes of the main classifier; None if it is not in the weights."""
         head = self.weights.get(f"{net.heads[0]}.weight")
-        return None if head is None else head.shape[0]
+        if head is None:
+            return None
+        return net.count_classes(head.shape[0]) if isinstance(net, Detector) else head.shape[0]
 
     def conversion_notes(self) -> list[str]:
         """Notes on how the file's tensors were read and converted."""
@@ -57,11 +64,16 @@ class Pretrained:
 
 
 def require_net(record: Weights | None, model: str | None, text: str) -> None:
-    """Raises SkipwayError if `text` refers to weights of another network than `model`.
+    """Raises SkipwayError if `text` refers to weights of another network than `model`, or than a detector's body.
 
     Shapes are not sufficient: `plain20` has those of `resnet20`, and `resnet50_v1` those of `resnet50`.
     """
-    if record and model and record.net != model:
+    if record and model and record.net not in (model, BODY_OF.get(model)):
+        if body := BODY_OF.get(model):
+            raise SkipwayError(
+                f"{text} are weights of {record.net}, not of {model} or its body {body}: choose others from "
+                f"`skipway weights list {body}`"
+            )
         raise SkipwayError(f"{text} are weights of {record.net}, not of {model}: choose {record.net} as the model")
 
 
@@ -69,14 +81,18 @@ def not_found_error(model: str | None, text: str) -> SkipwayError:
     """The error for a `text` that does not refer to any weights."""
     if text in (EMBEDDED, NAME):
         return SkipwayError("this installation has no embedded weights: choose others from `skipway weights list`")
-    tags = {name.split(".", 1)[1] for name in WEIGHTS}
+    tags = {name.split(".", 1)[1] for name in (*WEIGHTS, *COCO_WEIGHTS)}
     if model and text in tags:
+        if body := BODY_OF.get(model):
+            return SkipwayError(
+                f"there are no {text} weights of {model}: `skipway weights list {body}` lists those of its body"
+            )
         return SkipwayError(
             f"there are no {text} weights of {model}: `skipway weights list {model}` lists the available ones"
         )
     if "/" in text or Path(text).suffix in SUFFIXES:
         return SkipwayError(f"{text} does not exist: give a file or bundle, or hf:owner/repository for one on the hub")
-    names = [*WEIGHTS, *(tags if model else ())]
+    names = [*WEIGHTS, *COCO_WEIGHTS, *(tags if model else ())]
     return UnknownNameError(
         "weights", text, names, "`skipway weights list` lists all; or give a file, or hf:owner/name"
     )
@@ -94,14 +110,16 @@ def on_disk(text: str) -> Path | None:
 
 
 def find_record(model: str | None, text: str) -> Weights | None:
-    """The registered weights that `text` refers to: a name, a tag for `model`, "embedded", or hf:owner/repository."""
+    """The registered weights that `text` refers to: a name, a tag for `model` or a detector's body, "embedded", or
+    hf:owner/repository."""
     if text == EMBEDDED:
         return WEIGHTS.get(NAME)
     if text.startswith("hf:"):
         place = hub.parse(text)
         url = f"hf:{place.repository}/{place.file}"
         return next((w for w in WEIGHTS.values() if w.url == url and place.revision is None), None)
-    return WEIGHTS.get(text) or WEIGHTS.get(f"{model}.{text}")
+    body = BODY_OF.get(model) if model else None
+    return by_name(text) or by_name(f"{model}.{text}") or by_name(f"{body}.{text}")
 
 
 def locate(model: str | None, text: str) -> tuple[Path, Weights | None]:
@@ -144,7 +162,7 @@ def network_in(card: Path) -> str | None:
         name = json.loads(card.read_bytes())["network"]["name"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
-    return name if isinstance(name, str) and networks.is_known(name) else None
+    return name if isinstance(name, str) and (networks.is_known(name) or is_detector(name)) else None
 
 
 def network_of_timm_repository(repository: str) -> str | None:
@@ -178,7 +196,7 @@ def is_available(text: str, model: str | None = None) -> bool:
 def shapes_of(model: str) -> Shapes:
     """The shapes of the tensors of the network `model`. Raises UnknownNameError."""
     with torch.device("meta"):
-        net = networks.create(model)
+        net = create_detector(model, classes=1) if is_detector(model) else networks.create(model)
     return {key: value.shape for key, value in net.state_dict().items()}
 
 
@@ -215,15 +233,27 @@ def unused_note(names: Iterable[str]) -> list[str]:
 
 
 def read_for(file: Path, model: str | None, record: Weights | None = None) -> Pretrained:
-    """The weights in `file` for the network `model` (None: unknown), under our names. Raises SkipwayError."""
-    state, found = choose(read_state_dicts(file), model)
-    return Pretrained(found.tensors, file, record, found.translation, reading_notes(state, found), found.unused)
+    """The weights in `file` for the network `model` (None: unknown), under our names. Raises SkipwayError.
+
+    For a detector they may be those of its body, a classification network, under the names of that network.
+    """
+    states, part = read_state_dicts(file), None
+    state, found = choose(states, model)
+    if model and (body := BODY_OF.get(model)):
+        of_body = choose(states, body)
+        if of_body[1].fit > found.fit:
+            (state, found), part = of_body, body
+    tensors, notes = found.tensors, reading_notes(state, found)
+    if record and record.epsilon != EPSILON:
+        tensors = with_epsilon(tensors, record.epsilon, EPSILON)
+        notes += (f"batch-norm scales are converted from an epsilon of {record.epsilon:g} to {EPSILON:g}",)
+    return Pretrained(tensors, file, record, found.translation, notes, found.unused, part)
 
 
 def find(model: str | None, text: str) -> Pretrained:
     """The weights that `text` refers to (see `locate`) for `model`, under our names."""
-    if model is not None:
-        networks.require_name(model)
+    if model is not None and not networks.is_known(model) and not is_detector(model):
+        raise UnknownNameError("model", model, [*networks.NETWORKS, *BODY_OF], "`skipway list` shows all names")
     file, record = locate(model, text)
     return read_for(file, model or (record.net if record else None), record)
 
@@ -232,8 +262,11 @@ def load(net: Network, pretrained: Pretrained, name: str) -> list[str]:
     """Load `pretrained` into `net`, called `name`; returns notes on how they were loaded, for the user.
 
     The first convolution is adapted to the number of channels, and a classifier that is missing or has other classes
-    keeps its initialisation. Unused tensors are noted. Raises MismatchError for weights of another network.
+    keeps its initialisation. Of a detector the weights may be those of its body. Unused tensors are noted. Raises
+    MismatchError for weights of another network.
     """
+    if pretrained.body and isinstance(net, Detector):
+        return load_body(net, pretrained, name)
     notes = pretrained.conversion_notes()
     weights = adapt_first(pretrained.weights, net)
     if weights is not pretrained.weights:
@@ -245,9 +278,29 @@ def load(net: Network, pretrained: Pretrained, name: str) -> list[str]:
     return notes + unused_note([*pretrained.unused, *(key for key in left if key not in own)])
 
 
+def load_body(net: Detector, pretrained: Pretrained, name: str) -> list[str]:
+    """Load `pretrained`, weights of a classification network, into the body of the detector `net`; as `load`."""
+    notes, body = pretrained.conversion_notes(), net.backbone.body
+    weights = adapt_first(pretrained.weights, body)
+    if weights is not pretrained.weights:
+        notes.append("the first convolution is adapted to the number of channels")
+    left = load_all_but_head(body, weights, name)
+    notes.append(
+        f"the weights are those of its body {pretrained.body}, without the classifier; the rest is initialised"
+    )
+    classifier = classifier_names(str(pretrained.body))
+    return notes + unused_note([*pretrained.unused, *(key for key in left if not key.startswith(classifier))])
+
+
+def classifier_names(model: str) -> tuple[str, ...]:
+    """The prefixes of the names of the classifiers of the network `model`."""
+    with torch.device("meta"):
+        return tuple(f"{head.split('.')[0]}." for head in networks.create(model).heads)
+
+
 def new_classifier_note(net: Network, pretrained: Pretrained) -> str:
     """A note on why the classifier of `net` is not loaded from the file."""
-    theirs, ours = pretrained.classes(net), classes_of(net)
+    theirs, ours = pretrained.classes(net), net.classes if isinstance(net, Detector) else classes_of(net)
     if theirs is None:
         return f"the file has no classifier '{net.heads[0]}'; a new one for {ours} classes is initialised"
     if theirs == ours:
