@@ -18,6 +18,7 @@ from skipway.commands import check, train
 from skipway.data import open_dataset
 from skipway.data.read_options import ReadOptions
 from skipway.training.recipes import find_recipe
+from tests.data.boxes import Picture, coco_dict, write_voc
 
 
 def picture(seed: int, side: int = 20) -> Image.Image:
@@ -224,13 +225,68 @@ def test_what_the_check_before_a_training_says_to_run_reads_the_data_as_the_trai
     assert shlex.split(command) == ["skipway", "check", str(folder), "--label-pattern", r"(.) \d+\.png"]
 
 
-@pytest.mark.parametrize("verb", [("check",), ("train", "--epochs", "1", "--device", "cpu", "--out", "run")])
-def test_a_data_set_for_detection_is_one_line(skipway: Skipway, tmp_path: Path, verb: tuple[str, ...]) -> None:
-    for name in ("JPEGImages", "Annotations"):
-        (tmp_path / "cells" / name).mkdir(parents=True)
-    picture(0).save(tmp_path / "cells" / "JPEGImages" / "0.jpg")
-    (tmp_path / "cells" / "Annotations" / "0.xml").write_text("<annotation><object></object></annotation>")
-    code, out, err = skipway(verb[0], "./cells", *verb[1:])
+CELLS = [
+    Picture("a", 60, 48, [("zebra", 5, 5, 25, 30), ("ant", 1, 1, 21, 20)]),
+    Picture("b", 60, 48, [("zebra", 10, 8, 30, 28), ("ant", 20, 10, 50, 36)]),
+    Picture("c", 40, 44, []),
+]
+
+
+def inverted(root: Path) -> None:
+    file = root / "Annotations" / "b.xml"
+    file.write_text(file.read_text().replace("<xmin>11<", "<xmin>31<"))
+
+
+def test_boxes_are_counted_measured_and_drawn(skipway: Skipway, tmp_path: Path) -> None:
+    write_voc(CELLS, tmp_path / "cells")
+    code, out, err = skipway("check", "./cells", "--size", "64", "--preview", "sheet.png")
+    assert (code, err) == (0, "")
+    lines = [line.split() for line in out.splitlines()]
+    assert ["images", "with", "train"] in lines
+    assert ["no", "objects", "1"] in lines
+    assert ["ant", "2", "2", "0", "0", f"{(380**0.5 + 780**0.5) / 2:.1f}", "px"] in lines
+    assert "on, nine of ten objects cover a cell of 8 x 8 pixels" in out
+    assert "note: no objects, 1" in out
+    with Image.open("sheet.png") as sheet:
+        assert sheet.width >= 6 + 2 * (64 + 6)
+
+
+def test_a_wrong_box_ends_in_1_and_stops_a_training_with_one_line(skipway: Skipway, tmp_path: Path) -> None:
+    inverted(write_voc(CELLS, tmp_path / "cells"))
+    code, out, _ = skipway("check", "./cells")
+    assert code == 1
+    assert "fault: inverted box, 1 training stops; --bad skip leaves the image out" in out
+    assert "  JPEGImages/b.png: Annotations/b.xml line 4: xmin 31 is above xmax 30" in out
+    code, out, err = skipway("train", "./cells", "--epochs", "1", "--device", "cpu", "--out", "run")
     assert (code, out, err.count("\n")) == (2, "", 1)
-    assert "is a Pascal VOC object detection data set (1 image, 1 XML file of annotations)" in err
+    assert "cells has images with wrong annotations, 1 in all, the first: JPEGImages/b.png: Annotations/b.xml" in err
     assert not Path("run").exists()
+    code, out, err = skipway("check", "./cells", "--bad", "quarantine")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "which the annotations of cells would still name: use --bad skip" in err
+
+
+def test_a_wrong_box_is_skipped_and_corrections_are_one_line(tmp_path: Path) -> None:
+    root = write_voc(CELLS, tmp_path / "cells")
+    inverted(root)
+    file = root / "Annotations" / "a.xml"
+    file.write_text(file.read_text().replace("<xmax>25<", "<xmax>6<").replace("<xmin>2<", "<xmin>-3<"))
+    console = Console(record=True, width=1000, file=io.StringIO())
+    kept = check.check_for_training(open_dataset(str(root)), "skip", console=console)
+    said = console.export_text()
+    assert "left out 1 images that cannot be read (--bad skip)" in said
+    assert "annotations corrected: 1 clipped box, 1 box without area" in said
+    assert [name for name, _ in kept.left_out] == ["JPEGImages/b.png"]
+    assert kept.bad_annotations == ()
+    assert kept.train.names == ["JPEGImages/a.png", "JPEGImages/c.png"]
+
+
+def test_the_format_of_boxes_is_chosen_by_an_option(skipway: Skipway, tmp_path: Path) -> None:
+    write_voc(CELLS, tmp_path / "cells")
+    (tmp_path / "cells" / "instances.json").write_text(json.dumps(coco_dict(CELLS[:2])))
+    code, out, err = skipway("check", "./cells")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "annotations in the formats voc and coco: choose one by --format" in err
+    for name, images in (("voc", 3), ("coco", 2)):
+        assert json.loads(skipway("check", "./cells", "--format", name, "--json")[1])["images"] == images
+    assert "did you mean 'coco'" in skipway("check", "./cells", "--format", "cocoa")[2]

@@ -51,7 +51,7 @@ def test_its_options_say_the_same_on_a_command_line(reading: ReadOptions) -> Non
 
 
 @pytest.mark.parametrize(
-    "values", [{"label_column": None}, {"label_pattern": 3}, {"label_column": ["a"]}, {"other": ""}]
+    "values", [{"label_column": None}, {"label_pattern": 3}, {"label_column": ["a"]}, {"format": 1}, {"other": ""}]
 )
 def test_values_of_another_kind_are_a_type_error(values: dict) -> None:
     with pytest.raises(TypeError):

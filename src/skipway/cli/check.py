@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from skipway.cli.options import JsonOption, console, print_json
+from skipway.cli.options import FormatOption, JsonOption, console, print_json
 from skipway.errors import SkipwayError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from skipway.data.quality.issues import CheckResult, Issue
+    from skipway.data.quality.issues import CheckResult, Issue, ObjectTable
 
 NAMED = 20  # findings of a category that the terminal names; --json has all
 SIDES = (32, 64, 128, 224, 512, 1024)  # pixels, between which sizes are counted together
@@ -27,25 +27,29 @@ LabelPatternOption = Annotated[
 
 
 def check(
-    data: Annotated[str, typer.Argument(help="digits, cifar10, a folder, a table, parquet, tar shards, hf:...")],
+    data: Annotated[
+        str, typer.Argument(help="digits, cifar10, a folder, a table, parquet, tar shards, hf:..., COCO's JSON")
+    ],
     bad: Annotated[str, typer.Option(help="error, skip, or quarantine: moves unreadable files beside DATA.")] = "error",
     preview: Annotated[Path | None, typer.Option(help="Draw what the network will see on this new PNG.")] = None,
     size: Annotated[int, typer.Option(min=0, help="Pixels a side; 0: the images' own if small, or 224.")] = 0,
-    fit: Annotated[str, typer.Option(help="crop, pad or squash, for the preview.")] = "crop",
+    fit: Annotated[str, typer.Option(help="crop, pad or squash, for the preview; boxes are never cropped.")] = "crop",
     channels: Annotated[int, typer.Option(min=0, help="1, 3 or more; 0: the data's own.")] = 0,
     label_column: LabelColumnOption = "",
     label_pattern: LabelPatternOption = "",
+    box_format: FormatOption = "",
     as_json: JsonOption = False,
 ) -> None:
     r"""Decode every image and say what is wrong: unreadable files, leaks between splits, conflicting labels,
-    duplicates, classes, sizes and kinds, each with what training does about it and how to change that.
+    duplicates, classes, sizes and kinds, and wrong, tiny or duplicate boxes, each with what training does about it and
+    how to change that.
 
     Exit codes: 0 nothing is wrong (warnings and notes may be there), 1 at least one fault, 2 wrong usage or no data.
     Nothing is changed unless --bad quarantine is given. What was found is kept in the cache until a file changes.
 
     Examples: skipway check photos/ | skipway check photos/ --preview sheet.png --fit pad |
     skipway check cifar10 --json | skipway check pets.csv --label-column breed |
-    skipway check pets/ --label-pattern '(.+)_\d+\.jpg'
+    skipway check pets/ --label-pattern '(.+)_\d+\.jpg' | skipway check cells/ --size 320 --preview boxes.png
     """
     if fit not in FITS:
         raise SkipwayError(f"--fit '{fit}' is not one of {', '.join(FITS)}")
@@ -59,7 +63,7 @@ def check(
         summary.require_new(preview, "--preview")
         if preview.suffix.lower() != ".png":
             raise SkipwayError(f"--preview {preview} is no PNG: name it so that it ends in .png")
-    reading = ReadOptions(label_column, label_pattern)
+    reading = ReadOptions(label_column, label_pattern, box_format)
     examination, source = checks.check_and_open(data, size, channels, policy, console(stderr=True), reading)
     if as_json:
         from dataclasses import asdict
@@ -86,6 +90,8 @@ def print_examination(examination: "CheckResult", console: "Console") -> None:
         shown = ", ".join(f"{name or 'unknown'} {count:,}" for name, count in held.items())
         console.print(f"{what}: {shown or 'none'}", soft_wrap=True, markup=False)
     print_classes(examination, console)
+    if examination.objects is not None:
+        print_objects(examination.objects, console)
     from rich.markup import escape
 
     groups: dict[str, list[Issue]] = {}
@@ -119,12 +125,10 @@ def print_classes(examination: "CheckResult", console: "Console") -> None:
     from rich.table import Table
 
     splits = list(examination.counts)
-    names = sorted(examination.counts["train"], key=lambda name: -examination.counts["train"][name])
-    shown: list[str | None] = [*names]
-    if len(names) > NAMED:
-        shown = [*names[: NAMED // 2], None, *names[-NAMED // 2 :]]
+    names = list(examination.counts["train"])
+    shown = most_and_least(examination.counts["train"])
     table = Table(box=None, pad_edge=False)
-    table.add_column("class")
+    table.add_column("class" if examination.objects is None else "images with")
     for split in splits:
         table.add_column(split, justify="right")
     for name in shown:
@@ -132,8 +136,44 @@ def print_classes(examination: "CheckResult", console: "Console") -> None:
             table.add_row(f"... {len(names) - len(shown) + 1:,} more", *["..."] * len(splits))
         else:
             table.add_row(escaped(name), *(f"{examination.counts[key].get(name, 0):,}" for key in splits))
-    table.add_row("all", *(f"{sum(counts.values()):,}" for counts in examination.counts.values()), style="bold")
+    if examination.objects is None:  # otherwise an image counts for several classes
+        table.add_row("all", *(f"{sum(counts.values()):,}" for counts in examination.counts.values()), style="bold")
+    else:
+        table.add_row("no objects", *(f"{examination.objects.without[key]:,}" for key in splits), style="bold")
     console.print(table)
+
+
+def most_and_least(counts: dict[str, int]) -> list[str | None]:
+    """The names by falling count; of many the first and the last, with None between them."""
+    names = sorted(counts, key=lambda name: -counts[name])
+    return [*names] if len(names) <= NAMED else [*names[: NAMED // 2], None, *names[-NAMED // 2 :]]
+
+
+def print_objects(objects: "ObjectTable", console: "Console") -> None:
+    """Boxes by class and split, their sizes in train, and the input size that they need."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    table.add_column("objects")
+    for heading in (*objects.counts, "small", "medium", "large", "median side"):
+        table.add_column(heading, justify="right")
+    for name in most_and_least(objects.counts["train"]):
+        if name is not None:
+            *kinds, median = objects.sizes.get(name, (0, 0, 0, 0.0))
+            counts = (objects.counts[key][name] for key in objects.counts)
+            table.add_row(
+                escaped(name), *(f"{count:,}" for count in (*counts, *kinds)), f"{median:g} px" if median else ""
+            )
+    console.print(table)
+    console.print(
+        "small: area below 32 x 32 pixels, large: from 96 x 96 on; sizes without crowds, in train", soft_wrap=True
+    )
+    if objects.needed:
+        console.print(
+            f"input: from --size {objects.advised_side()} on, nine of ten objects cover a cell of 8 x 8 pixels, the "
+            "finest that a detector has",
+            soft_wrap=True,
+        )
 
 
 def escaped(name: str) -> str:

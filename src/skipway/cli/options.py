@@ -19,6 +19,9 @@ PrecisionOption = Annotated[str, typer.Option(help="auto, float32, bfloat16.")]
 SwitchOption = Annotated[str, typer.Option(help="auto, on, off.")]
 WorkersOption = Annotated[int | None, typer.Option(help="Processes that decode large images; default one a core.")]
 OfflineOption = Annotated[bool, typer.Option("--offline", help="Fetch nothing: use what is here already.")]
+FormatOption = Annotated[
+    str, typer.Option("--format", metavar="NAME", help="Of annotated boxes, if not clear: voc, coco, yolo, masks.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 

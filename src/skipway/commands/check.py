@@ -16,13 +16,14 @@ from skipway.data.decode import channels_in
 from skipway.data.preprocess import for_photographs
 from skipway.data.quality.contact_sheet import contact_sheet
 from skipway.data.quality.corrupt import Policy, apply_policy, policy_of, quarantine_of
-from skipway.data.quality.issues import CheckResult, Issue, with_side
+from skipway.data.quality.issues import CORRECTED, CheckResult, Issue, with_object_side, with_side
 from skipway.data.quality.stray_files import surprises
 from skipway.data.quality.validate import check_dataset, open_for_check
 from skipway.data.read_options import DEFAULT_READ_OPTIONS, ReadOptions
 from skipway.errors import DataError
 from skipway.training.setup import side_for
 
+BOX_SIDE = 320  # pixels of an image in the preview of boxes
 MOST_NAMED = 3  # faults that a training names; `skipway check` names all
 
 
@@ -37,6 +38,14 @@ def channels_of(dataset: Dataset) -> int:
 def side_of(examination: CheckResult, size: int) -> int:
     """Pixels a side that the network sees: `size` or, if 0, what suits the images' own."""
     return size or side_for(examination.natural_side())
+
+
+def with_input_size(examination: CheckResult, size: int) -> CheckResult:
+    """`examination` with what is too small for an input of `size` pixels (0: as many as suit): images or, in data with
+    boxes, objects, of which nothing is known before a size is given."""
+    if examination.objects is None:
+        return with_side(examination, side_of(examination, size))
+    return with_object_side(examination, size) if size > 1 else examination
 
 
 def open_for_report(data: str, reading: ReadOptions) -> tuple[Dataset, tuple[Issue, ...]]:
@@ -70,7 +79,7 @@ def check_and_open(
     """As `check`, with the data set, less what was moved."""
     dataset, layout = open_for_report(data, reading)
     examination = check_dataset(dataset, channels or channels_of(dataset), console)
-    examination = with_side(examination, side_of(examination, size))
+    examination = with_input_size(examination, size)
     if bad == "quarantine" and examination.bad:
         dataset = apply_policy(dataset, examination, bad)
         console.print(f"moved {len(examination.bad):,} files to {quarantine_of(Path(dataset.name))}", soft_wrap=True)
@@ -85,14 +94,19 @@ def check_for_training(
     size, channels: the recipe's; 0 where it leaves them open. Raises DataError for such images when `bad` is "error",
     and for data with nothing to tell apart.
     """
-    require_learnable(dataset)
+    if not dataset.bad_annotations:  # otherwise these are what is wrong with data without images or boxes
+        require_learnable(dataset)
     examination = check_dataset(dataset, channels or channels_of(dataset), console)
-    examination = with_side(examination, side_of(examination, size))
-    kept = apply_policy(dataset, examination, bad)
+    examination = with_input_size(examination, size)
+    kept = require_learnable(apply_policy(dataset, examination, bad))
     console.print(examination.summary(), soft_wrap=True, markup=False)
     faults = examination.of("fault")
     for fault in faults[:MOST_NAMED]:
         console.print(f"  {fault.category}: {fault.name}: {fault.detail}", soft_wrap=True, markup=False)
+    corrected = {issue.category: issue.count for issue in examination.findings if issue.category in CORRECTED}
+    if corrected:
+        said = ", ".join(f"{count:,} {category}" for category, count in corrected.items())
+        console.print(f"  annotations corrected: {said}", soft_wrap=True, markup=False)
     if len(faults) > MOST_NAMED or examination.of("warning"):
         command = shlex.join(["skipway", "check", dataset.name, *dataset.reading.options()])
         console.print(f"  `{command}` tells all of it", soft_wrap=True, markup=False)
@@ -103,6 +117,8 @@ def check_for_training(
 
 def preview(dataset: Dataset, examination: CheckResult, size: int, fit: str) -> Image.Image:
     """The contact sheet of `dataset` as a network of `size` pixels sees it (0: as many as suit), fitted as `fit`."""
+    if examination.objects is not None:
+        size, fit = size or BOX_SIDE, "pad" if fit == "crop" else fit  # a detector sees the entire image
     record = for_photographs(side_of(examination, size))
     if record.size <= models.SMALL:
         record = replace(record, resize=record.size)

@@ -7,14 +7,18 @@ from pathlib import Path
 
 from skipway.data.dataset import Dataset
 from skipway.data.formats.cifar import open_cifar
+from skipway.data.formats.coco import open_coco
 from skipway.data.formats.csv import open_table
-from skipway.data.formats.detection_layouts import find_detection_layout
+from skipway.data.formats.detection_layouts import find_detection_format
 from skipway.data.formats.digits import open_digits
 from skipway.data.formats.folder import class_folders, images_below, open_folder
 from skipway.data.formats.hub import open_hub, open_saved
+from skipway.data.formats.instance_masks import open_instance_masks
 from skipway.data.formats.parquet import open_parquet
 from skipway.data.formats.pattern_folder import open_pattern_folder
+from skipway.data.formats.voc import open_voc
 from skipway.data.formats.webdataset import open_shards
+from skipway.data.formats.yolo import open_yolo
 from skipway.data.read_options import DEFAULT_READ_OPTIONS, ReadOptions, require_only
 from skipway.errors import DataError, UnknownNameError
 
@@ -29,16 +33,34 @@ FILES: dict[str, Callable[[Path, ReadOptions], Dataset]] = {
     ".parquet": open_parquet,
     ".tar": lambda path, reading: open_shards(str(path), reading),
 }
+BOX_FORMATS: dict[str, Callable[[Path], Dataset]] = {
+    "voc": open_voc,
+    "coco": open_coco,
+    "yolo": open_yolo,
+    "masks": open_instance_masks,
+}
+BOX_FILES = {".json": "coco", ".yaml": "yolo", ".yml": "yolo"}  # suffixes of files that describe a whole data set
 SAVED = ("dataset_dict.json", "state.json")  # written by `save_to_disk` of the library datasets
 KINDS = (
-    f"a folder of class folders, a CSV or TSV table, parquet, tar shards, hf:owner/name on the hub, or "
+    f"a folder of class folders, a CSV or TSV table, parquet, tar shards, boxes as Pascal VOC, COCO or YOLO, "
+    f"hf:owner/name on the hub, or "
     f"{', '.join(SOURCES)}"
 )
 
 
+def open_boxes(path: Path, format_name: str, reading: ReadOptions) -> Dataset:
+    """The data set with boxes in a folder or file. Raises UnknownNameError for an unknown format."""
+    require_only(reading, str(path), "format")
+    if format_name not in BOX_FORMATS:
+        raise UnknownNameError("format", format_name, BOX_FORMATS, f"--format is one of {', '.join(BOX_FORMATS)}")
+    return BOX_FORMATS[format_name](path)
+
+
 def open_directory(folder: Path, reading: ReadOptions) -> Dataset:
-    """The data set in a folder: saved by `datasets`, or parquet at any depth, or tar shards without images next to
-    them, or images, labelled by folder or by a `label_pattern`. Raises DataError for object detection data."""
+    """The data set in a folder: annotated with boxes, saved by `datasets`, or parquet at any depth, or tar shards
+    without images next to them, or images, labelled by folder or by a `label_pattern`."""
+    if reading.format:
+        return open_boxes(folder, reading.format, reading)
     if reading.label_pattern:
         require_only(reading, str(folder), "label_pattern")
         return open_pattern_folder(folder, reading.label_pattern)
@@ -50,14 +72,21 @@ def open_directory(folder: Path, reading: ReadOptions) -> Dataset:
     if "tar" in endings and not any(images_below(inside) for inside in class_folders(folder)):
         return open_shards(str(folder), reading)
     require_only(reading, str(folder))
-    layout = find_detection_layout(folder)
-    if layout:
-        raise DataError(layout.error_message(folder))
-    return open_folder(folder)
+    found = find_detection_format(folder)
+    return open_boxes(folder, found, reading) if found else open_folder(folder)
+
+
+def open_box_file(path: Path, reading: ReadOptions) -> Dataset:
+    """The data set that a JSON or YAML file describes. Raises DataError for a `format` of other files."""
+    by_suffix = BOX_FILES[path.suffix.lower()]
+    if reading.format not in ("", by_suffix):
+        raise DataError(f"{path} is a file of --format {by_suffix}, not of {reading.format}: leave the option out")
+    return open_boxes(path, by_suffix, reading)
 
 
 def open_dataset(where: str, reading: ReadOptions = DEFAULT_READ_OPTIONS) -> Dataset:
-    """Open the data set `where`: a folder, a table, parquet, tar shards, a repository on the hub, or one of SOURCES.
+    """Open the data set `where`: a folder, a table, parquet, tar shards, a repository on the hub, or one of SOURCES;
+    with boxes, also a COCO file or a YOLO YAML file.
 
     A path may be a pattern of tar shards ("train-{000..012}.tar"); write ./digits for a folder of that name.
     `reading` holds options that the files do not determine. The data set's name is `where`; with its `reading` it can
@@ -81,6 +110,8 @@ def open_without_options(where: str, reading: ReadOptions) -> Dataset:
         raise DataError(f"{where[:200]} cannot be opened ({error.strerror}): give {KINDS}") from None
     if is_folder:
         return open_directory(path, reading)
+    if is_file and path.suffix.lower() in BOX_FILES:
+        return open_box_file(path, reading)
     if is_file and path.suffix.lower() in FILES:
         return FILES[path.suffix.lower()](path, reading)
     if exists:

@@ -62,7 +62,9 @@ class Dataset:
     """A data set: its name as given to `open_dataset`, its class names, and up to three splits.
 
     left_out: (image's name, reason) for each image of the data that is in no split. reading: as given to
-    `open_dataset`; with the name and this, the data set can be opened again.
+    `open_dataset`; with the name and this, the data set can be opened again. bad_annotations: (split, image's name,
+    "category: reason") for each image that is in no split because its annotations are wrong, until a check leaves it
+    out or stops.
     """
 
     name: str
@@ -72,6 +74,7 @@ class Dataset:
     test: Split | None = None
     left_out: tuple[tuple[str, str], ...] = ()
     reading: ReadOptions = DEFAULT_READ_OPTIONS
+    bad_annotations: tuple[tuple[str, str, str], ...] = ()
 
     @property
     def task(self) -> str:

@@ -5,6 +5,7 @@ exactly as if it had not stopped.
 """
 
 import atexit
+import operator
 import os
 import signal
 from collections.abc import Iterable, Iterator
@@ -14,7 +15,7 @@ from ctypes import c_bool
 from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing.sharedctypes import RawValue
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -25,6 +26,7 @@ from skipway.data.augment import Augmentation, augment_batch, augment_image, cro
 from skipway.data.dataset import Split
 from skipway.data.decode import decode
 from skipway.data.preprocess import Preprocessing, crop_extreme_aspect
+from skipway.data.targets import Labels, Targets, map_labels
 from skipway.errors import DataError, first_line
 
 IN_MEMORY_LIMIT = 2 << 30  # bytes of uint8 pixels that are held on the device
@@ -41,17 +43,17 @@ def derive_seed(*values: int) -> int:
 
 
 def decode_all(split: Split, preprocessing: Preprocessing) -> Tensor:
-    """Every image of `split` as uint8 (N, C, size, size), decoded by one thread per core."""
-    side, channels, items = preprocessing.size, preprocessing.channels, split.items
-    uncropped = preprocessing.fit != "crop" or preprocessing.resize == side  # otherwise a margin is cut off
+    """Every image of `split` as uint8 (N, C, *canvas), decoded by one thread per core."""
+    canvas, channels, items = preprocessing.canvas, preprocessing.channels, split.items
+    uncropped = preprocessing.fit != "crop" or preprocessing.resize == preprocessing.size  # otherwise a margin is cut
     if (
         isinstance(items, np.ndarray)
         and uncropped
         and items.dtype == np.uint8
-        and items.shape[1:] == (side, side, channels)
+        and items.shape[1:] == (*canvas, channels)
     ):
         return torch.from_numpy(items).permute(0, 3, 1, 2).contiguous()
-    images = torch.empty(len(split), channels, side, side, dtype=torch.uint8)
+    images = torch.empty(len(split), channels, *canvas, dtype=torch.uint8)
 
     def fill(i: int) -> None:
         images[i] = preprocessing.open(items[i], split.names[i])
@@ -89,7 +91,8 @@ def downscale(image: Tensor, preprocessing: Preprocessing, side: int) -> Tensor:
     """`image`, uint8 (C, H, W), downscaled to a shorter side of `side` if that is longer."""
     if min(image.shape[1:]) <= side:
         return image
-    image = crop_extreme_aspect(image)
+    if preprocessing.fit == "crop":
+        image = crop_extreme_aspect(image)
     scale = side / min(image.shape[1:])
     return preprocessing.resized(image, round(image.shape[1] * scale), round(image.shape[2] * scale))
 
@@ -177,14 +180,15 @@ def augment_share(
 
 
 class Batch(NamedTuple):
-    """Images (B, C, H, W) and their targets, whose first dimension is the batch."""
+    """Images (B, C, H, W) and their targets, tensors whose first dimension is the batch."""
 
     images: Tensor
-    targets: Tensor
+    targets: Labels
 
     def split(self, size: int) -> list["Batch"]:
         """Parts of at most `size` images."""
-        return [Batch(*part) for part in zip(self.images.split(size), self.targets.split(size), strict=True)]
+        parts = [operator.itemgetter(slice(start, start + size)) for start in range(0, len(self.images), size)]
+        return [Batch(part(self.images), map_labels(part, self.targets)) for part in parts]
 
 
 class InMemoryLoader:
@@ -218,33 +222,76 @@ class InMemoryLoader:
             yield Batch(images, self.targets[indices[share]])
 
 
+class Transform(Protocol):
+    """Turns a decoded image, uint8 (C, H, W), and its target into an input of the network, uint8, and its target."""
+
+    def read(self, targets: Targets, place: int) -> Any:
+        """What `__call__` needs of the annotation of an image."""
+
+    def __call__(self, image: Tensor, target: Any) -> tuple[Tensor, Labels]: ...
+
+    def for_epoch(self, epoch: int) -> "Transform":
+        """The transform of `epoch`, counted from 0."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """The transform of evaluation: the fitted image; the target stays in pixels of the original image."""
+
+    preprocessing: Preprocessing
+
+    def read(self, targets: Targets, place: int) -> Labels:
+        return targets.item(place)
+
+    def __call__(self, image: Tensor, target: Labels) -> tuple[Tensor, Labels]:
+        return self.preprocessing.fitted(image), target
+
+    def for_epoch(self, epoch: int) -> "Fit":
+        return self
+
+
+@dataclass(frozen=True)
+class AugmentImage:
+    """The transform of a training whose targets do not depend on where things are in the image."""
+
+    preprocessing: Preprocessing
+    augmentation: Augmentation
+
+    def read(self, targets: Targets, place: int) -> Labels:
+        return targets.item(place)
+
+    def __call__(self, image: Tensor, target: Labels) -> tuple[Tensor, Labels]:
+        return augment_image(image, self.preprocessing, self.augmentation), target
+
+    def for_epoch(self, epoch: int) -> "AugmentImage":
+        """With the smaller crops of the first epochs."""
+        side = self.augmentation.side(self.preprocessing.size, epoch)
+        return replace(self, preprocessing=self.preprocessing.at(side))
+
+
 class ImageViews(Dataset):
-    """Items decoded and fitted, or augmented if an augmentation is given. An index is (position, random seed).
+    """Items decoded and transformed, with the random numbers of a seed. An index is (position, random seed).
 
     A DataError is returned as an item and raised by `batches_of`: raised in a worker it would arrive as a traceback.
     """
 
-    def __init__(self, split: Split, preprocessing: Preprocessing, augmentation: Augmentation | None) -> None:
-        self.split, self.preprocessing, self.augmentation = split, preprocessing, augmentation
+    def __init__(self, split: Split, preprocessing: Preprocessing, transform: Transform) -> None:
+        self.split, self.preprocessing, self.transform = split, preprocessing, transform
 
-    def __getitem__(self, index: tuple[int, int]) -> tuple[Tensor, Tensor] | DataError:
+    def __getitem__(self, index: tuple[int, int]) -> tuple[Tensor, Labels] | DataError:
         try:
             return self.view(*index)
         except DataError as error:
             return error
 
-    def view(self, index: int, seed: int) -> tuple[Tensor, Tensor]:
-        item, name = self.split.items[index], self.split.names[index]
-        label = self.split.targets.item(index)
-        if self.augmentation is None:
-            return self.preprocessing.open(item, name), label
-        image = self.preprocessing.decoded(item, name)
+    def view(self, index: int, seed: int) -> tuple[Tensor, Labels]:
+        image = self.preprocessing.decoded(self.split.items[index], self.split.names[index])
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)  # torch.manual_seed also checks for accelerators, for every image
-            return augment_image(image, self.preprocessing, self.augmentation), label
+            return self.transform(image, self.transform.read(self.split.targets, index))
 
 
-def collate(items: list[tuple[Tensor, Tensor] | DataError]) -> tuple[Tensor, Tensor] | DataError:
+def collate(items: list[tuple[Tensor, Labels] | DataError]) -> tuple[Tensor, Labels] | DataError:
     """Items as one batch, or the first error among them."""
     error = next((item for item in items if isinstance(item, DataError)), None)
     return error if error is not None else default_collate(items)
@@ -291,8 +338,8 @@ def batches_of(
     workers: int,
     pinned: bool,
     timeout: float = BATCH_TIMEOUT,
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """uint8 images and labels for each batch of indices.
+) -> Iterator[tuple[Tensor, Labels]]:
+    """uint8 images and targets for each batch of indices.
 
     Raises the DataError of an image that cannot be read, and a DataError if the workers return nothing for `timeout`
     seconds or were killed.
@@ -344,14 +391,17 @@ class StreamingLoader:
         augmentation: Augmentation,
         device: torch.device,
         workers: int,
+        transform: Transform | None = None,
     ) -> None:
+        """transform: from images and targets to inputs; None for that of `augmentation`, whose colour shift and cutout
+        are applied in any case."""
         self.split, self.order, self.device, self.workers = split, order, device, workers
         self.preprocessing, self.augmentation = preprocessing, augmentation
+        self.transform = transform or AugmentImage(preprocessing, augmentation)
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """Normalised float32 images (B, C, side, side) and their targets on the device, for each step."""
-        side = self.augmentation.side(self.preprocessing.size, epoch)
-        views = ImageViews(self.split, self.preprocessing.at(side), self.augmentation)
+        """Normalised float32 images (B, C, H, W) and their targets on the device, for each step."""
+        views = ImageViews(self.split, self.preprocessing, self.transform.for_epoch(epoch))
         batches = (
             list(zip(indices.tolist(), self.order.image_seeds(epoch, step), strict=True))
             for step, indices in enumerate(self.order.batches(epoch, start), start)
@@ -360,17 +410,18 @@ class StreamingLoader:
         loaded = batches_of(views, batches, self.workers, pinned)
         for step, (images, targets) in enumerate(loaded, start):
             torch.manual_seed(derive_seed(self.order.seed, epoch, step))
-            images, targets = images.to(self.device, non_blocking=True), targets.to(self.device, non_blocking=True)
+            images = images.to(self.device, non_blocking=True)
+            targets = map_labels(lambda t: t.to(self.device, non_blocking=True), targets)
             yield Batch(augment_share(images, self.order, self.preprocessing, self.augmentation), targets)
 
 
 def in_order(
     split: Split, preprocessing: Preprocessing, batch: int, workers: int, share: slice = slice(None)
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Every image once, in order, not augmented: uint8 (B, C, size, size) and targets; the last batch may be smaller.
+) -> Iterator[tuple[Tensor, Labels]]:
+    """Every image once, in order, not augmented: uint8 (B, C, *canvas) and targets; the last batch may be smaller.
 
     `share` selects batches (such as every second one); only their images are read.
     """
     indices = [(i, 0) for i in range(len(split))]
     batches = [indices[i : i + batch] for i in range(0, len(indices), batch)][share]
-    yield from batches_of(ImageViews(split, preprocessing, None), batches, workers, pinned=False)
+    yield from batches_of(ImageViews(split, preprocessing, Fit(preprocessing)), batches, workers, pinned=False)

@@ -4,7 +4,7 @@ It is stored in the bundle's card, so that nobody has to guess mean, size or fil
 """
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -32,13 +32,30 @@ def crop_extreme_aspect(image: Tensor) -> Tensor:
     return tv.center_crop(image, [min(height, longest), min(width, longest)])
 
 
+class Placement(NamedTuple):
+    """Where an image lies in the network's input: height and width there, and the pixels above it and left of it."""
+
+    height: int
+    width: int
+    top: int
+    left: int
+
+
+class FittedImage(NamedTuple):
+    """The network's input, uint8 (C, H, W), and the size of the image that it was made of, height and width."""
+
+    image: Tensor
+    size: tuple[int, int]
+
+
 @dataclass(frozen=True)
 class Preprocessing:
     """Channels, size in pixels, fit, filter, normalisation, and the colour that shows through transparent pixels.
 
-    `fit`: "crop" resizes the shorter side to `resize` and crops the centre; "squash" ignores the aspect ratio; "pad"
-    keeps the entire image and pads it with the mean colour. `mean` and `std` are per channel, for values in [0, 1];
-    `background` is red, green and blue from 0 to 255.
+    `size` is the width of the network's input; its `height` is the same where it is 0. `fit`: "crop" resizes the
+    shorter side to `resize` and crops the centre; "squash" ignores the aspect ratio; "pad" keeps the entire image and
+    pads it with the mean colour. `mean` and `std` are per channel, for values in [0, 1]; `background` is red, green and
+    blue from 0 to 255.
     """
 
     channels: int
@@ -51,10 +68,26 @@ class Preprocessing:
     antialias: bool = True
     orientation: Literal["exif"] = "exif"
     background: Colour = WHITE
+    height: int = 0
+
+    @property
+    def canvas(self) -> tuple[int, int]:
+        """Height and width of the network's input in pixels."""
+        return self.height or self.size, self.size
 
     def at(self, size: int) -> "Preprocessing":
-        """The same for a side of `size` pixels, with `resize` in proportion."""
-        return replace(self, size=size, resize=round(self.resize * size / self.size))
+        """The same for a width of `size` pixels, with `resize` and `height` in proportion."""
+        scale = size / self.size
+        return replace(self, size=size, resize=round(self.resize * scale), height=round(self.height * scale))
+
+    def placement(self, height: int, width: int) -> Placement:
+        """Where an image of `height` x `width` pixels lies in the input, for the fits that keep all of it."""
+        rows, columns = self.canvas
+        if self.fit == "squash":
+            return Placement(rows, columns, 0, 0)
+        scale = min(rows / height, columns / width)
+        fitted = max(1, round(height * scale)), max(1, round(width * scale))
+        return Placement(*fitted, (rows - fitted[0]) // 2, (columns - fitted[1]) // 2)
 
     def resized(self, image: Tensor, height: int, width: int) -> Tensor:
         if image.shape[1:] == (height, width):
@@ -62,31 +95,39 @@ class Preprocessing:
         return tv.resize(image, [height, width], FILTERS[self.filter], antialias=self.antialias)
 
     def fitted(self, image: Tensor) -> Tensor:
-        """uint8 (C, H, W) of any size -> uint8 (C, size, size)."""
+        """uint8 (C, H, W) of any size -> uint8 (C, *canvas)."""
         height, width = image.shape[1:]
+        rows, columns = self.canvas
         if self.fit == "squash":
-            return self.resized(image, self.size, self.size)
+            return self.resized(image, rows, columns)
         if self.fit == "crop":
             image = crop_extreme_aspect(image)
             height, width = image.shape[1:]
             shorter = min(height, width)  # rounded down, as torchvision does
             image = self.resized(image, int(self.resize * height / shorter), int(self.resize * width / shorter))
-            return tv.center_crop(image, [self.size, self.size])
-        scale = self.size / max(height, width)
-        image = self.resized(image, max(1, round(height * scale)), max(1, round(width * scale)))
-        down, across = self.size - image.shape[1], self.size - image.shape[2]
-        canvas = (torch.tensor(self.mean) * 255).round().to(torch.uint8).view(-1, 1, 1).repeat(1, self.size, self.size)
-        top, left = down // 2, across // 2
-        canvas[:, top : top + image.shape[1], left : left + image.shape[2]] = image
+            return tv.center_crop(image, [rows, columns])
+        place = self.placement(height, width)
+        canvas = self.blank()
+        inside = canvas[:, place.top : place.top + place.height, place.left : place.left + place.width]
+        inside.copy_(self.resized(image, place.height, place.width))
         return canvas
+
+    def blank(self) -> Tensor:
+        """An input of the mean colour, uint8 (C, *canvas)."""
+        return (torch.tensor(self.mean) * 255).round().to(torch.uint8).view(-1, 1, 1).repeat(1, *self.canvas)
 
     def decoded(self, item: Item, name: str) -> Tensor:
         """The item as uint8 (C, H, W) at its original size. Raises DataError naming the image."""
         return decode(item, self.channels, name, self.background)
 
     def open(self, item: Item, name: str) -> Tensor:
-        """The item as uint8 (C, size, size). Raises DataError naming the image."""
-        return self.fitted(self.decoded(item, name))
+        """The item as uint8 (C, *canvas). Raises DataError naming the image."""
+        return self.opened(item, name).image
+
+    def opened(self, item: Item, name: str) -> FittedImage:
+        """As `open`, with the image's own size."""
+        image = self.decoded(item, name)
+        return FittedImage(self.fitted(image), (image.shape[1], image.shape[2]))
 
     def normalised(self, images: Tensor) -> Tensor:
         """uint8 (N, C, H, W) -> float32 with zero mean and unit standard deviation, on the same device."""

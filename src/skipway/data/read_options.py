@@ -1,4 +1,4 @@
-"""Options for reading a data set that its files do not determine: the label column or label pattern.
+"""Options for reading a data set that its files do not determine: the label column, label pattern or format of boxes.
 
 A `Dataset` stores its `ReadOptions`, so that it is read the same way when it is opened again.
 """
@@ -13,20 +13,23 @@ MAX_LISTED = 20  # columns listed in a message
 APPLIES_TO = {
     "label_column": "is for a table, parquet or a data set of the hub",
     "label_pattern": "is for a folder of images",
+    "format": "is for a folder or file with annotations of boxes",
 }
 
 
 @dataclass(frozen=True)
 class ReadOptions:
     """label_column: the column with the labels; label_pattern: a regular expression that finds an image's class in its
-    file name (see `name_pattern`). Empty if not given. Raises TypeError for values that are not strings."""
+    file name (see `name_pattern`); format: of annotations of boxes, a key of `data.BOX_FORMATS`. Empty if not given.
+    Raises TypeError for values that are not strings."""
 
     label_column: str = ""
     label_pattern: str = ""
+    format: str = ""
 
     def __post_init__(self) -> None:
         if not all(isinstance(value, str) for value in asdict(self).values()):
-            raise TypeError("label_column and label_pattern must be strings")
+            raise TypeError("label_column, label_pattern and format must be strings")
 
     def options(self) -> list[str]:
         """The equivalent command line arguments, not quoted; empty options are omitted."""

@@ -1,8 +1,9 @@
 """Annotations of images: one class, any number of classes, or those of another task with the same methods."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -10,6 +11,15 @@ from torch import Tensor
 
 from skipway.data.stratified_split import multilabel_stratified_indices, stratified_indices
 from skipway.errors import DataError
+
+Labels = Tensor | tuple[Tensor, ...]  # what is known of an image, or of a batch; a tuple is a NamedTuple
+
+
+def map_labels(function: Callable[[Tensor], Tensor], labels: Labels) -> Any:
+    """`function` of every tensor of `labels`, in the same structure."""
+    if isinstance(labels, Tensor):
+        return function(labels)
+    return type(labels)(*map(function, labels))
 
 
 class Targets(ABC):
@@ -28,16 +38,16 @@ class Targets(ABC):
         """The targets at `indices`, in that order."""
 
     @abstractmethod
-    def tensor(self) -> Tensor:
-        """All targets as a tensor whose first dimension is the images."""
+    def tensor(self) -> Labels:
+        """All targets as tensors whose first dimension is the images."""
 
     @abstractmethod
     def digest(self) -> bytes:
         """Bytes that differ whenever the annotations differ."""
 
-    def item(self, place: int) -> Tensor:
+    def item(self, place: int) -> Labels:
         """The target of one image, as collated into a batch."""
-        return self.tensor()[place]
+        return map_labels(lambda t: t[place], self.tensor())
 
     def counts(self, classes: int) -> np.ndarray:
         """Images per class, (classes,)."""

@@ -10,13 +10,13 @@ is parsed, so that neither their number nor their size nor their contents can sl
 
 import os
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 
 from skipway.data.decode import SUFFIXES
 from skipway.data.formats.folder import class_folders, split_folders
+from skipway.errors import DataError
 
 WINDOW = 1 << 18  # bytes that are read at the start and at the end of an annotation file
 SAMPLED = 20  # annotation files of a folder that are inspected, in name order
@@ -30,25 +30,6 @@ COCO_LISTS = [re.compile(rb'"%s"\s*:\s*\[' % key) for key in (b"images", b"annot
 COCO_FIELDS = (b'"bbox"', b'"image_id"', b'"category_id"')
 YOLO_LINE = re.compile(rb"\s*\d+(\s+-?[0-9.]+(e-?\d+)?){4,}\s*")  # a class, and a box or a polygon
 YOLO_YAML = (re.compile(rb"^names\s*:", re.MULTILINE), re.compile(rb"^(train|val|path|nc)\s*:", re.MULTILINE))
-
-
-@dataclass(frozen=True)
-class DetectionLayout:
-    """`format`: Pascal VOC, COCO or YOLO; `annotations`: files with boxes, whose names end in `ending`."""
-
-    format: str
-    ending: str
-    images: int
-    annotations: int
-
-    def error_message(self, root: Path) -> str:
-        """The error message for the data set in `root`, since object detection is not supported: one line."""
-        images, files = "image" + "s" * (self.images != 1), "file" + "s" * (self.annotations != 1)
-        return (
-            f"{root} is a {self.format} object detection data set ({self.images:,} {images}, {self.annotations:,} "
-            f"{self.ending} {files} of annotations), and this version supports only classification: put the images of "
-            "each class into a folder, or list images and their classes in a CSV with columns path and label"
-        )
 
 
 def names_in(folder: Path) -> list[str]:
@@ -67,11 +48,6 @@ def with_suffix(names: list[str], *endings: str) -> list[str]:
 def matching_names(names: list[str], *wanted: str) -> list[str]:
     """The `names` that equal one of `wanted`, ignoring case, in the order of `wanted`."""
     return [name for one in wanted for name in names if len(name) == len(one) and name.lower() == one]
-
-
-def images_below(folder: Path) -> int:
-    """The number of visible images in `folder` and below."""
-    return sum(not name.startswith(".") for _, _, files in os.walk(folder) for name in with_suffix(files, *SUFFIXES))
 
 
 def read_ends(file: Path) -> bytes:
@@ -110,23 +86,32 @@ def is_yolo_yaml(file: Path) -> bool:
     return all(found.search(text) for found in YOLO_YAML)
 
 
-def find_voc(place: Path, names: list[str]) -> DetectionLayout | None:
-    """XML in Annotations next to JPEGImages (or images); or XML next to the images themselves."""
+def voc_folders(place: Path) -> tuple[Path, Path] | None:
+    """The folders of annotations and of images in `place`: Annotations and JPEGImages (or images); or `place` itself
+    twice if XML is next to the images. None if there is no XML."""
+    names = names_in(place)
     folder, pictures = matching_names(names, "annotations"), matching_names(names, "jpegimages", "images")
-    separate = bool(folder and pictures)
-    annotations, images = (place / folder[0], place / pictures[0]) if separate else (place, place)
-    files = with_suffix(names_in(annotations) if separate else names, ".xml")
-    if not any(is_voc(annotations / file) for file in files[:SAMPLED]):
-        return None
-    return DetectionLayout("Pascal VOC", "XML", images_below(images), len(files))
+    if folder and pictures and with_suffix(names_in(place / folder[0]), ".xml"):
+        return place / folder[0], place / pictures[0]
+    return (place, place) if with_suffix(names, ".xml") else None
 
 
-def find_coco(place: Path, names: list[str]) -> DetectionLayout | None:
-    """JSON in `place` or in its annotations folder, with images at any depth below."""
-    folders = {place: names} | {place / name: names_in(place / name) for name in matching_names(names, "annotations")}
-    files = [folder / name for folder, held in folders.items() for name in with_suffix(held, ".json")[:SAMPLED]]
-    count = sum(map(is_coco, files))
-    return DetectionLayout("COCO", "JSON", images_below(place), count) if count else None
+def has_voc(place: Path) -> bool:
+    found = voc_folders(place)
+    return found is not None and any(
+        is_voc(found[0] / file) for file in with_suffix(names_in(found[0]), ".xml")[:SAMPLED]
+    )
+
+
+def json_files(place: Path) -> list[Path]:
+    """The first JSON files in `place` and in its annotations folder, in name order."""
+    folders = [place, *(place / name for name in matching_names(names_in(place), "annotations"))]
+    return [folder / name for folder in folders for name in with_suffix(names_in(folder), ".json")[:SAMPLED]]
+
+
+def coco_files(place: Path) -> list[Path]:
+    """Those of `json_files` that are COCO's."""
+    return [file for file in json_files(place) if is_coco(file)]
 
 
 def label_texts(place: Path) -> Iterator[Path]:
@@ -138,12 +123,22 @@ def label_texts(place: Path) -> Iterator[Path]:
         yield from (Path(parent, name) for name in texts)
 
 
-def find_yolo(place: Path, names: list[str]) -> DetectionLayout | None:
+def yolo_yamls(place: Path) -> list[Path]:
+    """The YAML files in `place` with class names and image paths, in name order."""
+    files = [place / name for name in with_suffix(names_in(place), ".yaml", ".yml")[:SAMPLED]]
+    return [file for file in files if is_yolo_yaml(file)]
+
+
+def has_yolo(place: Path) -> bool:
     """Text files with boxes in labels or next to the images, or a YAML file with class names and image paths."""
-    described = any(is_yolo_yaml(place / name) for name in with_suffix(names, ".yaml", ".yml")[:SAMPLED])
-    if not described and not any(map(is_yolo, islice(label_texts(place), SAMPLED))):
-        return None
-    return DetectionLayout("YOLO", "text", images_below(place), sum(1 for _ in label_texts(place)))
+    return bool(yolo_yamls(place)) or any(map(is_yolo, islice(label_texts(place), SAMPLED)))
+
+
+LAYOUTS: dict[str, Callable[[Path], bool]] = {
+    "voc": has_voc,
+    "coco": lambda place: bool(coco_files(place)),
+    "yolo": has_yolo,
+}
 
 
 def contains_image(folder: Path) -> bool:
@@ -158,26 +153,29 @@ def has_classes(root: Path) -> bool:
     return len(list(islice(filter(contains_image, own), 2))) == 2
 
 
-def candidate_folders(root: Path) -> Iterator[Path]:
-    """The folders below `root` that may contain a data set or its splits."""
-    folders = class_folders(root)
-    yield from split_folders(root).values()
+def candidate_folders(root: Path) -> list[Path]:
+    """The folders below `root` that may contain a data set or its splits: split folders, the years of Pascal VOC, and
+    an only folder."""
+    folders, found = class_folders(root), list(split_folders(root).values())
     for folder in folders:
         if len(folders) == 1 or re.fullmatch(r"voc(devkit|\d{4})", folder.name, re.IGNORECASE):
-            yield folder
-            yield from (f for f in class_folders(folder) if re.fullmatch(r"voc\d{4}", f.name, re.IGNORECASE))
+            found.append(folder)
+            found += [f for f in class_folders(folder) if re.fullmatch(r"voc\d{4}", f.name, re.IGNORECASE)]
+    return list(dict.fromkeys(found))
 
 
-def find_detection_layout(root: Path) -> DetectionLayout | None:
-    """The layout of the object detection data set in the folder `root`; None if it is not a known one, and for class
-    folders, whatever is next to them. Raises DataError for a folder without read permission."""
+def find_detection_format(root: Path) -> str | None:
+    """The format of the object detection data set in the folder `root`, a key of LAYOUTS; None if it is not a known
+    one, and for class folders, whatever is next to them.
+
+    Raises DataError for annotations in several formats, and for a folder without read permission.
+    """
     if has_classes(root):
         return None
-    for folders in ([root], dict.fromkeys(candidate_folders(root))):
-        held = [(place, names_in(place)) for place in folders]
-        for find in (find_voc, find_coco, find_yolo):
-            found = [layout for place, names in held if (layout := find(place, names))]
-            if found:
-                images, annotations = sum(one.images for one in found), sum(one.annotations for one in found)
-                return DetectionLayout(found[0].format, found[0].ending, images, annotations)
+    for folders in ([root], candidate_folders(root)):
+        found = [name for name, has in LAYOUTS.items() if any(map(has, folders))]
+        if len(found) > 1:
+            raise DataError(f"{root} has annotations in the formats {' and '.join(found)}: choose one by --format")
+        if found:
+            return found[0]
     return None

@@ -13,13 +13,14 @@ from pathlib import Path
 
 import numpy as np
 
+from skipway.data.box_targets import BoxTargets
 from skipway.data.dataset import Dataset, Split
 from skipway.data.formats.webdataset import matching_files
 from skipway.data.lazy_images import LazyImages
 from skipway.data.quality.issues import CheckResult, from_json, to_json
 from skipway.download import cache_folder
 
-VERSION = "4"  # of the checks and of the stored results; results of other versions are not reused
+VERSION = "5"  # of the checks and of the stored results; results of other versions are not reused
 
 
 def status_of(path: Path) -> tuple[int, int]:
@@ -66,13 +67,12 @@ def key_of(dataset: Dataset, statuses: Sequence[tuple[int, int]], channels: int)
     files = source_files(dataset) if isinstance(dataset.train.items, LazyImages) else []
     all_statuses = [*statuses, *map(status_of, files)]
     versions = [(name, version_of(name)) for name in ("pillow", "pillow-heif", "simplejpeg", "skipway")]
-    digest.update(
-        repr((VERSION, versions, dataset.name, dataset.classes, channels, all_statuses)).encode(
-            errors="surrogateescape"
-        )
-    )
+    described = (VERSION, versions, dataset.name, dataset.classes, channels, all_statuses, dataset.bad_annotations)
+    digest.update(repr(described).encode(errors="surrogateescape"))
     for key, split in dataset.splits.items():
         digest.update(repr((key, len(split), split.targets.task)).encode() + split.targets.digest())
+        if isinstance(split.targets, BoxTargets) and split.targets.corrected is not None:
+            digest.update(split.targets.corrected.tobytes())  # says nothing to training, but is reported
         digest.update("\0".join(split.names).encode(errors="surrogateescape"))
         for content in contents(split, files):
             digest.update(content)

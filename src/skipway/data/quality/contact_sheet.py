@@ -1,13 +1,15 @@
 """A contact sheet of the images of every class, preprocessed as for evaluation."""
 
+import colorsys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from skipway.data.box_targets import BoxTargets
 from skipway.data.dataset import Dataset, Split
-from skipway.data.preprocess import Preprocessing
+from skipway.data.preprocess import Placement, Preprocessing
 from skipway.data.quality.issues import printable
 from skipway.errors import DataError
 
@@ -17,6 +19,9 @@ MIN_TILE = 64  # minimum side of a tile in pixels; smaller images are enlarged b
 GAP = 6
 TEXT = 14  # height of a row in pixels
 BACKGROUND, FOREGROUND, ERROR_COLOUR = (255, 255, 255), (30, 30, 30), (190, 30, 30)
+MAX_NAME = 16  # characters of a class's name beside a box
+NAME_HEIGHT = 12  # pixels
+GOLDEN_RATIO = 0.618033988749895  # of the colour circle between one class and the next: no two are alike
 
 
 @dataclass(frozen=True)
@@ -38,11 +43,39 @@ def class_rows(split: Split, classes: Sequence[str]) -> list[ClassRow]:
     return rows
 
 
-def tile(split: Split, index: int, preprocessing: Preprocessing, scale: int) -> Image.Image:
-    """A preprocessed image; if it cannot be read, the reason in red."""
+def colour_of(label: int) -> tuple[int, int, int]:
+    """A bright colour for a class, on which black text can be read."""
+    red, green, blue = colorsys.hsv_to_rgb(label * GOLDEN_RATIO % 1, 0.55, 1.0)
+    return round(red * 255), round(green * 255), round(blue * 255)
+
+
+def draw_boxes(
+    image: Image.Image, targets: BoxTargets, index: int, place: Placement, scale: int, classes: Sequence[str]
+) -> None:
+    """Draw the boxes of the image at `index` on `image`, its preprocessed copy enlarged by `scale`, in which it lies at
+    `place`; with a dark edge, so that they are visible on any photograph."""
+    draw, font = ImageDraw.Draw(image), ImageFont.load_default(NAME_HEIGHT - 2)
+    rows = targets.rows(index)
+    across, down = np.array([place.width, place.height]) * scale / targets.sizes[index, ::-1]
+    factors, shift = np.array([across, down] * 2), np.array([place.left, place.top] * 2) * scale
+    for box, label in zip(targets.boxes[rows] * factors + shift, targets.labels[rows], strict=True):
+        left, top, right, bottom = np.round(box).astype(int).tolist()
+        right, bottom = max(left + 1, right - 1), max(top + 1, bottom - 1)
+        draw.rectangle((left - 1, top - 1, right + 1, bottom + 1), outline=FOREGROUND, width=4)
+        draw.rectangle((left, top, right, bottom), outline=colour_of(label), width=2)
+        name = printable(classes[label])[:MAX_NAME]
+        above = max(0, top - NAME_HEIGHT)
+        draw.rectangle(
+            (left, above, left + draw.textlength(name, font) + 3, above + NAME_HEIGHT), fill=colour_of(label)
+        )
+        draw.text((left + 2, above), name, fill=FOREGROUND, font=font)
+
+
+def tile(split: Split, index: int, preprocessing: Preprocessing, scale: int, classes: Sequence[str]) -> Image.Image:
+    """A preprocessed image, with its boxes if it has any; if it cannot be read, the reason in red."""
     side = preprocessing.size * scale
     try:
-        pixels = preprocessing.open(split.items[index], split.names[index])
+        pixels, size = preprocessing.opened(split.items[index], split.names[index])
     except DataError as error:
         message = printable(str(error))
         empty = Image.new("RGB", (side, side), BACKGROUND)
@@ -54,11 +87,15 @@ def tile(split: Split, index: int, preprocessing: Preprocessing, scale: int) -> 
         return empty
     rgb = pixels[:3] if preprocessing.channels >= 3 else pixels[:1].repeat(3, 1, 1)
     image = Image.fromarray(np.ascontiguousarray(rgb.permute(1, 2, 0).numpy()))
-    return image.resize((side, side), Image.Resampling.NEAREST)
+    image = image.resize((side, side), Image.Resampling.NEAREST)
+    if isinstance(split.targets, BoxTargets):
+        draw_boxes(image, split.targets, index, preprocessing.placement(*size), scale, classes)
+    return image
 
 
 def contact_sheet(dataset: Dataset, preprocessing: Preprocessing) -> Image.Image:
-    """Training images of `dataset`, one row per class; of more than 3 channels the first three.
+    """Training images of `dataset`, one row per class, with their boxes; of more than 3 channels the first three. For
+    boxes, the preprocessing must keep the entire image.
 
     Raises DataError if there are no training images.
     """
@@ -81,5 +118,7 @@ def contact_sheet(dataset: Dataset, preprocessing: Preprocessing) -> Image.Image
         top = 2 * GAP + TEXT + row_height * i
         draw.text((GAP, top), row.title, fill=FOREGROUND, font=font)
         for j, index in enumerate(row.indices):
-            sheet.paste(tile(dataset.train, int(index), p, scale), (GAP + j * (side + GAP), top + TEXT + GAP))
+            sheet.paste(
+                tile(dataset.train, int(index), p, scale, dataset.classes), (GAP + j * (side + GAP), top + TEXT + GAP)
+            )
     return sheet

@@ -13,8 +13,9 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from skipway.data.box_targets import BoxTargets
 from skipway.data.dataset import Dataset
-from skipway.data.quality.issues import Bad, CheckResult
+from skipway.data.quality.issues import WRONG_ANNOTATION, Bad, CheckResult
 from skipway.errors import DataError, SkipwayError
 
 Policy = Literal["error", "skip", "quarantine"]
@@ -29,7 +30,7 @@ def policy_of(text: str) -> Policy:
 
 
 def apply_policy(dataset: Dataset, result: CheckResult, policy: Policy) -> Dataset:
-    """`dataset` without unreadable images, which are listed in `left_out`.
+    """`dataset` without unusable images, unreadable ones and those with wrong annotations; `left_out` lists them.
 
     "quarantine" also moves their files; see `move_away`. Raises DataError for any such image if the policy is "error",
     and if a class or a split would lose its last image.
@@ -38,10 +39,12 @@ def apply_policy(dataset: Dataset, result: CheckResult, policy: Policy) -> Datas
     if not bad:
         return dataset
     if policy == "error":
-        first = f"{bad[0].name} {bad[0].why.partition(': ')[2]}"
+        category, _, reason = bad[0].why.partition(": ")
+        annotated = category in WRONG_ANNOTATION
+        first = f"{bad[0].name}: {reason}" if annotated else f"{bad[0].name} {reason}"
         raise DataError(
-            f"{dataset.name} has unreadable images, {len(bad):,} in all, the first: {first}; "
-            f"--bad skip trains without them, `skipway check` lists them"
+            f"{dataset.name} has {'images with wrong annotations' if annotated else 'unreadable images'}, {len(bad):,} "
+            f"in all, the first: {first}; --bad skip trains without them, `skipway check` lists them"
         )
     if policy == "quarantine":
         move_away(dataset, bad)
@@ -57,7 +60,8 @@ def remove_images(dataset: Dataset, bad: Sequence[Bad]) -> Dataset:
         if not len(kept):
             raise DataError(f"{dataset.name} has no readable images in {key}: replace them, or remove the split")
         changed[key] = split.take(kept)
-    left = replace(dataset, **changed, left_out=(*dataset.left_out, *((one.name, one.why) for one in bad)))
+    left_out = (*dataset.left_out, *((one.name, one.why) for one in bad))
+    left = replace(dataset, **changed, left_out=left_out, bad_annotations=())
     before, after = (s.train.counts(len(s.classes)) for s in (dataset, left))
     lost = [name for name, had, has in zip(dataset.classes, before, after, strict=True) if had and not has]
     if lost:
@@ -76,8 +80,13 @@ def move_away(dataset: Dataset, bad: Sequence[Bad]) -> Path:
     its list.csv (file, why). Returns that folder.
 
     Raises SkipwayError, before anything is moved, if the data are not a folder of files or a file there would be
-    replaced; and for files that cannot be moved.
+    replaced; and for files that cannot be moved. Images with boxes are not moved: their annotations would still name
+    them.
     """
+    if isinstance(dataset.train.targets, BoxTargets):
+        raise SkipwayError(
+            f"--bad quarantine moves images, which the annotations of {dataset.name} would still name: use --bad skip"
+        )
     root = Path(dataset.name)
     items = [dataset.split(one.split).items[one.place] for one in bad] if root.is_dir() else []
     files = [item for item in items if isinstance(item, Path) and item.is_relative_to(root)]

@@ -21,6 +21,7 @@ class Category:
 
 
 STOPS = "training stops; --bad skip leaves it out, --bad quarantine moves it to a folder next to the data"
+ANNOTATION = "training stops; --bad skip leaves the image out; or correct the annotation"
 REFUSED = "training refuses the folder"
 KEPT = "used as it is"
 
@@ -36,46 +37,73 @@ UNREADABLE = {
     "missing decoder": Category("fault", f"{STOPS}; or {INSTALL}", INSTALL),
 }
 
-CATEGORIES: dict[str, Category] = UNREADABLE | {
-    "layout": Category("fault", f"{REFUSED}: put every image into the folder of its class"),
-    "empty class": Category("fault", f"{REFUSED}: add images or remove the folder"),
-    "unknown class": Category("fault", f"{REFUSED}: rename the folder to match train, or remove it"),
-    "empty split": Category("fault", f"{REFUSED}: add images or remove the folder"),
-    "one class": Category("fault", "training refuses the data: a classifier needs at least two classes"),
-    "link loop": Category("fault", "a link to a parent folder counts images twice: remove the link"),
-    "leak": Category("fault", f"{KEPT}, and inflates the metrics: remove it from one of the splits"),
-    "conflict": Category("fault", f"{KEPT}, with all its labels: remove the wrong ones"),
-    "damaged": Category("warning", f"{KEPT}: it can be read, but part of the image may be wrong; replace or remove it"),
-    "duplicate": Category("warning", f"{KEPT}, and counts several times: remove all but one"),
-    "near leak": Category("warning", f"{KEPT}: compare them; if they are the same picture, remove it from one split"),
-    "near conflict": Category("warning", f"{KEPT}, with all its labels: compare them, and remove the wrong ones"),
-    "near duplicate": Category("warning", f"{KEPT}: compare them, and remove all but one"),
-    "file without decoder": Category("warning", f"not read, and missing from its class: {INSTALL}", INSTALL),
-    "unusable profile": Category("warning", "ignored, and colours may be wrong: save the image again in sRGB"),
-    "imbalance": Category("warning", f"{KEPT}; --balance weights or --balance sampler balances the classes"),
-    "missing class": Category("warning", "the split cannot measure the class: add images of it"),
-    "small": Category("warning", "enlarged to the input size: use larger images, or a smaller --size"),
-    "thin": Category("warning", "the centre is cropped and the ends are lost; --fit pad keeps the entire image"),
-    "odd name": Category("warning", f"{KEPT}; names with unprintable characters are hard to find: rename it"),
-    "link not followed": Category(
-        "warning", "images in the linked folder are not read: link the class folder itself, or copy the images"
-    ),
-    "ignored file": Category("note", "not read: not the suffix of an image"),
-    "hidden file": Category("note", "not read: its name starts with a dot"),
-    "folder like an image": Category("note", "a folder with the suffix of an image: the images in it are read"),
-    "wrong ending": Category("note", "read by its content, not by its suffix"),
-    "turned": Category("note", "rotated by its EXIF orientation"),
-    "grey": Category("note", "repeated for each colour channel; --channels 1 trains on grey"),
-    "1-bit": Category("note", "black is 0 and white 255"),
-    "16-bit": Category("note", "scaled to 8 bits"),
-    "palette": Category("note", "converted by its palette"),
-    "transparency": Category("note", "blended with the recipe's --background, white by default"),
-    "CMYK": Category("note", "converted to RGB, by its colour profile if it has one"),
-    "colour profile": Category("note", "colours are converted to sRGB"),
-    "animated": Category("note", "the first frame is used"),
-    "pages": Category("note", "the first page is used"),
-    "data behind the picture": Category("note", "data after the end of the image is not read"),
+WRONG_ANNOTATION = {
+    "invalid annotation": Category("fault", ANNOTATION),
+    "inverted box": Category("fault", ANNOTATION),
+    "box outside the image": Category("fault", ANNOTATION),
+    "unknown box class": Category("fault", ANNOTATION),
+    "size mismatch": Category("fault", f"{ANNOTATION}: its boxes may be those of another version of the image"),
+    "missing image": Category("fault", "training stops; --bad skip ignores the annotation; or restore the image"),
+    "image listed twice": Category("fault", "training stops; --bad skip leaves the image out; or list it once"),
 }
+
+CORRECTED = ("clipped box", "box without area")  # which a training says in its one line on corrections
+
+CATEGORIES: dict[str, Category] = (
+    UNREADABLE
+    | WRONG_ANNOTATION
+    | {
+        "layout": Category("fault", f"{REFUSED}: put every image into the folder of its class"),
+        "empty class": Category("fault", f"{REFUSED}: add images or remove the folder"),
+        "unknown class": Category("fault", f"{REFUSED}: rename the folder to match train, or remove it"),
+        "empty split": Category("fault", f"{REFUSED}: add images or remove the folder"),
+        "one class": Category("fault", "training refuses the data: a classifier needs at least two classes"),
+        "no boxes": Category("fault", "training refuses the data: a detector needs boxes in the training images"),
+        "link loop": Category("fault", "a link to a parent folder counts images twice: remove the link"),
+        "leak": Category("fault", f"{KEPT}, and inflates the metrics: remove it from one of the splits"),
+        "conflict": Category("fault", f"{KEPT}, with all its labels: remove the wrong ones"),
+        "damaged": Category(
+            "warning", f"{KEPT}: it can be read, but part of the image may be wrong; replace or remove it"
+        ),
+        "duplicate": Category("warning", f"{KEPT}, and counts several times: remove all but one"),
+        "near leak": Category(
+            "warning", f"{KEPT}: compare them; if they are the same picture, remove it from one split"
+        ),
+        "near conflict": Category("warning", f"{KEPT}, with all its labels: compare them, and remove the wrong ones"),
+        "near duplicate": Category("warning", f"{KEPT}: compare them, and remove all but one"),
+        "file without decoder": Category("warning", f"not read, and missing from its class: {INSTALL}", INSTALL),
+        "unusable profile": Category("warning", "ignored, and colours may be wrong: save the image again in sRGB"),
+        "imbalance": Category("warning", f"{KEPT}; --balance weights or --balance sampler balances the classes"),
+        "duplicate box": Category("warning", f"{KEPT}, and the object counts twice: remove one of the boxes"),
+        "tiny object": Category("warning", f"{KEPT}, but there is hardly anything to see: check the annotation"),
+        "small object": Category("warning", f"{KEPT}, and easily missed: use a larger --size"),
+        "missing class": Category("warning", "the split cannot measure the class: add images of it"),
+        "small": Category("warning", "enlarged to the input size: use larger images, or a smaller --size"),
+        "thin": Category("warning", "the centre is cropped and the ends are lost; --fit pad keeps the entire image"),
+        "odd name": Category("warning", f"{KEPT}; names with unprintable characters are hard to find: rename it"),
+        "link not followed": Category(
+            "warning", "images in the linked folder are not read: link the class folder itself, or copy the images"
+        ),
+        "clipped box": Category("note", "partly outside the image: the part inside is used"),
+        "box without area": Category("note", "left out: a box without area is no object"),
+        "no objects": Category("note", f"{KEPT}: the image teaches what is no object"),
+        "ignored file": Category("note", "not read: not the suffix of an image"),
+        "hidden file": Category("note", "not read: its name starts with a dot"),
+        "folder like an image": Category("note", "a folder with the suffix of an image: the images in it are read"),
+        "wrong ending": Category("note", "read by its content, not by its suffix"),
+        "turned": Category("note", "rotated by its EXIF orientation"),
+        "grey": Category("note", "repeated for each colour channel; --channels 1 trains on grey"),
+        "1-bit": Category("note", "black is 0 and white 255"),
+        "16-bit": Category("note", "scaled to 8 bits"),
+        "palette": Category("note", "converted by its palette"),
+        "transparency": Category("note", "blended with the recipe's --background, white by default"),
+        "CMYK": Category("note", "converted to RGB, by its colour profile if it has one"),
+        "colour profile": Category("note", "colours are converted to sRGB"),
+        "animated": Category("note", "the first frame is used"),
+        "pages": Category("note", "the first page is used"),
+        "data behind the picture": Category("note", "data after the end of the image is not read"),
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -92,7 +120,8 @@ class Issue:
 
 @dataclass(frozen=True)
 class Bad:
-    """An unreadable image: its split and index there, its name, and the reason."""
+    """An unusable image: its split and index there, its name, and "category: reason". place: -1 for an image with wrong
+    annotations, which is in no split."""
 
     split: str
     place: int
@@ -101,12 +130,35 @@ class Bad:
 
 
 @dataclass(frozen=True)
+class ObjectTable:
+    """The objects of a data set with boxes. counts: split -> class -> boxes; without: split -> images without objects;
+    sizes: class -> number of small, medium and large objects by COCO's limits, and median side in pixels; needed: the
+    longer side in pixels that an image must be scaled to for an object to cover one cell of a detector's finest map ->
+    objects."""
+
+    counts: dict[str, dict[str, int]]
+    without: dict[str, int]
+    sizes: dict[str, tuple[int, int, int, float]]
+    needed: dict[int, int]
+
+    def advised_side(self) -> int:
+        """The longer side of the input, a multiple of 32 pixels, at which nine of ten objects cover a cell of the
+        finest map; 0 if there are no objects."""
+        cumulative, most = 0, 0.9 * sum(self.needed.values())
+        for side in sorted(self.needed):
+            cumulative += self.needed[side]
+            if cumulative >= most:
+                return -(-side // 32) * 32
+        return 0
+
+
+@dataclass(frozen=True)
 class CheckResult:
     """The result of checking a data set, in plain values.
 
     images: number of images; counts: split -> class -> images; formats, modes: -> images; sides: shorter side in
-    pixels, upright -> images; smallest: the name of the image with the shortest side; bad: unreadable images;
-    seconds: duration; examined: time of the check; reused: whether the result comes from the cache.
+    pixels, upright -> images; smallest: the name of the image with the shortest side; bad: unusable images; seconds:
+    duration; examined: time of the check; objects: of data with boxes; reused: whether the result comes from the cache.
     """
 
     name: str
@@ -120,6 +172,7 @@ class CheckResult:
     bad: tuple[Bad, ...]
     seconds: float
     examined: str
+    objects: ObjectTable | None = None
     reused: bool = field(default=False, compare=False)
 
     def of(self, severity: Severity) -> tuple[Issue, ...]:
@@ -174,6 +227,20 @@ def with_side(result: CheckResult, side: int) -> CheckResult:
     return replace(result, findings=(*result.findings, issue("small", result.smallest, detail, count)))
 
 
+def with_object_side(result: CheckResult, side: int) -> CheckResult:
+    """`result` with an issue for the objects that are smaller than a cell of a detector's finest map in an input whose
+    longer side is `side` pixels, if there are any."""
+    needed = result.objects.needed if result.objects else {}
+    count = sum(number for least, number in needed.items() if least > side)
+    if not result.objects or not count:
+        return result
+    detail = (
+        f"{count:,} of {sum(needed.values()):,} training objects are smaller than a cell of the finest map (8 pixels) "
+        f"at --size {side}; from --size {result.objects.advised_side()} on, fewer than one in ten are"
+    )
+    return replace(result, findings=(*result.findings, issue("small object", result.name, detail, count)))
+
+
 def to_json(result: CheckResult) -> str:
     return json.dumps(asdict(result), ensure_ascii=False)
 
@@ -184,6 +251,11 @@ def from_json(text: str) -> CheckResult:
     values["findings"] = tuple(Issue(**one) for one in values["findings"])
     values["bad"] = tuple(Bad(**one) for one in values["bad"])
     values["sides"] = {int(side): count for side, count in values["sides"].items()}
+    if values["objects"]:
+        table = ObjectTable(**values["objects"])
+        sizes = {name: (small, medium, large, side) for name, (small, medium, large, side) in table.sizes.items()}
+        needed = {int(side): count for side, count in table.needed.items()}
+        values["objects"] = replace(table, sizes=sizes, needed=needed)
     return CheckResult(**values)
 
 

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+from skipway.data.box_targets import BoxTargets
 from skipway.data.dataset import Dataset
 from skipway.data.decode import SUFFIXES
 from skipway.data.formats.folder import split_folders
@@ -11,14 +12,14 @@ from skipway.data.quality.issues import Issue, group_issue
 
 
 def root_of(dataset: Dataset) -> Path | None:
-    """The folder of class folders that `dataset` was read from; None for any other data set."""
+    """The folder of images that `dataset` was read from; None for any other data set."""
     root = Path(dataset.name)
     in_memory = len(dataset.train) and not isinstance(dataset.train.items[0], Path)
     return None if in_memory or not root.is_dir() else root
 
 
 def undecoded(dataset: Dataset) -> list[Issue]:
-    """An issue for the files in a folder of class folders whose suffixes are those of images without an installed
+    """An issue for the files in a folder of images whose suffixes are those of images without an installed
     decoder; empty if there are no such files."""
     root = root_of(dataset)
     if root is None or not UNDECODABLE:
@@ -36,7 +37,7 @@ def surprises(dataset: Dataset) -> list[Issue]:
     """Files that are not read, folders named like images, links that are not followed, and unprintable names; empty
     for a data set that is not a folder of class folders."""
     root = root_of(dataset)
-    if root is None:
+    if root is None or isinstance(dataset.train.targets, BoxTargets):  # files of annotations are no strays
         return []
     paths_by_category: dict[str, list[str]] = {}
     followed = 2 if split_folders(root) else 1  # levels of split and class folders, links to which are followed

@@ -14,6 +14,7 @@ from skipway.data import open_dataset
 from skipway.data.dataset import Dataset
 from skipway.data.formats.folder import LayoutError
 from skipway.data.quality import cache
+from skipway.data.quality.box_rules import annotation_issues, bad_annotations, object_table
 from skipway.data.quality.issues import CheckResult, Issue, issue
 from skipway.data.quality.rules import Rows, bad_images, class_issues, duplicate_issues, image_issues
 from skipway.data.quality.scan import ScanJob, ScanResult, holds_files, scan_images
@@ -44,7 +45,8 @@ def check_images(dataset: Dataset, channels: int, console: Console, reuse: bool)
     start = time.perf_counter()
     rows = Rows(splits, dataset.classes)
     scan = scan_images(ScanJob(splits, channels, Counter(size for size, _ in statuses)), console)
-    findings = (*image_issues(rows, scan), *class_issues(dataset), *duplicate_issues(rows, scan))
+    of_images = (*image_issues(rows, scan), *class_issues(dataset), *duplicate_issues(rows, scan))
+    findings = (*annotation_issues(dataset), *of_images)
     result = summarize(dataset, rows, scan, findings)
     result = replace(result, seconds=round(time.perf_counter() - start, 2))
     cache.save(key, result)
@@ -68,9 +70,10 @@ def summarize(dataset: Dataset, rows: Rows, scan: ScanResult, findings: tuple[Is
         sides=dict(zip(sides.tolist(), numbers.tolist(), strict=True)),
         smallest=rows.name(int(np.flatnonzero(readable)[shorter.argmin()])) if len(shorter) else "",
         findings=findings,
-        bad=tuple(bad_images(rows, scan)),
+        bad=(*bad_annotations(dataset), *bad_images(rows, scan)),
         seconds=0.0,
         examined=datetime.now().isoformat(" ", "seconds"),
+        objects=object_table(dataset),
     )
 
 
