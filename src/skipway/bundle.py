@@ -39,7 +39,7 @@ class Card:
 
     network: `models.build`'s arguments; classes: names in output order; preprocessing: `Preprocessing`'s fields;
     metrics: split -> name -> value; data: name, fingerprint, counts, and (image, reason) of what was left out; recipe:
-    every field as trained; calibration: temperature, the split that it was fitted on, and n, its images, or None; head:
+    every field as trained; calibration: temperature or threshold, its split, and n, the images there, or None; head:
     the network's head; summaries: split -> the main figure as text.
     """
 
@@ -65,7 +65,7 @@ class Card:
     @property
     def temperature(self) -> float:
         """Scores are divided by it before they become probabilities; 1 where none was fitted."""
-        return float(self.calibration["temperature"]) if self.calibration else 1.0
+        return float((self.calibration or {}).get("temperature", 1.0))
 
 
 def sha256(file: Path) -> str:
@@ -124,7 +124,8 @@ def readme(card: Card) -> str:
     lines += [f"- {split}: {card.summaries[split]}, {card.metrics[split]['n']} images" for split in card.summaries]
     if card.calibration:
         fitted = f"fitted on {card.calibration['n']} images of {card.calibration['split']}"
-        lines.append(f"- probabilities at temperature {card.temperature:.4f}, {fitted}")
+        values = {name: value for name, value in card.calibration.items() if name not in ("split", "n")}
+        lines += [f"- {name} {value:.4f}, {fitted}" for name, value in values.items()]
     lines += ["", "Use it with `skipway predict THIS_FOLDER images...` or `skipway.load(THIS_FOLDER)`.", ""]
     return "\n".join(lines)
 
@@ -229,7 +230,7 @@ def add_metrics(folder: Path, split: str, metrics: dict[str, Any], summary: str)
 
 
 def add_calibration(folder: Path, calibration: dict[str, Any] | None) -> Card:
-    """Record a fitted temperature, with its split and n, in the card and the README; returns the new card."""
+    """Record a fitted temperature or threshold, with its split and n, in card and README; returns the new card."""
     seal(folder, dataclasses.replace(read_card(folder), calibration=calibration))
     return read_card(folder)
 

@@ -29,13 +29,14 @@ class TrainedModel:
     def load(cls, folder: Path, hardware: Hardware | None = None) -> "TrainedModel":
         """The bundle in `folder`, verified; on the CPU when `hardware` is None. Raises BundleError."""
         card = bundle.read_card(folder)
+        preprocessing = preprocessing_of(card, folder)
         task = task_of(card)
         net = bundle.load_network(folder, card, task.build)
         placed = hardware.place(net) if hardware else net
-        return cls(placed, task, preprocessing_of(card, folder), card, folder)
+        return cls(placed, task, preprocessing, card, folder)
 
 
-def preprocessing_of(card: Card, folder: Path) -> Preprocessing:
+def preprocessing_of(card: Card, folder: Path = Path()) -> Preprocessing:
     """The preprocessing of a card. Raises BundleError for a missing or unknown field."""
     try:
         return Preprocessing(**card.preprocessing)
@@ -45,5 +46,5 @@ def preprocessing_of(card: Card, folder: Path) -> Preprocessing:
 
 
 def task_of(card: Card) -> Task:
-    """The task of a card. Raises BundleError for one that this version does not have."""
-    return task_named(card.task, card.classes)
+    """The task of a card. Raises BundleError for one that this version does not have, and for invalid preprocessing."""
+    return task_named(card.task, card.classes).configured(card.network, preprocessing_of(card), card.calibration)

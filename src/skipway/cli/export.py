@@ -31,11 +31,9 @@ def export(
         print_json({"folder": str(done.folder), **done.evidence})
         return
     for batch, row in done.evidence["batches"].items():
-        console().print(
-            f"batch {batch}: probabilities differ by {row['largest']:.2g} at most (allowed {row['tolerance']:g}) from "
-            f"{done.evidence['compared_with']}, {row['changed'] + row['close']} first classes changed",
-            soft_wrap=True,
-        )
-    console().print(f"proven on {done.evidence['images']}", soft_wrap=True)
-    console().print(f"outputs scores, and probabilities = {done.evidence['probabilities']}", soft_wrap=True)
+        console().print(f"batch {batch}: {row['summary']}", soft_wrap=True)
+    compared = f"compared with {done.evidence['compared_with']}, on {done.evidence['images']}"
+    outputs = ", ".join(output["name"] for output in done.evidence["outputs"])
+    meaning = f"; probabilities = {done.evidence['probabilities']}" if done.evidence["probabilities"] else ""
+    console().print(f"{compared}\noutputs {outputs}{meaning}", soft_wrap=True)
     console().print(str(done.folder), soft_wrap=True, markup=False)

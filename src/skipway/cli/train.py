@@ -14,6 +14,7 @@ import typer
 from skipway.cli.check import LabelColumnOption, LabelPatternOption
 from skipway.cli.options import (
     DeviceOption,
+    FormatOption,
     OfflineOption,
     PrecisionOption,
     SwitchOption,
@@ -24,6 +25,11 @@ from skipway.cli.options import (
 )
 from skipway.errors import SkipwayError
 from skipway.training.recipe_fields import FIELDS, MEANING, parse
+
+DataArgument = Annotated[
+    str | None, typer.Argument(help="A folder of images (by class, VOC, COCO, YOLO), parquet, shards, digits, ...")
+]
+BadOption = Annotated[str, typer.Option(help="Images or annotations that cannot be read: error, skip, quarantine.")]
 
 
 def takes_recipe_fields(verb: Callable[..., None]) -> Callable[..., None]:
@@ -52,9 +58,7 @@ def takes_recipe_fields(verb: Callable[..., None]) -> Callable[..., None]:
 
 @takes_recipe_fields
 def train(
-    data: Annotated[
-        str | None, typer.Argument(help="digits, cifar10, cifar100, a folder of class folders, parquet, tar shards.")
-    ] = None,
+    data: DataArgument = None,
     *,
     recipe: Annotated[
         str | None, typer.Option(help="finetune, head, scratch, quick, modern, ...; default: what suits the data.")
@@ -70,7 +74,8 @@ def train(
     ] = None,
     label_column: LabelColumnOption = "",
     label_pattern: LabelPatternOption = "",
-    bad: Annotated[str, typer.Option(help="Images that cannot be read: error, skip, quarantine.")] = "error",
+    box_format: FormatOption = "",
+    bad: BadOption = "error",
     devices: Annotated[int, typer.Option(help="Processes, each on a GPU or on its share of the processor.")] = 1,
     deterministic: Annotated[bool, typer.Option("--deterministic", help="Equal digits for equal seeds.")] = False,
     checkpoint_steps: Annotated[int | None, typer.Option(help="A checkpoint every so many steps.")] = None,
@@ -84,7 +89,7 @@ def train(
     workers: WorkersOption = None,
     fields: dict[str, str],
 ) -> None:
-    """Train a network on images; leaves a bundle and a report.
+    """Train a network on images, to classify them or to find objects; leaves a bundle and a report.
 
     Network, weights, size, batch and length are chosen to suit the data and the machine, unless they are given.
 
@@ -94,7 +99,8 @@ def train(
 
     Every option from --model on is a field of the recipe, and is as the recipe has it unless given.
     """
-    start = TrainArguments(data, recipe, from_scratch, budget, label_column, label_pattern, out, bad)
+    reading = (label_column, label_pattern, box_format)
+    start = TrainArguments(data, recipe, from_scratch, budget, *reading, out, bad)
     require_one_start(start, resume)
     go_offline(offline)
     values = {name: parse(name, text) for name, text in fields.items()}
@@ -118,6 +124,7 @@ class TrainArguments:
     budget: str | None
     label_column: str
     label_pattern: str
+    format: str
     out: Path | None
     bad: str
 
@@ -198,7 +205,7 @@ def start_run(start: TrainArguments, machine: dict[str, Any], kept: dict[str, An
         bad=policy_of(start.bad),
         options=options,
         changes=values,
-        reading=ReadOptions(start.label_column, start.label_pattern),
+        reading=ReadOptions(start.label_column, start.label_pattern, start.format),
         start="scratch" if start.from_scratch else "pretrained",
         budget=start.budget,
     )

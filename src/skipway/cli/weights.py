@@ -35,11 +35,12 @@ def list_(
     as_json: JsonOption = False,
 ) -> None:
     """List named weights with their published accuracy, its source, and their licence."""
-    from skipway.models.pretrained.registry import WEIGHTS
+    from skipway.models.pretrained.registry import COCO_WEIGHTS, WEIGHTS
 
-    found = [WEIGHTS[name] for name in matching(WEIGHTS, pattern)]
+    known = WEIGHTS | COCO_WEIGHTS
+    found = [known[name] for name in matching(known, pattern)]
     if not found:
-        raise UnknownNameError("weights", pattern, WEIGHTS, "`skipway weights list` names all of them")
+        raise UnknownNameError("weights", pattern, known, "`skipway weights list` names all of them")
     if as_json:
         from dataclasses import asdict
 
@@ -50,6 +51,7 @@ def list_(
             "name": w.name,
             "top-1": "" if w.top1 is None else f"{w.top1:.2f}",
             "top-5": "" if w.top5 is None else f"{w.top5:.2f}",
+            "box AP": "" if w.box_ap is None else f"{w.box_ap:.1f}",
             "on": w.data,
             "pixels": f"{w.size} of {w.resize}",
             "by": w.source,

@@ -76,11 +76,21 @@ def open_run(run: str | Path, hardware: Hardware, protocol: str = AS_BUNDLED) ->
         raise UnknownNameError("protocol", protocol, PROTOCOLS, f"one of {', '.join(PROTOCOLS)}")
     model = TrainedModel.load(Path(run), hardware)
     card, task = model.card, model.task
+    if protocol != AS_BUNDLED:
+        require_pooling(task)
     scorer = PROTOCOLS[protocol](model.net, model.preprocessing, hardware, task.pool)
     if protocol != AS_BUNDLED:
         card = replace(card, calibration=None)
     explain = task.explainer(model.net, model.preprocessing, hardware.device)
     return LoadedRun(str(run), card, task, model.preprocessing, scorer, explain, read_records(Path(run)))
+
+
+def require_pooling(task: Task) -> None:
+    """Raises SkipwayError for a task whose outputs cannot be averaged."""
+    if not task.pools:
+        raise SkipwayError(
+            f"{task.annotation} of several views or networks are not averaged: leave out --protocol and --ensemble"
+        )
 
 
 def dataset_of(data: str | Dataset | None, card: Card) -> tuple[Dataset, str]:
@@ -176,6 +186,7 @@ def average_runs(runs: Sequence[LoadedRun], dataset: Dataset, mark: str, split: 
     Raises SkipwayError for runs of other tasks or classes, or that keep other images of `dataset` from training.
     """
     first = runs[0].card
+    require_pooling(runs[0].task)
     for run in runs[1:]:
         if (run.card.task, run.card.classes) != (first.task, first.classes):
             raise SkipwayError(

@@ -20,8 +20,9 @@ from skipway.models.base import Network
 from skipway.models.pretrained.registry import CIFAR10, imagenet_classes
 from skipway.models.pretrained.state_dict_check import MismatchError, compare, without_unexpected
 from skipway.models.pretrained.weights import Pretrained, find, unused_note
-from skipway.tasks import classifier
+from skipway.tasks import task_for_network
 
+DETECTOR_SIZE = 800  # pixels of the longer side; torchvision's weights were measured with 800 for the shorter one
 ADOPTED = "adopted"  # stands where a card of ours names its recipe
 CLASS_NAMES: dict[str, Callable[[], tuple[str, ...]]] = {"imagenet": imagenet_classes, "cifar10": lambda: CIFAR10}
 
@@ -57,12 +58,12 @@ def import_weights(
     if model is None:
         raise SkipwayError(f"{text} does not say whose weights it holds: give --model")
     network = network_of(model, pretrained)
-    net = models.build(**network)
+    task = task_for_network(model, class_names(feeding, pretrained, network["classes"]))
+    net = task.build(network)
     weights, strangers = without_unexpected(net, pretrained.weights)
     if mismatch := compare(net, weights):
         raise MismatchError(model, mismatch)
     net.load_state_dict(weights, strict=False)  # counts of batches may be missing
-    task = classifier(class_names(feeding, pretrained, network["classes"]))
     card = Card(
         task=task.name,
         network=network,
@@ -86,8 +87,10 @@ def import_weights(
 
 
 def network_of(model: str, pretrained: Pretrained) -> dict[str, Any]:
-    """`models.build`'s arguments for `model` with the classes, channels and stem of the weights."""
-    models.require_name(model)
+    """The arguments of the task's `build` for `model` with the classes, channels and stem of the weights."""
+    models.require_known(model)
+    if models.is_detector(model):
+        return network_of_detector(model, pretrained)
     with torch.device("meta"):
         shape = models.build(model)
     weights = pretrained.weights
@@ -98,6 +101,16 @@ def network_of(model: str, pretrained: Pretrained) -> dict[str, Any]:
     if "stem" in models.options_of(model) and (stem := pretrained.stem()):
         network["stem"] = stem
     return network
+
+
+def network_of_detector(model: str, pretrained: Pretrained) -> dict[str, Any]:
+    """Likewise for a detector."""
+    with torch.device("meta"):
+        shape = models.create_detector(model, classes=1)
+    classes, first = pretrained.classes(shape), pretrained.weights.get(f"{shape.first}.weight")
+    if classes is None or first is None:
+        raise MismatchError(model, compare(shape, pretrained.weights))
+    return {"name": model, "classes": classes, "channels": first.shape[1]}
 
 
 def class_names(feeding: InputOptions, pretrained: Pretrained, count: int) -> Sequence[str]:
@@ -139,6 +152,10 @@ def preprocessing(
             raise SkipwayError(
                 f"{option} {','.join(map(str, values))} cannot be: give finite numbers, above 0 for --std"
             )
+    if models.is_detector(model):
+        size = feeding.size or DETECTOR_SIZE
+        models.require_size(model, net, size)
+        return Preprocessing(channels, size, size, mean, std, fit="pad")
     size = feeding.size or (record.size if record else 224 if net.smallest > 8 else 32)
     models.require_size(model, net, size)
     margin = record.resize / record.size if record else 1 if size <= models.SMALL else 256 / 224

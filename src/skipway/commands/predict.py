@@ -21,12 +21,15 @@ def predict(
     top: int = 5,
     engine: str = "eager",
     hardware: Hardware | None = None,
+    threshold: float | None = None,
 ) -> Prediction | Iterator[Prediction]:
     """The most likely classes of an image, or of each of several: `skipway.predict("runs/photos", "new.jpg").label`.
 
+    Of a network that finds objects, those with a score of at least `threshold`, None for the card's.
+
     Whoever predicts more than once makes a `Predictor`, which loads the network once. Raises SkipwayError.
     """
-    return Predictor(run, hardware, engine).predict(images, top)
+    return Predictor(run, hardware, engine).predict(images, top, threshold)
 
 
 def shard_for(images: Sequence[str], csv: Path | None) -> tuple[Shard, Path | None]:
@@ -51,6 +54,7 @@ def predict_files(
     engine: str = "eager",
     hardware: Hardware | None = None,
     notify: Notify = ignore_message,
+    threshold: float | None = None,
 ) -> tuple[Predictor, Iterator[Prediction]]:
     """The predictor of `run`, and its predictions for this process's share of files, folders and patterns.
 
@@ -59,4 +63,4 @@ def predict_files(
     waiting = shard.own(images_of(images))
     first = list(islice(waiting, SAMPLE)) if engine == "auto" else []
     predictor = Predictor(run, hardware, engine, sample=first, say=notify)
-    return predictor, predictor.predict(chain(first, waiting), top)
+    return predictor, predictor.predict(chain(first, waiting), top, threshold)

@@ -62,7 +62,7 @@ def resolve_recipe(recipe: str | Recipe | None, fields: Mapping[str, Any]) -> tu
     field_values({name: value for name, value in vars(base).items() if name != "name"})
     validate_recipe(replace(base, **values))
     if recipe or "model" in values:
-        models.require_name(values.get("model", base.model))
+        models.require_known(values.get("model", base.model))
     return recipe, values
 
 

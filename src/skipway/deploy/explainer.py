@@ -55,6 +55,8 @@ class Explainer:
         trained = TrainedModel.load(Path(folder), self.hardware)
         self.net, self.task, self.card = trained.net, trained.task, trained.card
         self.preprocessing = trained.preprocessing
+        if self.task.explainer(self.net, self.preprocessing, self.hardware.device) is None:
+            raise SkipwayError(f"{folder} has no class of an image to explain, which heat maps are for")
 
     def place_of(self, label: str) -> int:
         """The class's place among the outputs. Raises UnknownNameError with the nearest name."""

@@ -13,16 +13,17 @@ from skipway.data.dataset import Dataset, Item, match_classes, with_validation
 from skipway.data.decode import SUFFIXES
 from skipway.data.loader import decode_all
 from skipway.data.preprocess import Preprocessing
+from skipway.data.targets import Labels
 from skipway.deploy.training_data import reopen_dataset
 from skipway.errors import DataError, SkipwayError
 
 
 @dataclass(frozen=True)
 class Samples:
-    """Fitted images uint8 (n, C, size, size), their targets where they are known, and what they are, in words."""
+    """Fitted images uint8 (n, C, *canvas), their targets where they are known, and what they are, in words."""
 
     images: Tensor
-    targets: Tensor | None
+    targets: Labels | None
     origin: str
 
 
@@ -39,9 +40,9 @@ def given(items: Sequence[Path | Item], preprocessing: Preprocessing) -> Samples
 
 def generated(preprocessing: Preprocessing, count: int) -> Samples:
     """Smooth random patterns of every brightness: not real images, and labelled as such."""
-    side, rng = preprocessing.size, torch.Generator().manual_seed(0)
+    rng = torch.Generator().manual_seed(0)
     coarse = torch.rand(count, preprocessing.channels, 5, 5, generator=rng)
-    smooth = torch.nn.functional.interpolate(coarse, size=(side, side), mode="bicubic").clamp(0, 1)
+    smooth = torch.nn.functional.interpolate(coarse, size=preprocessing.canvas, mode="bicubic").clamp(0, 1)
     noise = torch.rand(smooth.shape, generator=rng)
     images = (smooth * 0.9 + noise * 0.1).mul(255).round().to(torch.uint8)
     return Samples(images, None, f"{count} generated images, as no real ones were at hand")

@@ -27,12 +27,19 @@ def reopen_dataset(data: str | Dataset | None, card: Card) -> tuple[Dataset, str
     else:
         own = data is None or data == card.data["name"]
         dataset = open_dataset(card.data["name"], read_options_of(card)) if own else open_dataset(str(data))
+    dataset = without_bad_annotations(dataset)
     mark = dataset.fingerprint
     if mark != card.data["fingerprint"] and card.data.get("left_out"):
         fewer = without(dataset, dict(card.data["left_out"]))
         if fewer.fingerprint == card.data["fingerprint"]:
             return fewer, card.data["fingerprint"]
     return dataset, mark
+
+
+def without_bad_annotations(dataset: Dataset) -> Dataset:
+    """`dataset`, its images whose annotations are wrong listed among those left out."""
+    bad = tuple((name, why) for _, name, why in dataset.bad_annotations)
+    return replace(dataset, left_out=(*dataset.left_out, *bad), bad_annotations=()) if bad else dataset
 
 
 def without(dataset: Dataset, reasons: dict[str, str]) -> Dataset:

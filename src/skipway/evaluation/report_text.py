@@ -8,10 +8,11 @@ from skipway.tasks.base import ENSEMBLE, SplitOutputs
 def about_origin(card: Card) -> str:
     """Which network it is, and how it was made."""
     recipe = card.recipe
-    size = card.preprocessing["size"]
+    width = card.preprocessing["size"]
+    height = card.preprocessing.get("height") or width
     what = (
         f"{card.network['name']}, {card.parameters:,} parameters, {len(card.classes)} classes, images of "
-        f"{size} × {size} pixels."
+        f"{width} × {height} pixels."
     )
     if recipe["name"] == ENSEMBLE:
         members = [legible(run) for run in recipe["members"]]

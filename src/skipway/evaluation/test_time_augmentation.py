@@ -57,7 +57,7 @@ def view_scorer(net: nn.Module, opened: Preprocessing, hardware: Hardware, views
 
     def scorer(split: Split) -> Outputs:
         device, found = hardware.device, []
-        for images, _ in in_order(split, opened, batch_size(device), workers_for(opened, hardware)):
+        for images, _ in in_order(split, opened, batch_size(device, opened.canvas), workers_for(opened, hardware)):
             outputs = zip(*predict_batches(net, views(images), opened, device), strict=True)
             found.append([pool(torch.stack(views_of_output)) for views_of_output in outputs])
         return concatenate(found)

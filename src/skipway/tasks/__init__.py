@@ -1,16 +1,19 @@
 """Tasks by name: what networks are trained for. Code outside this package is the same for every task (see base.py)."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 from skipway.data.dataset import Dataset
-from skipway.errors import BundleError
+from skipway.errors import BundleError, UnknownNameError
+from skipway.models import NETWORKS
 from skipway.tasks.base import Task
 from skipway.tasks.classify.task import Classify
+from skipway.tasks.detect.task import Detect
 from skipway.tasks.tag.task import Tag
 
-__all__ = ["TASKS", "Task", "classifier", "task_for", "task_named"]
+__all__ = ["TASKS", "Task", "classifier", "task_for", "task_for_network", "task_named"]
 
-TASKS: dict[str, type[Task]] = {"classify": Classify, "tag": Tag}
+TASKS: dict[str, type[Task]] = {"classify": Classify, "tag": Tag, "detect": Detect}
 
 
 def task_named(name: str, classes: Sequence[str]) -> Task:
@@ -26,5 +29,15 @@ def task_for(dataset: Dataset) -> Task:
 
 
 def classifier(classes: Sequence[str]) -> Task:
-    """The task of networks without a data set: imported weights, and networks by name."""
+    """The task of classifiers without a data set, as of networks by name."""
     return Classify.from_classes(classes)
+
+
+def task_for_network(name: str, classes: Sequence[str]) -> Task:
+    """The first task that the network called `name` suits. Raises UnknownNameError if there is no such network."""
+    for kind in TASKS.values():
+        task = kind.from_classes(classes)
+        with suppress(UnknownNameError):
+            task.require_network(name)
+            return task
+    raise UnknownNameError("model", name, NETWORKS, "`skipway list` shows all names")

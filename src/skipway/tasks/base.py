@@ -11,11 +11,12 @@ from typing import Any, ClassVar, Literal, NamedTuple, Protocol, Self
 
 import numpy as np
 import torch
-from torch import Tensor
+from PIL.Image import Image
+from torch import Tensor, nn
 
 from skipway import models
 from skipway.data.dataset import Dataset, Split
-from skipway.data.loader import Batch
+from skipway.data.loader import Batch, Transform
 from skipway.data.preprocess import Preprocessing
 from skipway.errors import SkipwayError
 from skipway.models.base import Network
@@ -42,7 +43,7 @@ class LossResult(NamedTuple):
 class Metrics(Protocol):
     """An accumulator of metrics over batches and processes."""
 
-    def update(self, outputs: Outputs, targets: Tensor) -> None:
+    def update(self, outputs: Outputs, targets: Any) -> None:
         """Add a batch: the network's outputs in evaluation mode and the targets, both on the CPU."""
 
     def merge(self, others: Sequence[Self]) -> None:
@@ -190,8 +191,17 @@ class Presenter(ABC):
         """The columns of a CSV file after the image's name; `top`: how many classes were asked for."""
 
     @abstractmethod
-    def csv_row(self, prediction: Any, top: int) -> list[Any]:
-        """The values of these columns; empty text where there are none."""
+    def csv_rows(self, prediction: Any, top: int) -> list[list[Any]]:
+        """The values of these columns, in one or several rows; empty text where there are none."""
+
+    def draw(self, image: Image, prediction: Any, classes: Sequence[str]) -> Image:
+        """A copy of the RGB image with what was found in it. Raises SkipwayError where nothing is drawn."""
+        raise SkipwayError("predictions of this task have no place in the image: leave out --draw")
+
+    def coco(self, prediction: Any, classes: Sequence[str]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """An image and its annotations in COCO's format, without ids of images and annotations. Raises SkipwayError
+        where there are no objects."""
+        raise SkipwayError("predictions of this task are not objects: leave out --coco")
 
     @abstractmethod
     def schema(self) -> dict[str, Any]:
@@ -258,7 +268,10 @@ class Task(ABC):
     annotation: ClassVar[str]  # of an image, as text: what such a network learns from
     figure_names: ClassVar[dict[str, str]] = {}  # figures in the line of an epoch, in percent: train_x or val_x -> name
     output_names: ClassVar[tuple[str, ...]] = ("scores",)
+    output_note: ClassVar[str] = ""  # how the outputs are to be read, for the README of exports; ends in a space
     activation: ClassVar[str] = ""  # in torch and OpenVINO: turns scores into probabilities; "": none
+    pools: ClassVar[bool] = True  # outputs of several views or networks can be averaged
+    in_memory: ClassVar[bool] = True  # small images may be cropped on the device: targets stay as they are
     classes: tuple[str, ...]
 
     # construction
@@ -267,6 +280,12 @@ class Task(ABC):
     @abstractmethod
     def from_classes(cls, classes: Sequence[str]) -> "Task":
         """The task for a card's or a data set's classes."""
+
+    def configured(
+        self, network: Mapping[str, Any], preprocessing: Preprocessing, calibration: Mapping[str, Any] | None
+    ) -> "Task":
+        """The task for a card's network, preprocessing and calibration, on which its predictions depend."""
+        return self
 
     @property
     def outputs(self) -> int:
@@ -278,15 +297,52 @@ class Task(ABC):
         """The card's entry for the network's head."""
         return {"name": "linear", "outputs": self.outputs}
 
+    def require_network(self, name: str) -> None:
+        """Raises UnknownNameError, with the closest name, if no network of that name suits the task."""
+        models.require_name(name)
+
+    def body_of(self, name: str) -> str:
+        """The classifier whose weights the network called `name` starts from: itself, unless it is built on one."""
+        return name
+
+    def network_on(self, body: str, gpu: bool) -> str:
+        """The default network on `body`, a classifier, for a GPU or a processor."""
+        return body
+
+    def size_for(self, dataset: Dataset, gpu: bool) -> int:
+        """The default of the recipe's `size`, in pixels; 0: by the recipe."""
+        return 0
+
+    def recipe_name(self, weights: str | None) -> str:
+        """The default recipe, from the network that the weights to start from belong to, None for no weights; "": one
+        that suits the images."""
+        return ""
+
+    def network_options(self, name: str) -> set[str]:
+        """The arguments of `build` that the network called `name` takes besides its name."""
+        return models.options_of(name)
+
     def build(self, network: Mapping[str, Any]) -> Network:
         """The network described by `network`, the arguments of `models.build`."""
         return models.build(**network)
+
+    def trunk(self, net: Network) -> nn.Module:
+        """The part of `net` that stores most of the activations, as a function of the images alone."""
+        return net
 
     # training
 
     def for_training(self, dataset: Dataset, options: Mapping[str, Any], device: torch.device) -> "Task":
         """The task with the settings of its loss from the recipe's fields, `options`, and the training data."""
         return self
+
+    def canvas(self, dataset: Dataset, size: int) -> tuple[int, int]:
+        """Height and width of the network's input for a recipe's `size`."""
+        return size, size
+
+    def transform(self, preprocessing: Preprocessing, options: Mapping[str, Any]) -> Transform | None:
+        """Images and targets augmented together, by the recipe's fields `options`; None: images alone."""
+        return None
 
     def describe(self, dataset: Dataset, options: Mapping[str, Any]) -> str:
         """What is learned from which data, in one line."""
@@ -298,20 +354,18 @@ class Task(ABC):
         raise SkipwayError(f"--balance sampler needs classes, which the task {self.name} does not have: leave it out")
 
     @abstractmethod
-    def loss(
-        self, forward: Callable[[Tensor], Any], batch: Batch, generator: torch.Generator | None = None
-    ) -> LossResult:
-        """The loss of a batch, for which `forward` is called; random numbers are drawn from `generator`."""
+    def loss(self, forward: Callable[..., Any], batch: Batch, generator: torch.Generator | None = None) -> LossResult:
+        """The loss of a batch, for which `forward`, the network, is called; `generator`: for random numbers."""
 
-    def chance_loss(self, outputs: Any, targets: Tensor) -> Tensor | None:
+    def chance_loss(self, outputs: Any, targets: Any) -> Tensor | None:
         """The loss at chance, which a new network should start near; None: not known."""
         return None
 
-    def soft_targets(self, targets: Tensor) -> Tensor:
+    def soft_targets(self, targets: Any) -> Tensor:
         """Targets as (N, outputs) in [0, 1], which mixup mixes. Raises SkipwayError where the task has none."""
         raise SkipwayError(f"mixup and CutMix need classes, which the task {self.name} does not have: leave them out")
 
-    def counts(self, outputs: Any, targets: Tensor) -> Tensor | None:
+    def counts(self, outputs: Any, targets: Any) -> Tensor | None:
         """Counts of a training batch that add up over batches and processes; None where nothing is counted."""
         return None
 
@@ -334,7 +388,8 @@ class Task(ABC):
         """The main figure as text."""
 
     def calibrate(self, scored: SplitOutputs) -> dict[str, Any] | None:
-        """The card's entry for a temperature fitted on `scored`; None where none is fitted."""
+        """The card's entry for what is fitted on `scored`, a temperature or threshold, with its split and n; None where
+        nothing is fitted."""
         return None
 
     def pool(self, scores: Tensor) -> Tensor:
@@ -344,8 +399,14 @@ class Task(ABC):
     # prediction
 
     @abstractmethod
-    def predict(self, name: str, outputs: Outputs, temperature: float, top: int) -> Prediction:
-        """The prediction for the image called `name` from its outputs, without the batch dimension."""
+    def predict(self, name: str, outputs: Outputs, size: tuple[int, int], temperature: float, top: int) -> Prediction:
+        """The prediction for the image called `name`, of `size` (height, width) pixels, from its outputs, without the
+        batch dimension."""
+
+    def with_threshold(self, threshold: float | None) -> "Task":
+        """The task that predicts what has at least this score; None: unchanged. Ignored where nothing has a score of
+        its own."""
+        return self
 
     def unread(self, name: str, error: str) -> Prediction:
         """The prediction of an image that could not be read."""

@@ -13,26 +13,30 @@ from skipway.data.preprocess import Preprocessing
 from skipway.tasks.base import Outputs, as_outputs
 
 BATCH = {"cpu": 16, "cuda": 256}  # images; small on a CPU, where a single image costs as much as a full batch
+USUAL = (224, 224)  # pixels
+LARGE = 256 * 256  # pixels above which an image keeps a CPU busy, and a full batch would not fit into a GPU
 
 
-def batch_size(device: torch.device) -> int:
-    """Images in a batch on `device`."""
-    return BATCH.get(device.type, BATCH["cpu"])
+def batch_size(device: torch.device, canvas: tuple[int, int] = USUAL) -> int:
+    """Images of `canvas` (height, width) pixels in a batch on `device`."""
+    full, pixels = BATCH.get(device.type, BATCH["cpu"]), canvas[0] * canvas[1]
+    if pixels <= LARGE:
+        return full
+    return max(full * LARGE // pixels, 1) if device.type == "cuda" else 1
 
 
 @torch.inference_mode()
 def predict_batches(
     net: nn.Module, batches: Iterable[Tensor], preprocessing: Preprocessing, device: torch.device
 ) -> Iterator[Outputs]:
-    """For each batch uint8 (n, C, size, size), n at most `batch_size(device)`, the network's outputs, float32 on the
+    """For each batch uint8 (n, C, H, W), n at most `batch_size(device, (H, W))`, the network's outputs, float32 on the
     CPU, whose first dimension is n.
 
     `net` is on `device`. It is put into evaluation mode and stays there.
     """
     net.eval()
-    full = batch_size(device)
     for images in batches:
-        count = len(images)
+        count, full = len(images), batch_size(device, (images.shape[-2], images.shape[-1]))
         if count < full:
             images = torch.cat([images, images.new_zeros(full - count, *images.shape[1:])])
         images = preprocessing.normalised(images.to(device)).contiguous(memory_format=torch.channels_last)

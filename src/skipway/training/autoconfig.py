@@ -21,8 +21,8 @@ from skipway.models.pretrained.embedded import EMBEDDED
 from skipway.models.pretrained.embedded import NETWORK as EMBEDDED_NET
 from skipway.models.pretrained.registry import WEIGHTS
 from skipway.models.pretrained.weights import find_record, is_available, network_of
-from skipway.tasks import task_for
-from skipway.training.recipes import FAST_CIFAR, FINETUNE, MODERN, QUICK, SCRATCH, Recipe
+from skipway.tasks import Task, task_for
+from skipway.training.recipes import FAST_CIFAR, FINETUNE, MODERN, QUICK, SCRATCH, Recipe, find_recipe
 from skipway.training.setup import fitted_batch, side_for
 from skipway.training.time_estimate import StepTimer, Workload, fit_to_budget
 
@@ -37,6 +37,8 @@ SAMPLED = 32  # images inspected for sizes and colours
 GREY = 2.0  # mean difference of red, green and blue (0 to 255) up to which an image is grey
 
 Start = Literal["pretrained", "scratch"]
+# passes over many images of a task's own recipe, as detectors are trained on COCO (He 2019, arXiv:1811.08883)
+FEWEST_PASSES: dict[Start, int] = {"pretrained": 12, "scratch": 72}
 
 
 @dataclass(frozen=True)
@@ -179,6 +181,38 @@ def with_weights(recipe: Recipe, given: frozenset[str], facts: DataFacts, hardwa
 
 
 # ---------------------------------------------------------------------------------------------------------------------
+# Tasks with recipes of their own
+
+
+def task_recipe(task: Task, facts: DataFacts, start: Start, pretrained: str) -> Choice:
+    """The task's recipe for a start, or for the weights that the user named; its steps are at least those of
+    FEWEST_PASSES over the images."""
+    weights = None if start == "scratch" else (network_of(pretrained) if pretrained else "") or ""
+    recipe = find_recipe(task.recipe_name(weights))
+    steps = max(recipe.iterations, FEWEST_PASSES[start] * facts.images // recipe.batch)
+    reason = "--from-scratch was given" if start == "scratch" else "pretrained weights are a better start than none"
+    return Choice(replace(recipe, iterations=steps), reason)
+
+
+def for_task(recipe: Recipe, task: Task, dataset: Dataset, given: frozenset[str], hardware: Hardware) -> Recipe:
+    """`recipe` with the network and size that suit the machine, and weights of its body where it leaves them open.
+
+    given: the fields that the user set, which stay.
+    """
+    task.require_network(recipe.model)
+    gpu = hardware.device.type == "cuda"
+    if recipe.pretrained == AUTO:
+        weights = weights_for(task.body_of(recipe.model) if "model" in given else "", hardware)
+        recipe = replace(recipe, pretrained=weights or "", freeze_norm=bool(weights) and recipe.freeze_norm)
+    if "model" not in given:
+        body = network_of(recipe.pretrained) if recipe.pretrained else None
+        recipe = replace(recipe, model=task.network_on(body or task.body_of(recipe.model), gpu))
+    if not recipe.size and "size" not in given:
+        recipe = replace(recipe, size=task.size_for(dataset, gpu))
+    return recipe
+
+
+# ---------------------------------------------------------------------------------------------------------------------
 # Applying the choice
 
 
@@ -197,18 +231,27 @@ def configure(
     Raises SkipwayError for a budget shorter than an epoch.
     """
     given = frozenset(changes)
-    facts = facts_of(require_learnable(dataset))
+    facts, task = facts_of(require_learnable(dataset)), task_for(dataset)
     model = changes.get("model", "")
-    choice = Choice(recipe, "") if recipe else choose(facts, hardware, start, model)
-    if recipe is None and changes.get("pretrained"):
+    if recipe is not None:
+        choice = Choice(recipe, "")
+    elif task.recipe_name(None):
+        choice = task_recipe(task, facts, start, changes.get("pretrained", ""))
+    elif changes.get("pretrained"):
         choice = Choice(scale_epochs(FINETUNE, facts.images), f"--pretrained {changes['pretrained']} is fine-tuned")
-    found = with_weights(with_changes(choice.recipe, changes), given, facts, hardware)
+    else:
+        choice = choose(facts, hardware, start, model)
+    found = with_changes(choice.recipe, changes)
+    if task.recipe_name(None):
+        found = for_task(found, task, dataset, given, hardware)
+    else:
+        found = with_weights(found, given, facts, hardware)
     cut = ""
     if budget is not None or (choice.reason and "batch" not in given):  # printed is the batch that the run will have
         work = workload(dataset, found, facts)
         found = replace(found, batch=fitted_batch(found.batch, work.train))
     if budget is not None:
-        found, cut = fit_to_budget(found, work, budget, StepTimer(hardware), given)
+        found, cut = fit_to_budget(found, work, budget, StepTimer(hardware, dataset), given)
     if choice.reason:
         about = f"{facts.images:,} images of {facts.classes} classes, {facts.side} pixels: "
         for line in (describe_choice(found, facts), f"because: {about}{choice.reason}", alternatives(found)):
@@ -234,7 +277,7 @@ def workload(dataset: Dataset, recipe: Recipe, facts: DataFacts) -> Workload:
     size = recipe.size or side_for(facts.side)
     network: dict[str, Any] = {"name": recipe.model, "classes": facts.classes}
     network["channels"] = recipe.channels or facts.channels
-    if "stem" in models.options_of(recipe.model):
+    if "stem" in task_for(dataset).network_options(recipe.model):
         network["stem"] = models.stem_for(size)
     evaluated = val + (len(dataset.test) if dataset.test is not None else 0)
     return Workload(train, val, evaluated, network, size)

@@ -18,12 +18,14 @@ from skipway.data.loader import (
     BatchSampler,
     InMemoryLoader,
     StreamingLoader,
+    Transform,
     decode_all,
     decode_split,
     decoded_side,
     in_order,
 )
 from skipway.data.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, for_pixels
+from skipway.data.targets import Labels, map_labels
 from skipway.errors import SkipwayError
 from skipway.hardware import Hardware
 from skipway.models.pretrained.weights import Pretrained
@@ -32,7 +34,8 @@ from skipway.training.distributed import SINGLE_PROCESS, Group
 from skipway.training.recipes import Recipe
 
 VALIDATION_BATCH = 500  # small images
-LARGE_BATCH = 64  # photographs
+LARGE_BATCH = 64  # photographs of at most USUAL_PIXELS; fewer of larger ones
+USUAL_PIXELS = 224 * 224
 MEASURED = 256  # images, spread over train, for the mean and deviation of large images that are not RGB
 
 
@@ -48,17 +51,20 @@ class Validation:
     @property
     def batch(self) -> int:
         """Images in each batch but the last."""
-        return VALIDATION_BATCH if self.preprocessing.size <= models.SMALL else LARGE_BATCH
+        if self.preprocessing.size <= models.SMALL:
+            return VALIDATION_BATCH
+        height, width = self.preprocessing.canvas
+        return min(LARGE_BATCH, max(LARGE_BATCH * USUAL_PIXELS // (height * width), 1))
 
     def batches(self, share: slice = slice(None)) -> Iterator[Tensor]:
-        """uint8 (B, C, size, size), in order; only the batches in `share`."""
+        """uint8 (B, C, *canvas), in order; only the batches in `share`."""
         if self.images is not None:
             yield from self.images.split(self.batch)[share]
         else:
             for images, _ in in_order(self.split, self.preprocessing, self.batch, self.workers, share):
                 yield images
 
-    def targets(self) -> Tensor:
+    def targets(self) -> Labels:
         return self.split.targets.tensor()
 
 
@@ -88,15 +94,19 @@ def build_loaders(
         recipe.crop, recipe.pad, recipe.flip, recipe.cutout, recipe.colour, recipe.small, recipe.small_epochs
     )
     order = batch_sampler(dataset, task, recipe, group)
-    record = unnormalised(recipe, channels, size)
+    height, width = task.canvas(dataset, size)
+    record = replace(unnormalised(recipe, channels, width), height=height if height != width else 0)
     fits = len(dataset.train) * channels * size * size <= IN_MEMORY_LIMIT
-    if size > models.SMALL or not fits or recipe.crop in ("resized", "scale"):
+    if size > models.SMALL or not fits or not task.in_memory or recipe.crop in ("resized", "scale"):
         preprocessing = match_preprocessing(for_large(dataset.train, record), reference)
-        return preprocessing, *build_streaming_loaders(dataset, order, preprocessing, augmentation, hardware, console)
+        transform = task.transform(preprocessing, vars(recipe))
+        return preprocessing, *build_streaming_loaders(
+            dataset, order, preprocessing, augmentation, transform, hardware, console
+        )
     if not isinstance(dataset.train.items, np.ndarray):
         console.print(f"decoding {len(dataset.train):,} images into memory")
     images, preprocessing = load_small_images(dataset.train, record, reference)
-    targets = dataset.train.targets.tensor().to(hardware.device)
+    targets = map_labels(lambda t: t.to(hardware.device), dataset.train.targets.tensor())
     batches = InMemoryLoader(images.to(hardware.device), targets, order, preprocessing, augmentation)
     val_images = decode_all(dataset.val, preprocessing).to(hardware.device) if dataset.val else None
     validation = Validation(dataset.val, preprocessing, val_images, 0) if dataset.val else None
@@ -108,6 +118,7 @@ def build_streaming_loaders(
     order: BatchSampler,
     preprocessing: Preprocessing,
     augmentation: Augmentation,
+    transform: Transform | None,
     hardware: Hardware,
     console: Console,
 ) -> tuple[StreamingLoader, Validation | None]:
@@ -123,10 +134,11 @@ def build_streaming_loaders(
         console.print(f"decoding {len(train):,} images into memory")
         train = decode_split(train, preprocessing, side)
         workers = 0 if hardware.device.type == "cpu" else workers
-    batches = StreamingLoader(train, order, preprocessing, augmentation, hardware.device, workers)
+    batches = StreamingLoader(train, order, preprocessing, augmentation, hardware.device, workers, transform)
     if dataset.val is None:
         return batches, None
-    fits = len(dataset.val) * preprocessing.channels * preprocessing.size**2 <= limit
+    height, width = preprocessing.canvas
+    fits = len(dataset.val) * preprocessing.channels * height * width <= limit
     val_images = decode_all(dataset.val, preprocessing).to(hardware.device) if fits else None
     return batches, Validation(dataset.val, preprocessing, val_images, hardware.workers)
 
@@ -171,7 +183,7 @@ def pretrained_preprocessing(recipe: Recipe, pretrained: Pretrained | None) -> P
     folder = Path(recipe.pretrained)
     if pretrained and folder.is_dir():
         card = read_card(folder)
-        if card.network["name"] != recipe.model:
+        if card.network["name"] not in (recipe.model, models.BODY_OF.get(recipe.model)):
             raise SkipwayError(f"{folder} holds {card.network['name']}, not {recipe.model}: choose it as --model")
         return Preprocessing(**card.preprocessing)
     record = pretrained.record if pretrained else None

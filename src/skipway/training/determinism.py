@@ -1,14 +1,10 @@
-"""Deterministic kernels, and what they cost."""
+"""Deterministic kernels for the duration of a run."""
 
 import os
-import statistics
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-
-ROUNDS = 3
 
 
 @contextmanager
@@ -29,20 +25,3 @@ def determinism(enabled: bool) -> Iterator[None]:
     finally:
         torch.use_deterministic_algorithms(before)
         torch.backends.cudnn.benchmark = benchmark
-
-
-def cost(step: Callable[[], None], device: torch.device) -> float:
-    """The time of `step` with deterministic kernels over its time without: medians of alternating rounds."""
-    seconds: dict[bool, list[float]] = {False: [], True: []}
-    before = torch.are_deterministic_algorithms_enabled()
-    for round_ in range(ROUNDS + 1):
-        for enabled, times in seconds.items():
-            torch.use_deterministic_algorithms(enabled)
-            start = time.perf_counter()
-            step()
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
-            if round_:  # the first is a warm-up
-                times.append(time.perf_counter() - start)
-    torch.use_deterministic_algorithms(before)
-    return statistics.median(seconds[True]) / statistics.median(seconds[False])

@@ -1,17 +1,13 @@
 """The training loop, from a data set and a recipe to a bundle."""
 
-import copy
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 from rich.console import Console
-from torch import Tensor
 
 from skipway import bundle
 from skipway.data.dataset import Dataset
@@ -19,7 +15,7 @@ from skipway.data.loader import Batch, derive_seed, worker_exit_reason, workers_
 from skipway.errors import BundleError, DataError, SkipwayError, first_line
 from skipway.hardware import Hardware, keep_freed_memory
 from skipway.training.checkpoint_manager import CheckpointManager
-from skipway.training.determinism import cost, determinism
+from skipway.training.determinism import determinism
 from skipway.training.distributed import SINGLE_PROCESS, Group
 from skipway.training.errors import peer_lost, resume_command
 from skipway.training.hooks import Hooks, after_step, save_checkpoint
@@ -33,7 +29,7 @@ from skipway.training.run_log import make_card, print_plan
 from skipway.training.run_manifest import DEFAULT_OPTIONS, RunOptions, write_manifest
 from skipway.training.setup import require_steps, setup_training
 from skipway.training.signals import handle_signals
-from skipway.training.step import generator_for, train_step
+from skipway.training.step import train_step
 from skipway.training.time_left import ProgressTimer, plan_of
 from skipway.training.train_state import TrainRun, TrainState, fresh_state, restore, run_identity, wrap_model
 from skipway.training.validation import end_epoch
@@ -124,8 +120,6 @@ def run_epochs(run: TrainRun, state: TrainState) -> None:
     ):
         hooks = Hooks(stopping, manager, log, advance, timer)
         wrap_model(run, state)
-        if run.options.deterministic:
-            print_determinism_cost(run, state)
         try:
             while len(state.records) < timer.plan.epochs:
                 train_epoch(run, state, hooks)
@@ -176,23 +170,3 @@ def train_epoch(run: TrainRun, state: TrainState, hooks: Hooks) -> None:
             sums.tally = counts if sums.tally is None else sums.tally + counts
         sums.waited, sums.seconds = sums.waited + wait, time.perf_counter() - start
         after_step(run, state, hooks)
-
-
-def print_determinism_cost(run: TrainRun, state: TrainState) -> None:
-    """Print how much deterministic kernels slow a step here, measured on a copy of the network."""
-    setup, net = run.setup, copy.deepcopy(state.net)
-    record, share = setup.preprocessing, setup.recipe.batch // run.group.world
-    images = torch.zeros(share, record.channels, record.size, record.size)
-    images = run.hardware.place_images(images)
-    targets = setup.dataset.train.take(np.arange(share)).targets.tensor().to(run.hardware.device)
-
-    def forward(images: Tensor) -> Any:
-        with run.hardware.autocast():
-            return net(images)
-
-    def step() -> None:
-        setup.task.loss(forward, Batch(images, targets), generator_for(run, state)).losses["loss"].backward()
-
-    ratio = cost(step, run.hardware.device)
-    text = f"deterministic: forward and backward take {ratio:.2f} times as long as without (measured just now)"
-    run.console.print(text, soft_wrap=True)

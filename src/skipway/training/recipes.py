@@ -213,6 +213,46 @@ SCRATCH = Recipe(
 Measured: results/first_day.json.
 """
 
+DETECT = Recipe(
+    name="detect",
+    model="fcos_resnet50",
+    pretrained="auto",
+    fit="pad",
+    iterations=1_000,
+    batch=8,
+    optimiser="adamw",
+    lr=1e-3,
+    lr_batch=16,
+    weight_decay=0.05,
+    decay_all=False,
+    schedule="cosine",
+    warmup=0.1,
+    crop="scale",
+    freeze_norm=True,
+    average=0.998,
+)
+"""Boxes, from the weights of a body that was trained to classify: its batch norm stays as it is.
+
+AdamW, because SGD at torchvision's rate (0.01 for 16 images) was far slower from scratch (docs/log.md); scale jitter
+after Ghiasi 2021.
+"""
+
+DETECT_SCRATCH = replace(
+    DETECT,
+    name="detect-scratch",
+    model="fcos_resnet18",
+    pretrained="",
+    iterations=2_000,
+    freeze_norm=False,
+)
+"""Boxes without pretrained weights: more epochs (He, Girshick, Dollar 2019, arXiv:1811.08883), batch norm that learns.
+
+Measured: results/detection.json.
+"""
+
+DETECT_FINETUNE = replace(DETECT, name="detect-finetune", iterations=500, lr=3e-4)
+"""Boxes, from the weights of a detector that was trained on COCO."""
+
 FAST_CIFAR = Recipe(
     name="fast-cifar",
     epochs=14,
@@ -239,7 +279,20 @@ Measured: results/cifar10.json. How it was found: docs/log.md.
 
 RECIPES: dict[str, Recipe] = {
     r.name: r
-    for r in (QUICK, FAST_CIFAR, HE2015_CIFAR, HE2015_CIFAR_110, HE2015_IMAGENET, MODERN, FINETUNE, HEAD, SCRATCH)
+    for r in (
+        QUICK,
+        FAST_CIFAR,
+        HE2015_CIFAR,
+        HE2015_CIFAR_110,
+        HE2015_IMAGENET,
+        MODERN,
+        FINETUNE,
+        HEAD,
+        SCRATCH,
+        DETECT,
+        DETECT_SCRATCH,
+        DETECT_FINETUNE,
+    )
 }
 
 

@@ -70,6 +70,7 @@ def fitted_recipe(recipe: Recipe, images: int, world: int, console: Console) -> 
 
 
 def wants_recomputation(
+    task: Task,
     network: dict[str, Any],
     recipe: Recipe,
     size: int,
@@ -81,8 +82,8 @@ def wants_recomputation(
     if recipe.recompute != "auto":
         return recipe.recompute == "on"
     with torch.device("meta"):
-        net = models.build(**network)
-    stored = activation_bytes(net, (network["channels"], size, size))
+        net = task.build(network)
+    stored = activation_bytes(task.trunk(net), (network["channels"], size, size))
     needed = stored * hardware.dtype.itemsize // FLOAT32 * (recipe.micro or recipe.batch // group.world)
     available = hardware.memory()
     if available is not None and needed > available / 2:
@@ -135,7 +136,7 @@ def build_network(
     network: dict[str, Any] = {"name": recipe.model, "classes": task.outputs, "channels": channels}
     if recipe.shortcut:
         network["shortcut"] = recipe.shortcut
-    if "stem" in models.options_of(recipe.model):
+    if "stem" in task.network_options(recipe.model):
         network["stem"] = (pretrained and pretrained.stem()) or models.stem_for(size)
     net = task.build(network)
     require_sizes(recipe, net, size)
@@ -156,16 +157,16 @@ def setup_training(
 
     Raises SkipwayError for what cannot be trained.
     """
-    models.require_name(recipe.model)
+    task_for(dataset).require_network(recipe.model)
     dataset = with_validation(require_learnable(dataset), recipe.val, recipe.seed)
     recipe = fitted_recipe(recipe, len(dataset.train), group.world, console)
     channels = recipe.channels or channels_of(dataset)
     size = size_of(dataset, recipe, channels)
-    task = task_for(dataset).for_training(dataset, vars(recipe), hardware.device)
     with group.main_process_first():  # downloaded once a machine
         pretrained = find(recipe.model, recipe.pretrained) if recipe.pretrained else None
+    task = task_for(dataset).for_training(dataset, vars(recipe), hardware.device)
     network, net = build_network(task, recipe, channels, size, pretrained, console)
-    recompute = wants_recomputation(network, recipe, size, hardware, console, group)
+    recompute = wants_recomputation(task, network, recipe, size, hardware, console, group)
     recomputed = apply_variants(net, recipe, recompute, console)
     reference = pretrained_preprocessing(recipe, pretrained)
     preprocessing, batches, validation = build_loaders(
@@ -175,6 +176,7 @@ def setup_training(
         notes = load(net, pretrained, recipe.model)
         console.print("; ".join([f"pretrained weights: {recipe.pretrained}", *notes]))
     net = hardware.place(net)
+    task = task.configured(network, preprocessing, None)
     return TrainSetup(dataset, recipe, network, net, recomputed, task, preprocessing, batches, validation)
 
 

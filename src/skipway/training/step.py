@@ -99,9 +99,9 @@ def forward_backward(
     """
     task = run.setup.task
 
-    def forward(images: Tensor) -> Any:
+    def forward(*inputs: Any) -> Any:
         with run.hardware.autocast():
-            return state.forward(images)
+            return state.forward(*inputs)
 
     losses, outputs = task.loss(forward, batch, generator)
     loss = losses["loss"]

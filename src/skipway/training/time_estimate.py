@@ -11,12 +11,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
-import torch.nn.functional as F
 
-from skipway import models
+from skipway.data.dataset import Dataset, Split
+from skipway.data.loader import Batch
+from skipway.data.targets import map_labels
 from skipway.errors import SkipwayError
 from skipway.hardware import Hardware
+from skipway.tasks import task_for
 from skipway.training.optimiser import optimisers, set_training_mode
 from skipway.training.recipes import Recipe
 
@@ -36,7 +39,7 @@ SMALLER = (160, 128, 96)  # pixels a side that a budget may reduce photographs t
 class Workload:
     """The images of a run. `train`: trained on; `val`: evaluated after each epoch; `evaluated`: at the end.
 
-    `network`: `models.build`'s arguments; `size`: pixels a side.
+    `network`: the arguments of the task's `build`; `size`: pixels a side.
     """
 
     train: int
@@ -57,25 +60,44 @@ class Workload:
         return self.steps(recipe) * recipe.batch / self.train
 
 
-def seconds_per_step(network: dict[str, Any], recipe: Recipe, size: int, hardware: Hardware) -> float:
+def random_batch(dataset: Dataset, channels: int, recipe: Recipe, size: int, hardware: Hardware) -> Batch:
+    """A batch of random pixels with targets of training images."""
+    images = torch.randn(recipe.batch, channels, *task_for(dataset).canvas(dataset, size))
+    targets = dataset.train.take(np.arange(recipe.batch) % len(dataset.train)).targets.tensor()
+    return Batch(hardware.place_images(images), map_labels(lambda t: t.to(hardware.device), targets))
+
+
+def blank_dataset(classes: int) -> Dataset:
+    """A data set for classification of which only the labels are used."""
+    return Dataset("blank", tuple(map(str, range(classes))), Split([b""], np.zeros(1, dtype=np.int64), ["blank"]))
+
+
+def seconds_per_step(
+    network: dict[str, Any], recipe: Recipe, size: int, hardware: Hardware, dataset: Dataset | None = None
+) -> float:
     """The median time of a training step of `recipe` on random pixels, without the first.
 
-    network: `models.build`'s arguments. The global random state is not changed.
+    network: the arguments of the task's `build`; dataset: whose targets are learned, None for a classification. The
+    global random state is not changed.
     """
+    dataset = dataset or blank_dataset(network["classes"])
     own = [torch.cuda.current_device()] if hardware.device.type == "cuda" else []
     with torch.random.fork_rng(own):
-        net = hardware.place(models.build(**network))
-        images = hardware.place_images(torch.randn(recipe.batch, network["channels"], size, size))
+        task = task_for(dataset).for_training(dataset, vars(recipe), hardware.device)
+        net = hardware.place(task.build(network))
+        batch = random_batch(dataset, network["channels"], recipe, size, hardware)
     set_training_mode(net, recipe, only_classifier=recipe.only_head)
     optimisers_ = optimisers(net, recipe)
-    targets = torch.zeros(recipe.batch, dtype=torch.int64, device=hardware.device)
+
+    def forward(*inputs: Any) -> Any:
+        with hardware.autocast():
+            return net(*inputs)
+
     seconds = []
     for _ in range(WARM + TIMED):
         start = time.perf_counter()
         net.zero_grad(set_to_none=True)
-        with hardware.autocast():
-            scores = net(images)
-        F.cross_entropy(getattr(scores, "scores", scores).float(), targets).backward()
+        task.loss(forward, batch).losses["loss"].backward()
         for optimiser in optimisers_:
             optimiser.step()
         if hardware.device.type == "cuda":
@@ -89,12 +111,13 @@ Timer = Callable[[Recipe, Workload], float]
 
 @dataclass(frozen=True)
 class StepTimer:
-    """Seconds of a training step, measured on `hardware`."""
+    """Seconds of a training step on `dataset`, measured on `hardware`."""
 
     hardware: Hardware
+    dataset: Dataset
 
     def __call__(self, recipe: Recipe, work: Workload) -> float:
-        return seconds_per_step(work.network, recipe, work.size, self.hardware)
+        return seconds_per_step(work.network, recipe, work.size, self.hardware, self.dataset)
 
 
 def seconds_of(recipe: Recipe, work: Workload, step: float) -> float:

@@ -15,7 +15,7 @@ from torch.optim.swa_utils import AveragedModel
 from skipway.data.dataset import Dataset
 from skipway.errors import BundleError, SkipwayError
 from skipway.hardware import Hardware
-from skipway.models.base import ModelOutput, Network
+from skipway.models.base import Network
 from skipway.training.checkpoint_manager import FOLDER, SCHEMA, newest, read
 from skipway.training.distributed import Group, data_parallel
 from skipway.training.optimiser import optimisers
@@ -71,7 +71,7 @@ class TrainState:
 
     net: Network
     data_parallel: nn.Module
-    forward: Callable[[Tensor], Tensor | ModelOutput]
+    forward: Callable[..., Any]
     optimisers: list[torch.optim.Optimizer]
     averaged: AveragedModel | None
     micro: int

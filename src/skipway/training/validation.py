@@ -1,7 +1,10 @@
 """Validation, the record and a checkpoint at the end of an epoch."""
 
+import operator
+
 import torch
 
+from skipway.data.targets import map_labels
 from skipway.tasks.base import as_outputs
 from skipway.training.hooks import Hooks, best_epoch, current_lr, save_and_stop, save_checkpoint, status_of, throughput
 from skipway.training.progress import memory_used
@@ -58,7 +61,10 @@ def validate(run: TrainRun, state: TrainState, hooks: Hooks) -> dict[str, float]
         with run.hardware.autocast():
             outputs = as_outputs(net(run.hardware.place_images(images)))
         done = start + len(images)
-        metrics.update(tuple(output.float().cpu() for output in outputs), targets[start:done])
+        metrics.update(
+            tuple(output.float().cpu() for output in outputs),
+            map_labels(operator.itemgetter(slice(start, done)), targets),
+        )
         hooks.timer.validated_batch()
         hooks.advance(status_of(run, state, hooks.timer, (done, count)))
     own, *others = group.gather(metrics)

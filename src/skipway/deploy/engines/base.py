@@ -54,9 +54,8 @@ class EngineInput:
         return cls(trained.net, trained.preprocessing, hardware, weights=weights, outputs=outputs)
 
     def example(self, count: int) -> Tensor:
-        """Black images, uint8 (count, C, size, size), in the memory order that engines like best."""
-        side = self.preprocessing.size
-        shape = (count, self.preprocessing.channels, side, side)
+        """Black images, uint8 (count, C, *canvas), in the memory order that engines like best."""
+        shape = (count, self.preprocessing.channels, *self.preprocessing.canvas)
         return torch.zeros(shape, dtype=torch.uint8).contiguous(memory_format=torch.channels_last)
 
 

@@ -29,6 +29,10 @@ from skipway.trained import TrainedModel, task_of
 
 BATCHES = (1, 2, 7)  # images at a time that every export is proven with
 PROVEN_ON = 14  # images
+FITS = {
+    "pad": "the whole image resized to fit, centred and padded with the mean colour",
+    "squash": "the whole image resized, whatever its aspect ratio",
+}
 TURNED = 1e-5  # how far an export's probabilities may be from those that its own scores give
 
 
@@ -97,8 +101,9 @@ def write_exact(trained: EngineInput, card: Card, form: str, folder: Path, sampl
     """The network in `folder`, proven by the format's own runtime. Raises SkipwayError when it disagrees."""
     FORMATS[form].write(exportable(trained, card), folder)
     runner = FORMATS[form].runner(folder)
-    rows = check_export(runner, trained, card, samples, "float32")
-    return evidence_of(card, form, samples, rows)
+    expected = engines.build("eager", trained).outputs(samples.images)
+    rows = check_export(runner, card, samples, "float32", expected)
+    return evidence_of(card, form, samples, expected, rows)
 
 
 def write_int8(
@@ -116,26 +121,16 @@ def write_int8(
     graph, found = quantize(trained, task, images, wanted.max_drop, reference, made, say)
     finish_openvino(graph, exportable(trained, card), folder)
     runner = FORMATS["openvino"].runner(folder)
-    rows = check_export(
-        runner, trained, card, samples, "float32", tuple(runner(samples.images)[name] for name in task.output_names)
-    )
-    return evidence_of(card, wanted.form, samples, rows, found)
+    expected = tuple(runner(samples.images)[name] for name in task.output_names)
+    rows = check_export(runner, card, samples, "float32", expected)
+    return evidence_of(card, wanted.form, samples, expected, rows, found)
 
 
-def check_export(
-    runner: Runner,
-    trained: EngineInput,
-    card: Card,
-    samples: Samples,
-    precision: str,
-    expected: Outputs | None = None,
-) -> dict[int, Parity]:
-    """How `runner` agrees with `expected` outputs, eager's when None, at each of BATCHES.
+def check_export(runner: Runner, card: Card, samples: Samples, precision: str, expected: Outputs) -> dict[int, Parity]:
+    """How `runner` agrees with `expected` outputs at each of BATCHES.
 
     Raises SkipwayError when it does not, and when its probabilities are not those of its scores at the temperature.
     """
-    if expected is None:
-        expected = engines.build("eager", trained).outputs(samples.images)
     rows: dict[int, Parity] = {}
     task = task_of(card)
     for batch in BATCHES:
@@ -162,25 +157,38 @@ def joined(parts: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
 
 
 def evidence_of(
-    card: Card, form: str, samples: Samples, rows: dict[int, Parity], found: QuantizationResult | None = None
+    card: Card,
+    form: str,
+    samples: Samples,
+    outputs: Outputs,
+    rows: dict[int, Parity],
+    found: QuantizationResult | None = None,
 ) -> dict[str, Any]:
-    """evidence.json: what was compared with what, on which images, and how far apart it was."""
+    """evidence.json: what was compared with what, on which images, and how far apart it was. outputs: the network's."""
     return {
         "format": form,
         "network": card.network["name"],
         "weights_sha256": card.weights_sha256,
         "input": {"name": INPUT, "type": "uint8", "shape": ["batch", *shape_of(card)]},
         "outputs": [
-            {"name": name, "type": "float32", "shape": ["batch", len(card.classes)]}
-            for name in output_names(task_of(card))
+            {"name": name, "type": "float32", "shape": ["batch", *shape]}
+            for name, shape in output_shapes(card, outputs)
         ],
         "probabilities": formula(card),
         "images": samples.origin,
         "compared_with": "eager, float32" if found is None else "itself, all images at once, after the gate",
-        "batches": {str(batch): {**vars(row), "agrees": row.agrees} for batch, row in rows.items()},
+        "batches": {
+            str(batch): {**vars(row), "agrees": row.agrees, "summary": row.summary()} for batch, row in rows.items()
+        },
         "int8": None if found is None else asdict(found),
         "versions": versions(),
     }
+
+
+def output_shapes(card: Card, outputs: Outputs) -> list[tuple[str, list[int]]]:
+    """(name, shape of one image) of every output of an export; probabilities have the shape of the scores."""
+    shapes = [list(output.shape[1:]) for output in outputs]
+    return [(name, shapes[i] if i < len(shapes) else shapes[0]) for i, name in enumerate(output_names(task_of(card)))]
 
 
 def formula(card: Card) -> str:
@@ -192,7 +200,7 @@ def formula(card: Card) -> str:
 def shape_of(card: Card) -> list[int]:
     """(C, H, W) of the images that the network takes."""
     shown = Preprocessing(**card.preprocessing)
-    return [shown.channels, shown.size, shown.size]
+    return [shown.channels, *shown.canvas]
 
 
 def notes(card: Card) -> dict[str, str]:
@@ -213,20 +221,21 @@ def write_extras(run: Path, card: Card, form: str, folder: Path, evidence: dict[
 
 def readme(card: Card, form: str, evidence: dict[str, Any]) -> str:
     """How to use the export, for people."""
-    channels, side, _ = shape_of(card)
-    shown, meaning = Preprocessing(**card.preprocessing), formula(card)
-    outputs = " and ".join(f"`{name}`" for name in output_names(task_of(card)))
+    shape, meaning = ", ".join(map(str, shape_of(card))), formula(card)
+    shown, note = Preprocessing(**card.preprocessing), task_of(card).output_note
+    outputs = ", ".join(f"`{o['name']}` ({', '.join(map(str, o['shape']))})" for o in evidence["outputs"])
+    fitted = f"shorter side resized to {shown.resize}" if shown.fit == "crop" else FITS[shown.fit]
     int8 = ["", QuantizationResult(**evidence["int8"]).in_words() + "."] if evidence["int8"] else []
     return "\n".join(
         [
             f"# {card.network['name']}, {form}",
             "",
-            f"{FORMATS[form].use} takes `{INPUT}`, uint8 (batch, {channels}, {side}, {side}), any batch: "
-            f"pixels from 0 to 255{', red first' if channels == 3 else ''}, shorter side resized to {shown.resize} "
+            f"{FORMATS[form].use} takes `{INPUT}`, uint8 (batch, {shape}), any batch: "
+            f"pixels from 0 to 255{', red first' if shown.channels == 3 else ''}, {fitted} "
             f"({shown.filter}, antialiased: {shown.antialias}), fit: {shown.fit}. Normalisation is inside.",
             "",
-            f"It gives {outputs}, float32 (batch, {len(card.classes)}){' each; the latter are ' if meaning else ''}"
-            f"{meaning}. The classes are in card.json in their order, and in {FORMATS[form].noted}.",
+            f"It gives {outputs}, float32{f'; probabilities are {meaning}' if meaning else ''}. {note}The classes are "
+            f"in card.json in their order, and in {FORMATS[form].noted}.",
             "",
             f"Proven on {evidence['images']} in batches of {', '.join(evidence['batches'])} (evidence.json).",
             *int8,

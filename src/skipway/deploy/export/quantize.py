@@ -12,6 +12,8 @@ import numpy as np
 from torch import Tensor
 
 from skipway.bundle import Card
+from skipway.data.preprocess import Preprocessing
+from skipway.data.targets import Labels
 from skipway.deploy.engines.base import Engine, EngineInput, EngineMissingError, Notify, ignore_message
 from skipway.deploy.export.formats import openvino_graph, quiet
 from skipway.deploy.export.sensitivity import module_names, ranked
@@ -76,8 +78,8 @@ def chosen_images(card: Card, data: str | None) -> tuple[Samples, Samples]:
         judged = np.setdiff1d(judged, calibration)
     else:
         calibration = spread(len(dataset.train), CALIBRATION)
-    shown = card.preprocessing
-    most = max(1, GATE_BYTES // (shown["channels"] * shown["size"] ** 2))
+    shown = Preprocessing(**card.preprocessing)
+    most = max(1, GATE_BYTES // (shown.channels * shown.canvas[0] * shown.canvas[1]))
     judged = judged[spread(len(judged), most)]
     return opened(dataset, "train", calibration, card), opened(dataset, name, judged, card)
 
@@ -159,7 +161,7 @@ def in_int8(graph: Any, images: Tensor, higher: Sequence[str]) -> Any:
         )
 
 
-def metric_of(task: Task, outputs: Outputs, targets: Tensor) -> float:
+def metric_of(task: Task, outputs: Outputs, targets: Labels) -> float:
     """The figure that counts."""
     found = task.metrics()
     found.update(outputs, targets)

@@ -7,17 +7,26 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import torch
 from threadpoolctl import ThreadpoolController
-from torch import Tensor
 
+from skipway.data.preprocess import FittedImage
 from skipway.deploy.engines.base import Engine
 from skipway.errors import DataError
 from skipway.tasks.base import Outputs
 
 T = TypeVar("T")
+
+
+class Scored(NamedTuple):
+    """The network's outputs for an image, without the first dimension, and the image's height and width."""
+
+    outputs: Outputs
+    size: tuple[int, int]
+
+
 AHEAD = 2  # batches that are decoded while others wait for the engine
 # torch's. Found here, because the search holds the loader's lock and waits for Python's: beside another thread that
 # imports something, which takes them the other way round, it could wait for ever.
@@ -30,16 +39,16 @@ def decoders(threads: int) -> ThreadPoolExecutor:
 
 
 def overlapped(
-    items: Iterable[T], opened: Callable[[T], Tensor], engine: Engine, pool: ThreadPoolExecutor
-) -> Iterator[tuple[T, Outputs | DataError]]:
-    """Each item with its outputs, without the first dimension, or the DataError that `opened` raised, in order.
+    items: Iterable[T], opened: Callable[[T], FittedImage], engine: Engine, pool: ThreadPoolExecutor
+) -> Iterator[tuple[T, Scored | DataError]]:
+    """Each item with its outputs, or the DataError that `opened` raised, in order.
 
-    `opened` gives uint8 (C, size, size), in `pool`. At most `AHEAD + depth + 1` batches are taken before the first is
+    `opened` gives the network's input, in `pool`. At most `AHEAD + depth + 1` batches are taken before the first is
     answered.
     """
     waiting = iter(items)
-    decoding: deque[list[tuple[T, Future[Tensor]]]] = deque()
-    scoring: deque[Iterator[tuple[T, Outputs | DataError]]] = deque()
+    decoding: deque[list[tuple[T, Future[FittedImage]]]] = deque()
+    scoring: deque[Iterator[tuple[T, Scored | DataError]]] = deque()
     try:
         while (group := list(islice(waiting, engine.batch))) or decoding:
             if group:
@@ -61,20 +70,20 @@ def compute_alone() -> None:
     OPENMP.limit(limits=1)  # OpenMP's number belongs to the thread that sets it
 
 
-def submitted(group: list[tuple[T, Future[Tensor]]], engine: Engine) -> Iterator[tuple[T, Outputs | DataError]]:
+def submitted(group: list[tuple[T, Future[FittedImage]]], engine: Engine) -> Iterator[tuple[T, Scored | DataError]]:
     """Hand the readable images of a batch to the engine now; what is returned waits for its answers."""
-    found: list[tuple[T, Tensor | DataError]] = []
+    found: list[tuple[T, FittedImage | DataError]] = []
     for item, image in group:
         try:
             found.append((item, image.result()))
         except DataError as fault:
             found.append((item, fault))
-    images = [image for _, image in found if isinstance(image, Tensor)]
+    images = [fitted.image for _, fitted in found if isinstance(fitted, FittedImage)]
     outputs = engine.submit(torch.stack(images)) if images else None
 
-    def answers() -> Iterator[tuple[T, Outputs | DataError]]:
+    def answers() -> Iterator[tuple[T, Scored | DataError]]:
         rows = zip(*outputs.result(), strict=True) if outputs is not None else iter(())
-        for item, image in found:
-            yield item, image if isinstance(image, DataError) else next(rows)
+        for item, fitted in found:
+            yield item, fitted if isinstance(fitted, DataError) else Scored(next(rows), fitted.size)
 
     return answers()

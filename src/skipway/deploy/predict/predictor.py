@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, overload
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from skipway.data.dataset import Item
+from skipway.data.preprocess import FittedImage
 from skipway.deploy import engines
 from skipway.deploy.engines.base import Engine, EngineInput, Goal, Notify, ignore_message
 from skipway.deploy.engines.selection import folder_of, select_engine
 from skipway.deploy.export.folder import exported_int8
 from skipway.deploy.predict.inputs import Picture, is_one, named, pictures_of
-from skipway.deploy.predict.pipeline import decoders, overlapped
+from skipway.deploy.predict.pipeline import Scored, decoders, overlapped
 from skipway.errors import DataError, SkipwayError
 from skipway.hardware import Hardware, decide
-from skipway.tasks.base import Outputs, Prediction
+from skipway.tasks.base import Prediction
 from skipway.trained import TrainedModel
 
 if TYPE_CHECKING:
@@ -83,13 +83,20 @@ class Predictor:
         return tuple(self.task.classes)
 
     @overload  # a type checker sees in text both an image's path and an iterable of text
-    def predict(self, images: Picture, top: int = 5) -> Prediction: ...  # type: ignore[overload-overlap]
+    def predict(  # type: ignore[overload-overlap]
+        self, images: Picture, top: int = 5, threshold: float | None = None
+    ) -> Prediction: ...
 
     @overload
-    def predict(self, images: Iterable[Picture], top: int = 5) -> Iterator[Prediction]: ...
+    def predict(
+        self, images: Iterable[Picture], top: int = 5, threshold: float | None = None
+    ) -> Iterator[Prediction]: ...
 
-    def predict(self, images: Picture | Iterable[Picture], top: int = 5) -> Prediction | Iterator[Prediction]:
-        """The `top` likeliest classes of an image, or of each of several, in order.
+    def predict(
+        self, images: Picture | Iterable[Picture], top: int = 5, threshold: float | None = None
+    ) -> Prediction | Iterator[Prediction]:
+        """The `top` likeliest classes of an image, or of each of several, in order; for networks that find objects,
+        those with a score of at least `threshold`, None for the card's.
 
         An image is a path, its encoded bytes, a Pillow image, a uint8 or uint16 array (H, W, C) or (H, W), or a uint8
         tensor (C, H, W): one gives a Prediction. A list, a generator or any other iterable of images gives an iterator
@@ -101,19 +108,22 @@ class Predictor:
         """
         if top < 1:
             raise SkipwayError(f"top must be at least 1, and is {top}")
-        answers = self.answers(pictures_of(images), top)
+        if threshold is not None and not 0 <= threshold <= 1:
+            raise SkipwayError(f"threshold must be from 0 to 1, and is {threshold}")
+        answers = self.answers(pictures_of(images), top, threshold)
         if not is_one(images):
             return answers
         [answer] = answers
         return answer
 
-    def answers(self, pictures: Iterator[Picture], top: int) -> Iterator[Prediction]:
+    def answers(self, pictures: Iterator[Picture], top: int, threshold: float | None) -> Iterator[Prediction]:
         """A Prediction for each picture."""
+        task = self.task.with_threshold(threshold)
         for name, found in self.scored(pictures):
             if isinstance(found, DataError):
-                yield self.task.unread(name, str(found))
+                yield task.unread(name, str(found))
             else:
-                yield self.task.predict(name, found, self.card.temperature, top)
+                yield task.predict(name, found.outputs, found.size, self.card.temperature, top)
 
     def predict_proba(self, images: Picture | Iterable[Picture]) -> np.ndarray:
         """The calibrated probability of every class, float32 (n, classes) in the order of `classes`.
@@ -125,18 +135,18 @@ class Predictor:
         for _, found in self.scored(pictures_of(images)):
             if isinstance(found, DataError):
                 raise found
-            rows.append(found[0])
+            rows.append(found.outputs[0])
         scores = torch.stack(rows) if rows else torch.empty(0, self.task.outputs)
         return self.task.class_probabilities(scores, self.card.temperature).numpy()
 
-    def scored(self, pictures: Iterator[Picture]) -> Iterator[tuple[str, Outputs | DataError]]:
-        """Each picture's name with its outputs, without the first dimension, or with why it cannot be read."""
+    def scored(self, pictures: Iterator[Picture]) -> Iterator[tuple[str, Scored | DataError]]:
+        """Each picture's name with its outputs, or with why it cannot be read."""
 
-        def opened(pair: tuple[str, Item | DataError]) -> Tensor:
+        def opened(pair: tuple[str, Item | DataError]) -> FittedImage:
             name, item = pair
             if isinstance(item, DataError):
                 raise item
-            return self.preprocessing.open(item, name)
+            return self.preprocessing.opened(item, name)
 
         for (name, _), found in overlapped(named(pictures, self.preprocessing), opened, self.engine, self.decoders):
             yield name, found

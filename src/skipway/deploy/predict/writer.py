@@ -6,14 +6,19 @@ Nothing is held but what a table needs to align: a million answers take the memo
 import csv
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
+from itertools import count as count_from
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
+from skipway.data.preprocess import Preprocessing
 from skipway.errors import SkipwayError
 from skipway.tasks.base import Prediction, Presenter
 
@@ -59,12 +64,12 @@ def print_json_lines(predictions: Iterable[Prediction], present: Presenter) -> C
     return count
 
 
-def require_free(file: Path) -> None:
+def require_free(file: Path, option: str = "--csv") -> None:
     """Raises SkipwayError when answers cannot go to `file`: it, or what a broken run left of it, is there."""
     if file.exists():
-        raise SkipwayError(f"{file} exists: choose another --csv")
+        raise SkipwayError(f"{file} exists: choose another {option}")
     if (left := unfinished(file)).exists():
-        raise SkipwayError(f"{left} is what an earlier run left: remove it, or choose another --csv")
+        raise SkipwayError(f"{left} is what an earlier run left: remove it, or choose another {option}")
     if not file.parent.is_dir():
         raise SkipwayError(f"{file} cannot be written: there is no folder {file.parent}")
 
@@ -87,9 +92,74 @@ def write_csv(predictions: Iterable[Prediction], present: Presenter, file: Path,
         writer.writerow(["image", *present.csv_header(top)])
         for prediction in predictions:
             count = count.add(prediction)
-            writer.writerow([prediction.name, *present.csv_row(None if prediction.error else prediction, top)])
+            rows = present.csv_rows(None if prediction.error else prediction, top)
+            writer.writerows([prediction.name, *row] for row in rows)
     unfinished(file).rename(file)
     return count
+
+
+def write_coco(predictions: Iterable[Prediction], present: Presenter, classes: Sequence[str], file: Path) -> Count:
+    """COCO's images, annotations with scores, and categories, both numbered from 1; written when all are known.
+
+    Raises SkipwayError as `require_free`, and for a task without objects.
+    """
+    require_free(file, "--coco")
+    count = Count()
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for prediction in predictions:
+        count = count.add(prediction)
+        if prediction.error:
+            continue
+        image, objects = present.coco(prediction, classes)
+        images.append({"id": count.images, "file_name": prediction.name, **image})
+        annotations += [{"id": len(annotations) + i, "image_id": count.images, **o} for i, o in enumerate(objects, 1)]
+    categories = [{"id": i, "name": name} for i, name in enumerate(classes, 1)]
+    document = {"images": images, "annotations": annotations, "categories": categories}
+    unfinished(file).write_text(json.dumps(document, ensure_ascii=False), encoding="utf-8", errors="surrogateescape")
+    unfinished(file).rename(file)
+    return count
+
+
+def require_new_folder(folder: Path) -> None:
+    """Makes `folder`. Raises SkipwayError where it is not empty, or cannot be made."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as fault:
+        raise SkipwayError(f"{folder} cannot be made ({fault.strerror}): choose another --draw") from None
+    if any(folder.iterdir()):
+        raise SkipwayError(f"{folder} is not empty: choose another --draw")
+
+
+def drawn(
+    predictions: Iterable[Prediction],
+    present: Presenter,
+    classes: Sequence[str],
+    preprocessing: Preprocessing,
+    folder: Path,
+) -> Iterator[Prediction]:
+    """`predictions`; the image of each, with what was found in it, goes to `folder` as JPEG, under its own name.
+
+    Raises SkipwayError for a task whose predictions are not drawn.
+    """
+    for prediction in predictions:
+        if not prediction.error:
+            pixels = preprocessing.decoded(Path(prediction.name), prediction.name).permute(1, 2, 0).numpy()
+            picture = present.draw(as_rgb(pixels), prediction, classes)
+            picture.save(free_name(folder, Path(prediction.name).stem), quality=92)
+        yield prediction
+
+
+def free_name(folder: Path, stem: str) -> Path:
+    """folder/stem.jpg, with a number behind the stem where that is taken by an image of another folder."""
+    names = chain([folder / f"{stem}.jpg"], (folder / f"{stem}-{i}.jpg" for i in count_from(2)))
+    return next(name for name in names if not name.exists())
+
+
+def as_rgb(pixels: np.ndarray) -> Image.Image:
+    """uint8 (H, W, C): the first three channels, or the first as grey."""
+    shown = pixels[:, :, :3] if pixels.shape[2] >= 3 else pixels[:, :, :1].repeat(3, 2)
+    return Image.fromarray(np.ascontiguousarray(shown))
 
 
 def counted(predictions: Iterable[Prediction], engine: str) -> Iterator[Prediction]:

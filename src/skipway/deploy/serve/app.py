@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from skipway.deploy.serve import documentation, request_body
+from skipway.deploy.serve.backend import Asked
 from skipway.deploy.serve.limits import RefusedError
 from skipway.deploy.serve.middleware import RequestMiddleware, key_check
 from skipway.deploy.serve.schema import Bounds, Model, State, answers_model, body, faults
@@ -24,6 +25,7 @@ PAGE = {
     "/": ("index.html", "text/html; charset=utf-8"),
     "/style.css": ("style.css", "text/css; charset=utf-8"),
     "/app.js": ("app.js", "text/javascript; charset=utf-8"),
+    "/objects.js": ("objects.js", "text/javascript; charset=utf-8"),
 }
 WEBP: dict[int | str, Any] = {200: {"content": {"image/webp": {"schema": {"type": "string", "format": "binary"}}}}}
 
@@ -65,6 +67,9 @@ def images(service: Service) -> APIRouter:
     """What is asked with images."""
     routes = APIRouter(prefix="/v1")
     names = list(service.answerer.classes)
+    bounds = {"minimum": 0, "maximum": 1}  # written here too: the schema of an optional parameter leaves out ge and le
+    about = "Least score of an object; else the network's own threshold."
+    least = Query(ge=0, le=1, description=about, json_schema_extra=bounds)
     one_of = Query(alias="class", description="A class; else the most likely.", json_schema_extra={"enum": names})
 
     @routes.post(
@@ -75,12 +80,16 @@ def images(service: Service) -> APIRouter:
         },
         openapi_extra=body(many=True),
     )
-    async def predict(request: Request, top: Annotated[int, Query(ge=1, le=1000)] = 5) -> JSONResponse:
-        """The most likely classes of one or several images."""
+    async def predict(
+        request: Request,
+        top: Annotated[int, Query(ge=1, le=1000, description="Classes of an image.")] = 5,
+        threshold: Annotated[float | SkipJsonSchema[None], least] = None,
+    ) -> JSONResponse:
+        """What the network predicts for one or several images: the most likely classes, or objects."""
         service.batcher.require_room()  # said before the body is read: cheap for both
         with service.held.share() as share:
             uploads = await request_body.read(request, service.limits, share)
-            return JSONResponse(await service.predict(uploads, top))
+            return JSONResponse(await service.predict(uploads, Asked(top, threshold)))
 
     @routes.post(
         "/explain",
@@ -114,6 +123,7 @@ def about(service: Service) -> APIRouter:
         classes=list(service.answerer.classes),
         parameters=card.parameters,
         size=side.size,
+        height=side.canvas[0],
         channels=side.channels,
         data=str(card.data["name"]),
         recipe=str(card.recipe["name"]),

@@ -3,18 +3,25 @@
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from skipway.bundle import Card
-from skipway.data.preprocess import Preprocessing
+from skipway.data.preprocess import FittedImage, Preprocessing
 from skipway.deploy.predict.predictor import Predictor
 from skipway.errors import SkipwayError
 from skipway.hardware import Hardware
 from skipway.tasks.base import Outputs
+
+
+class Asked(NamedTuple):
+    """What a request asks for. top: classes of an image; threshold: the least score of an object, None: the card's."""
+
+    top: int = 5
+    threshold: float | None = None
 
 
 class ModelBackend(Protocol):
@@ -27,20 +34,25 @@ class ModelBackend(Protocol):
     batch: int  # images that `outputs` takes at once, at most
     depth: int  # calls of `outputs` at a time that keep it busy
 
-    def open(self, content: bytes, name: str) -> Tensor:
-        """An encoded image as uint8 (C, size, size). Raises DataError naming it."""
+    def open(self, content: bytes, name: str) -> FittedImage:
+        """An encoded image as the network's input. Raises DataError naming it."""
 
     def outputs(self, images: Tensor) -> Outputs:
-        """uint8 (n, C, size, size) -> the network's outputs (n, ...), float32 on the CPU."""
+        """uint8 (n, C, *canvas) -> the network's outputs (n, ...), float32 on the CPU."""
 
-    def row(self, outputs: Outputs | None, top: int) -> dict[str, Any]:
-        """The fields of the answer for one image, by its outputs without the first dimension; empty ones for None."""
+    def row(self, outputs: Outputs | None, size: tuple[int, int], asked: Asked) -> dict[str, Any]:
+        """The fields of the answer for one image of `size` (height, width) pixels, by its outputs without the first
+        dimension; empty ones for None."""
 
     def schema(self) -> dict[str, Any]:
         """These fields for `pydantic.create_model`."""
 
     def target(self, outputs: Outputs) -> int:
         """The class that is explained when none is named: the most likely."""
+
+    @property
+    def explains(self) -> bool:
+        """Whether `heat` has something to show."""
 
     def heat(self, image: Tensor, target: int) -> np.ndarray:
         """uint8 (C, size, size) and a class's index -> float (size, size) in [0, 1]: what speaks for it."""
@@ -66,15 +78,17 @@ class BundleBackend:
         self.depth = predictor.engine.depth
         self.one = threading.Lock()  # explaining looks at what the network's layers give, one image at a time
 
-    def open(self, content: bytes, name: str) -> Tensor:
-        return self.preprocessing.open(content, name)
+    def open(self, content: bytes, name: str) -> FittedImage:
+        return self.preprocessing.opened(content, name)
 
     def outputs(self, images: Tensor) -> Outputs:
         return self.predictor.engine.outputs(images)
 
-    def row(self, outputs: Outputs | None, top: int) -> dict[str, Any]:
-        task = self.predictor.task
-        return self.present.row(None if outputs is None else task.predict("", outputs, self.card.temperature, top))
+    def row(self, outputs: Outputs | None, size: tuple[int, int], asked: Asked) -> dict[str, Any]:
+        if outputs is None:
+            return self.present.row(None)
+        task = self.predictor.task.with_threshold(asked.threshold)
+        return self.present.row(task.predict("", outputs, size, self.card.temperature, asked.top))
 
     def schema(self) -> dict[str, Any]:
         return self.present.schema()
@@ -82,8 +96,11 @@ class BundleBackend:
     def target(self, outputs: Outputs) -> int:
         return int(outputs[0].argmax())
 
+    @property
+    def explains(self) -> bool:
+        return self.explain is not None
+
     def heat(self, image: Tensor, target: int) -> np.ndarray:
-        if self.explain is None:
-            raise SkipwayError(f"the task {self.card.task} has no classes to explain")
+        assert self.explain is not None
         with self.one:
             return self.explain(image.unsqueeze(0), torch.tensor([target]))[0].numpy()

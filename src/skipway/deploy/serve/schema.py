@@ -48,7 +48,8 @@ class Model(BaseModel):
     task: str
     classes: list[str]
     parameters: int
-    size: int = Field(description="Pixels a side that the network sees.")
+    size: int = Field(description="Width in pixels of what the network sees.")
+    height: int
     channels: int
     data: str
     recipe: str

@@ -7,10 +7,10 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
 
+from skipway.data.preprocess import FittedImage
 from skipway.deploy.predict.pipeline import compute_alone
-from skipway.deploy.serve.backend import ModelBackend
+from skipway.deploy.serve.backend import Asked, ModelBackend
 from skipway.deploy.serve.dynamic_batching import Batcher
 from skipway.deploy.serve.heatmap import photograph, picture
 from skipway.deploy.serve.image_limits import check_image, unreadable
@@ -35,7 +35,7 @@ class Service:
     async def start(self) -> None:
         """Compute two batches, the second of which tells how long one takes, and begin to answer."""
         side = self.answerer.preprocessing
-        blank = torch.zeros(side.channels, side.size, side.size, dtype=torch.uint8)
+        blank = torch.zeros(side.channels, *side.canvas, dtype=torch.uint8)
         loop = asyncio.get_running_loop()
         for _ in range(2):
             began = loop.time()
@@ -79,19 +79,19 @@ class Service:
 
         return await loop.run_in_executor(self.decoders, begin)
 
-    def open(self, upload: Upload) -> Tensor:
-        """An upload as the network's input, uint8 (C, size, size)."""
+    def open(self, upload: Upload) -> FittedImage:
+        """An upload as the network's input."""
         check_image(upload.content, upload.name, self.limits)
         return self.answerer.open(upload.content, upload.name)
 
-    async def answer(self, upload: Upload, top: int, since: float) -> dict[str, Any]:
+    async def answer(self, upload: Upload, asked: Asked, since: float) -> dict[str, Any]:
         """{name, the task's fields, error}; of a task with classes the `top` most likely."""
-        image = await self.decoded(lambda: self.open(upload), upload.name, since)
-        row = self.answerer.row(await self.batcher.outputs(image, since), top)
+        fitted = await self.decoded(lambda: self.open(upload), upload.name, since)
+        row = self.answerer.row(await self.batcher.outputs(fitted.image, since), fitted.size, asked)
         self.metrics.images.labels("answered").inc()
         return {"name": upload.name, **row, "error": ""}
 
-    async def predict(self, uploads: list[Upload], top: int) -> dict[str, Any]:
+    async def predict(self, uploads: list[Upload], asked: Asked) -> dict[str, Any]:
         """An answer for each upload, in order, and the seconds that all took.
 
         One that cannot be read has an `error` in place of a prediction; when none can, 422 says why of the first.
@@ -100,13 +100,15 @@ class Service:
         since = loop.time()
         with self.batcher.room(len(uploads)):
             async with self.in_time():
-                tasks = (self.answer(upload, top, since) for upload in uploads)
+                tasks = (self.answer(upload, asked, since) for upload in uploads)
                 found = await asyncio.gather(*tasks, return_exceptions=True)
         answers: list[dict[str, Any]] = []
         for upload, result in zip(uploads, found, strict=True):
             if isinstance(result, RefusedError) and result.status == 422:
                 self.metrics.images.labels("unreadable").inc()
-                answers.append({"name": upload.name, **self.answerer.row(None, top), "error": result.sentence})
+                answers.append(
+                    {"name": upload.name, **self.answerer.row(None, (0, 0), asked), "error": result.sentence}
+                )
             elif isinstance(result, BaseException):
                 raise result
             else:
@@ -118,14 +120,14 @@ class Service:
     async def explain(self, upload: Upload, wanted: str | None) -> tuple[bytes, str]:
         """WebP of the upload with what speaks for the class `wanted` (the most likely when None), and that class."""
         classes = self.answerer.classes
-        if not classes:
+        if not classes or not self.answerer.explains:
             raise RefusedError(422, "this network has no classes to explain")
         if wanted is not None and wanted not in classes:
             raise RefusedError(422, "there is no class of that name: GET /v1/model names all of them")
         since = asyncio.get_running_loop().time()
         with self.batcher.room(1):
             async with self.in_time():
-                image = await self.decoded(lambda: self.open(upload), upload.name, since)
+                image = (await self.decoded(lambda: self.open(upload), upload.name, since)).image
                 if wanted is None:
                     target = self.answerer.target(await self.batcher.outputs(image, since))
                 else:

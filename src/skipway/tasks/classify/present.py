@@ -26,9 +26,9 @@ class ClassPresenter(Presenter):
         further = [f"{what}_{i}" for i in range(2, top + 1) for what in ("class", "probability")]
         return ["class", "probability", *further]
 
-    def csv_row(self, prediction: ClassPrediction | None, top: int) -> list[Any]:
+    def csv_rows(self, prediction: ClassPrediction | None, top: int) -> list[list[Any]]:
         values = [value for pair in prediction.classes for value in pair] if prediction else []
-        return [*values, *[""] * (2 * top - len(values))]
+        return [[*values, *[""] * (2 * top - len(values))]]
 
     def schema(self) -> dict[str, Any]:
         from skipway.tasks.classify.schema import ClassShare

@@ -71,14 +71,12 @@ class ClassScores(Task):
     def sampling_weights(self, dataset: Dataset) -> np.ndarray:
         return class_balance.sampling_weights(dataset.train.labels, len(self.classes))
 
-    def loss(
-        self, forward: Callable[[Tensor], Any], batch: Batch, generator: torch.Generator | None = None
-    ) -> LossResult:
+    def loss(self, forward: Callable[..., Any], batch: Batch, generator: torch.Generator | None = None) -> LossResult:
         """With auxiliary classifiers: see `tasks.aux_loss`."""
         outputs = forward(batch.images)
         return LossResult({"loss": self.output_loss(outputs, batch.targets)}, outputs)
 
-    def output_loss(self, outputs: Tensor | ModelOutput, targets: Tensor) -> Tensor:
+    def output_loss(self, outputs: Tensor | ModelOutput, targets: Any) -> Tensor:
         """The loss of all classifiers of a network."""
         return with_auxiliary_losses(lambda scores: self.score_loss(scores, targets), outputs)
 
@@ -107,7 +105,9 @@ class ClassScores(Task):
 
     # prediction
 
-    def predict(self, name: str, outputs: Outputs, temperature: float, top: int) -> ClassPrediction:
+    def predict(
+        self, name: str, outputs: Outputs, size: tuple[int, int], temperature: float, top: int
+    ) -> ClassPrediction:
         """The `top` classes with their probabilities, the most likely first."""
         found = self.class_probabilities(outputs[0].unsqueeze(0), temperature)[0].topk(min(top, self.outputs))
         pairs = zip(found.indices.tolist(), found.values.tolist(), strict=True)

@@ -1,8 +1,11 @@
 // Pictures go to this server and nowhere else; what is tried stays in this tab's memory.
 
+import { above, counted, drawBoxes, drawMasks } from "./objects.js";
+
 const AT_ONCE = 3; // requests under way at a time
 const KEPT = 60; // pictures in the history
 const PATIENCE = 8; // times that a busy server is asked again
+const LEAST = 0.05; // score of the objects that are asked for; the slider hides those below the threshold
 
 const $ = (id) => document.getElementById(id);
 const percent = (share) => (share < 0.0005 ? "< 0.1 %" : share >= 0.9995 ? "> 99.9 %" : `${(100 * share).toFixed(1)} %`);
@@ -93,18 +96,28 @@ async function introduce() {
   const facts = [
     ["Trained on", model.data],
     ["Parameters", model.parameters.toLocaleString("en")],
-    ["Sees", `${model.size} × ${model.size} pixels, ${model.channels === 1 ? "grey" : "colour"}`],
+    ["Sees", `${model.size} × ${model.height} pixels, ${model.channels === 1 ? "grey" : "colour"}`],
     ...Object.entries(model.metrics).flatMap(([split, found]) => quality(split, found)),
-    ["Probabilities", model.calibration ? `calibrated (temperature ${model.calibration.temperature.toFixed(2)})` : "not calibrated"],
+    fitted(),
     ["Recipe", model.recipe],
     ["Made", model.created.slice(0, 10)],
   ];
   $("card").replaceChildren(...facts.map(fact));
+  if (findsObjects()) setThreshold(model.calibration?.threshold ?? 0.3);
   $("classes").replaceChildren(...model.classes.map((name) => make("li", name)));
   $("about").hidden = false;
 }
 
+const findsObjects = () => model.task === "detect";
+
+function fitted() {
+  const { calibration } = model;
+  if (findsObjects()) return ["Threshold", calibration ? `${calibration.threshold.toFixed(2)} (best F1 on ${calibration.split})` : "not fitted"];
+  return ["Probabilities", calibration ? `calibrated (temperature ${calibration.temperature.toFixed(2)})` : "not calibrated"];
+}
+
 function quality(split, found) {
+  if (found.ap !== undefined) return [[`Box AP, ${split}`, `${(100 * found.ap).toFixed(1)} (AP50 ${(100 * found.ap50).toFixed(1)})`]];
   const value = found.top1 ?? found.map;
   if (value === undefined) return [];
   const [low, high] = found.top1_interval ?? [];
@@ -168,9 +181,15 @@ async function answer(item) {
     if (item.file.size > model.limits.body_bytes - 1000) {
       throw new Refusal(413, `It is larger than the ${Math.floor(model.limits.body_bytes / 1e6)} MB that are taken.`);
     }
-    const { images: [found], seconds } = await (await send("v1/predict?top=5", item.file)).json();
-    Object.assign(item, { state: "answered", classes: found.classes, seconds, trip: (performance.now() - start) / 1000, target: found.classes[0].class });
-    say(`${item.name}: ${item.target}, ${percent(found.classes[0].probability)}.`);
+    const query = findsObjects() ? `threshold=${LEAST}` : "top=5";
+    const { images: [found], seconds } = await (await send(`v1/predict?${query}`, item.file)).json();
+    Object.assign(item, { state: "answered", found, seconds, trip: (performance.now() - start) / 1000 });
+    if (found.objects) {
+      say(`${item.name}: ${summaryOf(item)}.`);
+    } else {
+      Object.assign(item, { classes: found.classes, target: found.classes[0].class });
+      say(`${item.name}: ${item.target}, ${percent(found.classes[0].probability)}.`);
+    }
   } catch (refusal) {
     Object.assign(item, { state: "failed", fault: refusal.message, again: refusal.status !== 422 && refusal.status !== 413 });
     say(`${item.name}: ${refusal.message}`);
@@ -206,23 +225,82 @@ function choose(item) {
   show(item);
 }
 
+// What an answer says: [above the verdict, the verdict, in the history], the same for classes and for objects.
+function wording(item) {
+  if (item.state === "asking") return ["One moment", "Asking the network", "Asking", item.name];
+  if (item.state === "failed") return ["No answer", item.name, "Not read", item.name];
+  if (item.found.objects) {
+    const shown = shownOf(item);
+    return [`Score of at least ${threshold().toFixed(2)}`, summaryOf(item), count(shown.length, "object", "objects"), counted(shown)[0]?.[0] ?? ""];
+  }
+  const [best] = item.classes;
+  return [`Most likely, ${percent(best.probability)}`, best.class, best.class, percent(best.probability)];
+}
+
 function show(item) {
-  const best = item.classes?.[0];
+  const [kicker, verdict, name, share] = wording(item);
   item.row.className = item.state;
-  item.row.querySelector(".tried-name").textContent = { asking: "Asking", failed: "Not read" }[item.state] ?? best.class;
-  item.row.querySelector(".tried-share").textContent = item.state === "answered" ? percent(best.probability) : item.name;
+  item.row.querySelector(".tried-name").textContent = name;
+  item.row.querySelector(".tried-share").textContent = share;
   if (item !== chosen) return;
   $("stage").hidden = false;
   $("frame").classList.toggle("waiting", item.state === "asking");
-  $("kicker").textContent = { asking: "One moment", failed: "No answer" }[item.state] ?? `Most likely, ${percent(best.probability)}`;
-  $("verdict").textContent = { asking: "Asking the network", failed: item.name }[item.state] ?? best.class;
+  $("kicker").textContent = kicker;
+  $("verdict").textContent = verdict;
   $("sentence").textContent = item.state === "failed" ? item.fault : "";
   $("sentence").className = item.state === "failed" ? "fault" : "";
   $("again").hidden = !(item.state === "failed" && item.again);
   $("caption").textContent = item.state === "answered" ? `${item.name} · ${milliseconds(item.trip)}, of which ${milliseconds(item.seconds)} on the server` : item.name;
-  $("heat-controls").hidden = item.state !== "answered";
-  showBars(item);
+  const objects = item.state === "answered" && Boolean(item.found.objects);
+  $("heat-controls").hidden = item.state !== "answered" || objects;
+  $("threshold-controls").hidden = !objects;
+  if (objects) showCounts(item);
+  else showBars(item);
+  showObjects(item, objects);
   showHeat(item);
+}
+
+// ---- Objects --------------------------------------------------------------------------------------------------------
+
+const threshold = () => Number($("threshold").value);
+const shownOf = (item) => above(item.found.objects, threshold());
+
+function summaryOf(item) {
+  const found = counted(shownOf(item));
+  return found.length ? found.map(([name, n]) => `${n} ${name}`).join(", ") : "No object found";
+}
+
+function setThreshold(value) {
+  $("threshold").value = value;
+  $("threshold-value").textContent = threshold().toFixed(2);
+}
+
+function showObjects(item, objects) {
+  $("boxes").toggleAttribute("hidden", !objects); // SVG has no property of that name
+  $("masks").hidden = true;
+  if (!objects) return;
+  const shown = shownOf(item);
+  drawBoxes($("boxes"), shown, item.found, model.classes, item.only);
+  drawMasks($("masks"), shown, item.found, model.classes);
+  $("boxes").setAttribute("aria-label", `Objects found: ${summaryOf(item)}`);
+}
+
+function showCounts(item) {
+  $("note").textContent = "Choose a class to set its boxes apart. The bar is the best score.";
+  $("bars").shown = null;
+  $("bars").replaceChildren(...counted(shownOf(item)).map(([name, n, best]) => {
+    const element = $("bar-item").content.cloneNode(true).firstElementChild;
+    const button = element.firstElementChild;
+    element.querySelector(".bar-name").textContent = name;
+    element.querySelector(".bar-value").textContent = `${n} · ${best.toFixed(2)}`;
+    element.querySelector(".bar-fill").style.setProperty("--share", best);
+    button.setAttribute("aria-pressed", String(item.only === name));
+    button.addEventListener("click", () => {
+      item.only = item.only === name ? undefined : name;
+      show(item);
+    });
+    return element;
+  }));
 }
 
 function showBars(item) {
@@ -324,6 +402,12 @@ $("picture").addEventListener("load", () => {
   $("frame").classList.toggle("tiny", Math.max(naturalWidth, naturalHeight) <= 96);
 });
 
+// What is drawn over the picture is as large as the picture is shown.
+new ResizeObserver(() => {
+  const { clientWidth, clientHeight } = $("picture");
+  for (const id of ["boxes", "masks"]) Object.assign($(id).style, { width: `${clientWidth}px`, height: `${clientHeight}px` });
+}).observe($("picture"));
+
 $("heat-on").addEventListener("change", (event) => {
   chosen.heatOn = event.target.checked;
   explain(chosen);
@@ -332,6 +416,11 @@ $("heat-on").addEventListener("change", (event) => {
 $("fade").addEventListener("input", () => {
   $("heat").style.opacity = $("fade").value / 100;
   $("fade-value").textContent = `${$("fade").value} %`;
+});
+
+$("threshold").addEventListener("input", () => {
+  setThreshold($("threshold").value);
+  items.forEach(show);
 });
 
 $("again").addEventListener("click", () => {

@@ -1,0 +1,63 @@
+"""From a network's candidates to an image's detections: non-maximum suppression, in pixels of the original image."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchvision.ops import batched_nms
+
+from skipway.data.preprocess import Preprocessing
+from skipway.tasks.base import Outputs
+from skipway.tasks.detect.geometry import to_image
+
+LEAST = 0.05  # score: candidates below count for no metric
+MOST = 100  # detections of an image, as in COCO's protocol
+
+
+class Detected(NamedTuple):
+    """The detections of an image, best first.
+
+    boxes: float64 (k, 4), left, top, right, bottom in pixels of the original image; scores: float64 (k,);
+    labels: int64 (k,); masks: float32 (k, 28, 28), probabilities within the box, or None.
+    """
+
+    boxes: np.ndarray
+    scores: np.ndarray
+    labels: np.ndarray
+    masks: np.ndarray | None = None
+
+    def above(self, threshold: float) -> "Detected":
+        """Those with a score of at least `threshold`."""
+        kept = self.scores >= threshold
+        masks = None if self.masks is None else self.masks[kept]
+        return Detected(self.boxes[kept], self.scores[kept], self.labels[kept], masks)
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """nms: the overlap (IoU) from which of two boxes of a class only the better is kept."""
+
+    preprocessing: Preprocessing
+    nms: float
+
+    def __call__(self, outputs: Outputs, size: tuple[int, int]) -> Detected:
+        """`outputs`: of one image of `size` (height, width) pixels, without the batch dimension."""
+        boxes, scores, labels, *masks = outputs
+        chosen = torch.nonzero(scores >= LEAST).flatten()
+        chosen = chosen[batched_nms(boxes[chosen].float(), scores[chosen].float(), labels[chosen], self.nms)[:MOST]]
+        found = to_image(boxes[chosen].float(), self.preprocessing, size)
+        return Detected(
+            found.double().numpy(),
+            scores[chosen].double().numpy(),
+            labels[chosen].long().numpy(),
+            masks[0][chosen].float().numpy() if masks else None,
+        )
+
+    def batch(self, outputs: Outputs, sizes: Tensor | np.ndarray) -> list[Detected]:
+        """For outputs (n, ...) and sizes (n, 2)."""
+        whole = [tuple(map(int, size)) for size in sizes]
+        return [
+            self(one, (height, width)) for one, (height, width) in zip(zip(*outputs, strict=True), whole, strict=True)
+        ]

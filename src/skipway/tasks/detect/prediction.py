@@ -1,0 +1,31 @@
+"""The objects that a network finds in an image."""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from skipway.tasks.base import Prediction
+
+
+class Object(NamedTuple):
+    """A detected object: its class, score in [0, 1], box (left, top, right, bottom) in pixels of the original image,
+    and its mask as COCO's run-length encoding, None for networks of boxes."""
+
+    label: str
+    score: float
+    box: tuple[float, float, float, float]
+    mask: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, repr=False)
+class ObjectPrediction(Prediction):
+    """The objects in order of decreasing score, or why the image could not be read; size: its height and width."""
+
+    objects: tuple[Object, ...] = ()
+    size: tuple[int, int] = (0, 0)
+
+    def __repr__(self) -> str:
+        if self.error:
+            return f"Prediction({self.name!r}, error={self.error!r})"
+        labels = ", ".join(f"{one.label} {one.score:.2f}" for one in self.objects[:3])
+        more = f", {len(self.objects) - 3} more" if len(self.objects) > 3 else ""
+        return f"Prediction({self.name!r}, {len(self.objects)} objects: {labels}{more})"

@@ -1,0 +1,30 @@
+"""Detected objects as the server's OpenAPI document describes them."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Box(BaseModel):
+    """In pixels of the image as sent, upright."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+
+class Mask(BaseModel):
+    """COCO's run-length encoding: height and width, and the compressed counts."""
+
+    size: list[int]
+    counts: str
+
+
+class FoundObject(BaseModel):
+    """An object, its score and its box; a mask where the network has them."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    label: str = Field(alias="class")
+    score: float = Field(ge=0, le=1)
+    box: Box
+    mask: Mask | None = None

@@ -1,0 +1,218 @@
+"""Object detection: loss, decoding and metrics of networks that find boxes, with or without masks."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from torch import nn
+
+from skipway import models
+from skipway.data.box_targets import Boxes, BoxTargets
+from skipway.data.dataset import Dataset
+from skipway.data.loader import Batch, Transform
+from skipway.data.preprocess import Preprocessing
+from skipway.errors import SkipwayError
+from skipway.models.base import Network
+from skipway.models.detection.base import Objects
+from skipway.tasks.base import Evaluation, LossResult, Outputs, Parity, Presenter, Reporter, SplitOutputs, Task
+from skipway.tasks.detect.detections import Decoder
+from skipway.tasks.detect.metrics import DetectMetrics
+from skipway.tasks.detect.prediction import Object, ObjectPrediction
+from skipway.tasks.detect.transform import BoxTransform, MaskedBoxes
+
+MULTIPLE = 32  # pixels: the coarsest stride of a residual body, of which the input's sides are multiples
+MOST_ASPECT = 2.0  # of the input's sides
+ON_GPU, ON_CPU = 640, 320  # pixels of the input's longer side
+SHOWN = 0.3  # score from which objects are predicted where no threshold was fitted
+
+
+@dataclass(frozen=True)
+class Detect(Task):
+    """Boxes of `classes`. network: its name; preprocessing: of the images, once it is known; threshold: the score from
+    which objects are predicted."""
+
+    name: ClassVar[str] = "detect"
+    metric: ClassVar[str] = "ap"
+    annotation: ClassVar[str] = "boxes with classes"
+    figure_names: ClassVar[dict[str, str]] = {"val_ap": "val AP", "val_ap50": "val AP50"}
+    output_note: ClassVar[str] = (
+        "Boxes are left, top, right and bottom in pixels of the input, the best first; labels are classes. Of boxes of "
+        "a class that overlap, only the best is meant (non-maximum suppression, as `skipway predict` does). "
+    )
+    pools: ClassVar[bool] = False
+    in_memory: ClassVar[bool] = False
+    classes: tuple[str, ...]
+    network: str = ""
+    preprocessing: Preprocessing | None = None
+    threshold: float = SHOWN
+
+    # construction
+
+    @classmethod
+    def from_classes(cls, classes: Sequence[str]) -> Self:
+        return cls(tuple(classes))
+
+    def configured(
+        self, network: Mapping[str, Any], preprocessing: Preprocessing, calibration: Mapping[str, Any] | None
+    ) -> Self:
+        threshold = (calibration or {}).get("threshold", SHOWN)
+        return replace(self, network=network["name"], preprocessing=preprocessing, threshold=threshold)
+
+    @property
+    def output_names(self) -> tuple[str, ...]:  # type: ignore[override]
+        masks = ("masks",) if models.has_masks(self.network) else ()
+        return ("boxes", "scores", "labels", *masks)
+
+    @property
+    def head(self) -> dict[str, Any]:
+        return {"name": "detector", "outputs": self.outputs}
+
+    def require_network(self, name: str) -> None:
+        models.require_detector(name)
+
+    def body_of(self, name: str) -> str:
+        return models.BODY_OF[name]
+
+    def network_on(self, body: str, gpu: bool) -> str:
+        """A detector itself; on a classifier FCOS, with its light head for a processor."""
+        if models.is_detector(body):
+            return body
+        return f"fcos_{body}" if gpu else f"fcos_{body}_light"
+
+    def recipe_name(self, weights: str | None) -> str:
+        if weights is None:
+            return "detect-scratch"
+        return "detect-finetune" if models.is_detector(weights) else "detect"
+
+    def size_for(self, dataset: Dataset, gpu: bool) -> int:
+        """The longer side of the images, at most ON_GPU or ON_CPU pixels."""
+        assert isinstance(dataset.train.targets, BoxTargets)
+        longer = float(np.median(dataset.train.targets.sizes.max(1)))
+        return min(rounded(longer), ON_GPU if gpu else ON_CPU)
+
+    def network_options(self, name: str) -> set[str]:
+        return {"classes", "channels"}
+
+    def build(self, network: Mapping[str, Any]) -> Network:
+        return models.create_detector(**network)
+
+    def trunk(self, net: Network) -> nn.Module:
+        return net.get_submodule("backbone")
+
+    # training
+
+    def canvas(self, dataset: Dataset, size: int) -> tuple[int, int]:
+        """`size` for the longer side, multiples of MULTIPLE for both: the median shape of the training images."""
+        assert isinstance(dataset.train.targets, BoxTargets)
+        heights, widths = dataset.train.targets.sizes.T
+        aspect = float(np.clip(np.median(widths / heights), 1 / MOST_ASPECT, MOST_ASPECT))
+        height, width = (size / aspect, size) if aspect >= 1 else (size, size * aspect)
+        return rounded(height), rounded(width)
+
+    def transform(self, preprocessing: Preprocessing, options: Mapping[str, Any]) -> Transform:
+        masks = models.has_masks(options["model"])
+        return BoxTransform(preprocessing, options["crop"] == "scale", options["flip"], masks)
+
+    def for_training(self, dataset: Dataset, options: Mapping[str, Any], device: torch.device) -> Self:
+        """Raises SkipwayError for settings of a recipe that boxes do not allow."""
+        assert isinstance(dataset.train.targets, BoxTargets)
+        refuse(options["fit"] == "crop", "--fit crop cuts objects off", "give --fit pad or squash")
+        refuse(options["mixup"] or options["cutmix"], "mixup and CutMix mix classes, not boxes", "leave them out")
+        refuse(
+            options["crop"] not in ("none", "scale"),
+            f"--crop {options['crop']} does not move boxes",
+            "give scale or none",
+        )
+        unmasked = models.has_masks(options["model"]) and dataset.train.targets.masks is None
+        refuse(unmasked, f"{options['model']} learns masks, and {dataset.name} has only boxes", "give another --model")
+        refuse(options["balance"] != "none", "--balance is for one class an image", "leave it out")
+        return self
+
+    def loss(self, forward: Callable[..., Any], batch: Batch, generator: torch.Generator | None = None) -> LossResult:
+        """The sum of the network's losses."""
+        targets = batch.targets
+        assert isinstance(targets, Boxes | MaskedBoxes)
+        masks = targets.masks if isinstance(targets, MaskedBoxes) else None
+        losses = forward(batch.images, Objects(targets.boxes, targets.labels, masks))
+        return LossResult({"loss": torch.stack(list(losses.values())).sum(), **losses}, None)
+
+    # evaluation
+
+    @property
+    def decoder(self) -> Decoder:
+        """From outputs to detections in pixels of the original images."""
+        assert self.preprocessing is not None
+        return Decoder(self.preprocessing, models.nms_threshold(self.network))
+
+    def metrics(self) -> DetectMetrics:
+        return DetectMetrics(self.decoder, self.classes)
+
+    def evaluate(self, scored: SplitOutputs, calibration: Mapping[str, Any] | None) -> Evaluation:
+        from skipway.tasks.detect.evaluation import measure  # faster-coco-eval, which prediction does not need
+
+        return measure(self.decoder, scored, calibration)
+
+    def calibrate(self, scored: SplitOutputs) -> dict[str, Any] | None:
+        from skipway.tasks.detect.evaluation import calibrate
+
+        return calibrate(self.decoder, scored)
+
+    def summary(self, metrics: Mapping[str, Any]) -> str:
+        low, high = metrics["ap_interval"]
+        shown = f"(95 % interval {100 * low:.1f} to {100 * high:.1f}), AP50 {100 * metrics['ap50']:.1f}"
+        masks = f"; mask AP {100 * metrics['mask_ap']:.1f}" if "mask_ap" in metrics else ""
+        return f"box AP {100 * metrics['ap']:.1f} {shown}{masks}"
+
+    # prediction
+
+    def predict(
+        self, name: str, outputs: Outputs, size: tuple[int, int], temperature: float, top: int
+    ) -> ObjectPrediction:
+        """The objects with a score of at least the threshold; all of them, whatever `top` is."""
+        found = self.decoder(outputs, size).above(self.threshold)
+        masks: Sequence[dict[str, Any] | None] = [None] * len(found.labels)
+        if found.masks is not None:
+            from skipway.tasks.detect.masks import paste_masks
+
+            masks = paste_masks(found, size)
+        rows = zip(found.labels.tolist(), found.scores.tolist(), found.boxes.tolist(), masks, strict=True)
+        objects = tuple(Object(self.classes[i], score, tuple(box), mask) for i, score, box, mask in rows)
+        return ObjectPrediction(name, objects=objects, size=size)
+
+    def with_threshold(self, threshold: float | None) -> Self:
+        return self if threshold is None else replace(self, threshold=threshold)
+
+    def unread(self, name: str, error: str) -> ObjectPrediction:
+        return ObjectPrediction(name, error)
+
+    def parity(self, expected: Outputs, found: Outputs, precision: str) -> Parity:
+        from skipway.tasks.detect.parity import compare
+
+        return compare(self.decoder, expected, found, precision)
+
+    # presentation
+
+    @property
+    def presenter(self) -> Presenter:
+        from skipway.tasks.detect.present import DetectPresenter
+
+        return DetectPresenter()
+
+    @property
+    def reporter(self) -> Reporter:
+        from skipway.tasks.detect.reporter import DetectReporter
+
+        return DetectReporter()
+
+
+def rounded(side: float) -> int:
+    """The nearest multiple of MULTIPLE, at least one."""
+    return max(round(side / MULTIPLE), 1) * MULTIPLE
+
+
+def refuse(wrong: bool, what: str, remedy: str) -> None:
+    """Raises SkipwayError if `wrong`."""
+    if wrong:
+        raise SkipwayError(f"{what}: {remedy}")
