@@ -55,7 +55,7 @@ def rows() -> list[tuple[str, str, str]]:
                 f"{ratios['over torchvision channels-last bfloat16']:.2f}",
             )
         )
-    made += [*first_day(), claims(), *twins(), deepest(), *kept(), *shipped()]
+    made += [*first_day(), *detection(), claims(), *twins(), deepest(), *kept(), *shipped()]
     for name, measured in startup["commands"].items():
         made.append((f"`{name}`", f"{measured['median_s']:.2f} s", "processor seconds, without torch"))
     return made
@@ -91,6 +91,42 @@ def first_day() -> list[tuple[str, str, str]]:
             )
         )
     return rows
+
+
+def detection() -> list[tuple[str, str, str]]:
+    """Boxes from scratch, and the speed beside torchvision's detector."""
+    found, speed = result("detection"), result("detection_speed")
+    height, width = found["input"]
+    threads = found["threads_of_a_training"]
+    where = (
+        f"{found['network']}, input {height} x {width}, {found['recipe']['iterations']:,} steps of "
+        f"{found['recipe']['batch']}, {len(found['seeds'])} seeds, {max(found['minutes']):.0f} min on {threads} "
+        f"thread{'s' if threads > 1 else ''}"
+    )
+    made = [
+        (f"BCCD from scratch, {name} of boxes on test", spread(found["test"][key], 1), where)
+        for name, key in (("AP", "ap"), ("AP50", "ap50"))
+    ]
+    times = ", ".join(f"{engine} {ms:.0f} ms" for engine, ms in found["milliseconds_an_image"].items())
+    made.append(("One photograph from file to boxes", times, f"{found['network']}, input {height} x {width}"))
+    made += [
+        (
+            f"Training fcos_resnet50 over torchvision's, {precision.removeprefix('torch.')}",
+            f"{case['ratio']:.2f}",
+            f"images a second from files to weights, {speed['what'].split(', ', 1)[1]}",
+        )
+        for precision, case in speed["training"].items()
+    ]
+    used = speed["prediction"]
+    made.append(
+        (
+            "Predicting with fcos_resnet50 over torchvision's script, `--engine auto`",
+            f"{used['auto over torchvision script']:.2f}",
+            f"files to boxes, {used['files']} photographs; suppression takes "
+            f"{100 * used['postprocessing_share']:.1f} % of the time",
+        )
+    )
+    return made
 
 
 def twins() -> list[tuple[str, str, str]]:
@@ -202,8 +238,15 @@ def highlights() -> list[tuple[str, str]]:
     over, gone = predict["ratios"], memory_saved()
     killed = result("killed")
     equal = [killed[name]["equal"] for name in ("SIGKILL", "SIGTERM", "two processes, one killed")]
+    boxes, rate = result("detection"), result("detection_speed")["prediction"]
     return [
-        *photos,
+        *photos[:2],
+        (
+            "Object detection from scratch, box AP and AP50 on the test images of BCCD",
+            f"{spread(boxes['test']['ap'], 1)} and {spread(boxes['test']['ap50'], 1)} over {len(boxes['seeds'])} "
+            f"seeds, {boxes['network']} after {max(boxes['minutes']):.0f} min; predicting with fcos_resnet50 "
+            f"{rate['auto over torchvision script']:.1f} times faster than torchvision's usual script",
+        ),
         (
             "Test accuracy, handwritten digits",
             f"{spread(digits['accuracy'])} % over {len(digits['seeds'])} seeds, in "

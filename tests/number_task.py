@@ -75,8 +75,8 @@ class NumberPresenter(Presenter, Reporter):
     def csv_header(self, top: int) -> list[str]:
         return ["value"]
 
-    def csv_row(self, prediction: NumberPrediction | None, top: int) -> list[Any]:
-        return [prediction.value if prediction else ""]
+    def csv_rows(self, prediction: NumberPrediction | None, top: int) -> list[list[Any]]:
+        return [[prediction.value if prediction else ""]]
 
     def schema(self) -> dict[str, Any]:
         return {"value": (float | None, ...)}
@@ -127,7 +127,7 @@ class Number(Task):
     def summary(self, metrics: Mapping[str, Any]) -> str:
         return f"mean squared error {metrics['mse']:.4f}"
 
-    def predict(self, name: str, outputs: Outputs, temperature: float, top: int) -> NumberPrediction:
+    def predict(self, name: str, outputs: Outputs, size: Any, temperature: float, top: int) -> NumberPrediction:
         return NumberPrediction(name, value=float(outputs[0][0]))
 
     @property

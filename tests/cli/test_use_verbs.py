@@ -136,7 +136,7 @@ def test_export_prints_its_evidence(skipway, net: Path, tmp_path: Path) -> None:
     code, out, _ = skipway("export", str(net), "--format", "torch", "--out", "exported")
     assert code == 0
     assert [line.split(":")[0] for line in out.splitlines()[:3]] == ["batch 1", "batch 2", "batch 7"]
-    assert out.splitlines()[-2] == "outputs scores, and probabilities = softmax(scores / 1.7)"
+    assert out.splitlines()[-2] == "outputs scores, probabilities; probabilities = softmax(scores / 1.7)"
     assert (tmp_path / "exported" / "evidence.json").is_file()
 
 

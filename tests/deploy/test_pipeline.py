@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from skipway.data.preprocess import FittedImage
 from skipway.deploy.engines.base import Engine, run_synchronously
 from skipway.deploy.predict.pipeline import AHEAD, decoders, overlapped
 from skipway.deploy.predict.predictor import Predictor
@@ -22,11 +23,11 @@ COUNTING = Engine(
 )
 
 
-def picture(number: int) -> torch.Tensor:
+def picture(number: int) -> FittedImage:
     """An image that says its number; every seventh cannot be read."""
     if number % 7 == 3:
         raise DataError(f"image {number} is broken")
-    return torch.full((1, 2, 2), number % 251, dtype=torch.uint8)
+    return FittedImage(torch.full((1, 2, 2), number % 251, dtype=torch.uint8), (number, 9))
 
 
 def test_answers_come_in_order_and_faults_in_their_place() -> None:
@@ -37,8 +38,9 @@ def test_answers_come_in_order_and_faults_in_their_place() -> None:
             if number % 7 == 3:
                 assert str(answer) == f"image {number} is broken"
             else:
-                (mean,) = answer
+                (mean,), size = answer
                 assert float(mean) == number % 251
+                assert size == (number, 9)
 
 
 def test_a_million_images_are_never_taken_at_once() -> None:
@@ -61,7 +63,7 @@ def test_a_million_images_are_never_taken_at_once() -> None:
 
 
 def test_a_fault_of_ours_is_not_taken_for_a_bad_image() -> None:
-    def broken(number: int) -> torch.Tensor:
+    def broken(number: int) -> FittedImage:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
@@ -71,7 +73,7 @@ def test_a_fault_of_ours_is_not_taken_for_a_bad_image() -> None:
 def test_decoders_compute_with_one_thread_each_and_leave_the_others_alone() -> None:
     before, seen = torch.get_num_threads(), set()
 
-    def counted(number: int) -> torch.Tensor:
+    def counted(number: int) -> FittedImage:
         seen.add((torch.get_num_threads(), threading.current_thread().name.startswith("decode")))
         return picture(0)
 

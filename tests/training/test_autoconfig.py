@@ -150,7 +150,7 @@ def test_photographs_have_a_size_that_suits_weights_and_processor(weights: str, 
 
 
 def test_a_budget_shortens_the_run_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(autoconfig, "StepTimer", lambda _hardware: lambda recipe, _work: 0.01 * recipe.batch)
+    monkeypatch.setattr(autoconfig, "StepTimer", lambda *_: lambda recipe, _work: 0.01 * recipe.batch)
     cut, text = said(photographs(60, 80), budget=30.0)
     assert "budget: " in text
     assert cut.iterations or cut.only_head

@@ -70,13 +70,13 @@ def test_activations_are_computed_again_when_half_of_the_memory_would_not_hold_t
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     network = {"name": "resnet20", "classes": 10, "channels": 3, "stem": "small"}
-    quiet = Console(quiet=True)
+    quiet, task = Console(quiet=True), Classify.from_classes([str(i) for i in range(10)])
     found = []
     for have in (None, 2**40, 2**26):
         monkeypatch.setattr(hardware.Hardware, "memory", lambda _self, have=have: have)
-        found.append(wants_recomputation(network, replace(QUICK, batch=128), 32, CPU, quiet))
+        found.append(wants_recomputation(task, network, replace(QUICK, batch=128), 32, CPU, quiet))
     assert found == [False, False, True]
-    assert not wants_recomputation(network, replace(QUICK, batch=128, recompute="off"), 32, CPU, quiet)
+    assert not wants_recomputation(task, network, replace(QUICK, batch=128, recompute="off"), 32, CPU, quiet)
 
 
 @pytest.mark.parametrize("small", [3, 9])

@@ -1,21 +1,19 @@
 """What a run was begun with, on disk and back; determinism; the line that moves."""
 
-import io
 import json
 import random
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from mutated import mutations
-from rich.console import Console
 from small import CPU, QUIET, SHORT, few_digits
 
 from skipway import hardware
 from skipway.errors import BundleError, SkipwayError
 from skipway.training import loop
-from skipway.training.determinism import cost, determinism
 from skipway.training.run_manifest import RunOptions, hardware_arguments, read_manifest, write_manifest
 from skipway.training.state_codec import NAME
 
@@ -67,18 +65,21 @@ def test_upkeep_that_cannot_be_is_refused() -> None:
             RunOptions(**wrong)
 
 
-def test_determinism_is_for_the_run_alone_and_its_cost_is_said(tmp_path: Path) -> None:
-    text = io.StringIO()
+def test_determinism_is_for_the_run_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    during: list[bool] = []
+    one_epoch = loop.train_epoch
+
+    def watched(*given: Any) -> None:
+        during.append(torch.are_deterministic_algorithms_enabled())
+        one_epoch(*given)
+
+    monkeypatch.setattr(loop, "train_epoch", watched)
     recipe = replace(SHORT, epochs=1)
-    loop.train(
-        few_digits(), recipe, tmp_path / "a", CPU, Console(file=text, width=300), options=RunOptions(deterministic=True)
-    )
-    assert "deterministic: forward and backward take " in text.getvalue()
+    for deterministic in (True, False):
+        options = RunOptions(deterministic=deterministic)
+        loop.train(few_digits(), recipe, tmp_path / str(deterministic), CPU, QUIET, options=options)
+    assert during == [True, False]
     assert not torch.are_deterministic_algorithms_enabled()
-    with determinism(True):
-        assert torch.are_deterministic_algorithms_enabled()
-        assert cost(lambda: None, torch.device("cpu")) > 0
-        assert torch.are_deterministic_algorithms_enabled()
 
 
 def test_metrics_are_a_json_line_an_epoch_whatever_is_tracked(tmp_path: Path) -> None:
