@@ -1,15 +1,12 @@
-"""FCOS with resnet50: training and prediction beside torchvision's own loop and script. results/detection_speed.json
+"""FCOS with resnet50: training beside torchvision's own loop. results/detection_speed.json
 
     python -m benchmarks.detection_speed BCCD [--rounds 3] [--steps 3]
 
 Training: images a second from files to updated weights, batch 8, at equal input (256 x 320) and precision;
 torchvision's side is as its references/detection: lists of images of their own size, resized by its transform, eager.
-Prediction: files to boxes with the same weights, which were trained for a few steps.
 """
 
 import argparse
-import tempfile
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -22,22 +19,19 @@ from torch import nn
 from torchvision.models.detection import fcos_resnet50_fpn
 from torchvision.transforms.v2 import functional as tv
 
-import skipway
 from benchmarks.harness import alternate, save
 from skipway import hardware
 from skipway.data import open_dataset
 from skipway.data.box_targets import BoxTargets
 from skipway.data.dataset import Dataset
 from skipway.deploy.training_data import without_bad_annotations
-from skipway.tasks.detect.task import Detect
-from skipway.training import loop, optimiser, setup
+from skipway.training import optimiser, setup
 from skipway.training.recipes import DETECT_SCRATCH
 
 BATCH, SIZE, SHORTER = 8, 320, 240
 RECIPE = replace(
     DETECT_SCRATCH, model="fcos_resnet50", size=SIZE, batch=BATCH, lr=0.005, average=0.0, crop="none", iterations=1
 )
-TRAINED = 60  # steps, so that there is something to find
 
 
 def our_steps(dataset: Dataset, settings: hardware.Hardware) -> Iterator[None]:
@@ -102,39 +96,6 @@ def turns(steps: Iterator[None], count: int) -> Callable[[], None]:
     return run
 
 
-def torchvision_script(weights: dict[str, torch.Tensor], files: list[Path]) -> Callable[[], None]:
-    """The usual script: files opened by Pillow, the network in lists of BATCH images."""
-    net = torchvision_net().eval()
-    net.load_state_dict({k: v for k, v in weights.items() if k in net.state_dict()}, strict=True)
-    net.score_thresh = 0.05
-
-    @torch.inference_mode()
-    def run() -> None:
-        for start in range(0, len(files), BATCH):
-            images = []
-            for file in files[start : start + BATCH]:
-                with Image.open(file) as image:
-                    images.append(tv.to_dtype(tv.pil_to_tensor(image.convert("RGB")), torch.float32, scale=True))
-            net(images)
-
-    return run
-
-
-def postprocessing(predictor: skipway.Predictor, files: list[Path]) -> float:
-    """The share of suppression and mapping back in the time of predicting `files`."""
-    task = predictor.task
-    assert isinstance(task, Detect)
-    start = time.perf_counter()
-    scored = list(predictor.scored(iter(files)))
-    network = time.perf_counter() - start
-    start = time.perf_counter()
-    for name, found in scored:
-        assert not isinstance(found, Exception)
-        task.predict(name, found.outputs, found.size, 1.0, 5)
-    spent = time.perf_counter() - start
-    return spent / (spent + network)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("bccd", type=Path)
@@ -152,21 +113,6 @@ def main() -> None:
         ratio = round(speeds["skipway"] / speeds["torchvision"], 3)
         training[settings] = {"images_per_s": speeds, "ratio": ratio, "seconds": found}
         print(settings, speeds, ratio, flush=True)
-    with tempfile.TemporaryDirectory() as folder:
-        run = loop.train(dataset, replace(RECIPE, iterations=TRAINED), Path(folder, "run"), auto, Console(quiet=True))
-        files = [Path(str(item)) for item in dataset.val.items] if dataset.val else []  # type: ignore[union-attr]
-        predictors = {name: skipway.Predictor(run, engine=name, sample=files[:16]) for name in ("auto", "eager")}
-        weights = predictors["eager"].net.state_dict()
-        candidates: dict[str, Callable[[], None]] = {
-            f"skipway {name}": lambda one=one: list(one.predict(files)) and None for name, one in predictors.items()
-        }
-        candidates["torchvision script"] = torchvision_script(weights, files)
-        found = alternate(candidates, given.rounds)
-        share = postprocessing(predictors["auto"], files)
-        engine = predictors["auto"].engine
-    speeds = {name: round(len(files) / row["median_s"], 2) for name, row in found.items()}
-    ratio = round(speeds["skipway auto"] / speeds["torchvision script"], 3)
-    print(speeds, ratio, share, flush=True)
     save(
         "detection_speed",
         {
@@ -174,14 +120,6 @@ def main() -> None:
             "rounds": given.rounds,
             "steps_a_round": given.steps,
             "training": training,
-            "prediction": {
-                "files": len(files),
-                "images_per_s": speeds,
-                "auto over torchvision script": ratio,
-                "auto": f"{engine.name} {dict(engine.options)}",
-                "postprocessing_share": round(share, 4),
-                "seconds": found,
-            },
         },
     )
 

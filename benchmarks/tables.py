@@ -95,7 +95,7 @@ def first_day() -> list[tuple[str, str, str]]:
 
 def detection() -> list[tuple[str, str, str]]:
     """Boxes from scratch, and the speed beside torchvision's detector."""
-    found, speed = result("detection"), result("detection_speed")
+    found, speed, used = result("detection"), result("detection_speed"), result("detection_predict")
     height, width = found["input"]
     threads = found["threads_of_a_training"]
     where = (
@@ -117,11 +117,10 @@ def detection() -> list[tuple[str, str, str]]:
         )
         for precision, case in speed["training"].items()
     ]
-    used = speed["prediction"]
     made.append(
         (
-            "Predicting with fcos_resnet50 over torchvision's script, `--engine auto`",
-            f"{used['auto over torchvision script']:.2f}",
+            "Predicting with fcos_resnet18_light over torchvision's script, `--engine auto`",
+            f"{used['ratios']['auto over torchvision script']:.2f}",
             f"files to boxes, {used['files']} photographs; suppression takes "
             f"{100 * used['postprocessing_share']:.1f} % of the time",
         )
@@ -238,13 +237,13 @@ def highlights() -> list[tuple[str, str]]:
     over, gone = predict["ratios"], memory_saved()
     killed = result("killed")
     equal = [killed[name]["equal"] for name in ("SIGKILL", "SIGTERM", "two processes, one killed")]
-    boxes, rate = result("detection"), result("detection_speed")["prediction"]
+    boxes, rate = result("detection"), result("detection_predict")["ratios"]
     return [
         *photos[:2],
         (
             "Object detection from scratch, box AP and AP50 on the test images of BCCD",
             f"{spread(boxes['test']['ap'], 1)} and {spread(boxes['test']['ap50'], 1)} over {len(boxes['seeds'])} "
-            f"seeds, {boxes['network']} after {max(boxes['minutes']):.0f} min; predicting with fcos_resnet50 "
+            f"seeds, {boxes['network']} after {max(boxes['minutes']):.0f} min; predicting is "
             f"{rate['auto over torchvision script']:.1f} times faster than torchvision's usual script",
         ),
         (
