@@ -25,7 +25,7 @@ def learnt(tmp_path_factory: pytest.TempPathFactory) -> Path:
     dataset = shapes()
     dataset = replace(dataset, val=dataset.train, test=None)
     dataset = repeated(dataset, 10)
-    loop.train(dataset, replace(TINY, iterations=150, crop="none", average=0.9), folder, CPU, QUIET)
+    loop.train(dataset, replace(TINY, iterations=100, crop="none", average=0.9), folder, CPU, QUIET)
     evaluate_after_training(folder, dataset, CPU, QUIET)
     assert bundle.read_card(folder).calibration is not None
     return folder

@@ -90,13 +90,13 @@ def killed_at(step: int) -> Iterator[None]:
 @pytest.mark.parametrize("model", ["fcos_resnet18d_x0_5_light", "fasterrcnn_resnet18d_x0_5"])
 def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(model: str, tmp_path: Path) -> None:
     """Scale jitter, mirroring and, in two stages, the sampling of proposals are the same again."""
-    dataset, recipe = shapes(6, val=2), replace(TINY, model=model, batch=2, iterations=4)
+    dataset, recipe = shapes(6, val=2), replace(TINY, model=model, batch=2, iterations=3)
 
     def fit(out: Path, resume: bool = False) -> Path:
         return loop.train(dataset, recipe, out, CPU, QUIET, resume, RunOptions(checkpoint_steps=1))
 
     whole, cut = fit(tmp_path / "whole"), tmp_path / "cut"
-    with killed_at(3):
+    with killed_at(2):
         fit(cut)
     fit(cut, resume=True)
     assert same(weights(whole), weights(cut))
