@@ -1,7 +1,8 @@
 """What the tests of runs share: a small set, a short recipe, and how to stop a run anywhere."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -54,3 +55,17 @@ def before_step(patch: pytest.MonkeyPatch, number: int, happens: Callable[[], No
         return train_step(*given, counted)
 
     patch.setattr(loop, "train_step", watched)
+
+
+class Killed(BaseException):
+    """Nothing catches it, as nothing catches SIGKILL; what the writing thread was doing is done."""
+
+
+@contextmanager
+def killed_at(step: int) -> Iterator[None]:
+    def die() -> None:
+        raise Killed
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+        before_step(patch, step, die)
+        yield

@@ -4,8 +4,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from shapes import repeated, shapes
-from small import before_step, same, weights
+from small import killed_at, same, weights
 
 import skipway
 from skipway.commands.evaluate import open_run
@@ -71,20 +69,6 @@ def concatenated(dataset: Dataset, blank: object) -> object:
     targets = dataset.train.targets
     first = targets.take(np.arange(8))
     return replace(first, counted=np.append(first.counted, [0] * 8), sizes=np.full((16, 2), 96))  # type: ignore[type-var]
-
-
-class Killed(BaseException):
-    """Nothing catches it."""
-
-
-@contextmanager
-def killed_at(step: int) -> Iterator[None]:
-    def die() -> None:
-        raise Killed
-
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
-        before_step(patch, step, die)
-        yield
 
 
 @pytest.mark.parametrize("model", ["fcos_resnet18d_x0_5_light", "fasterrcnn_resnet18d_x0_5"])

@@ -3,14 +3,12 @@
 import io
 import os
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from rich.console import Console
-from small import CPU, EVERY_2, QUIET, SHORT, before_step, few_digits, losses, same, weights
+from small import CPU, EVERY_2, QUIET, SHORT, before_step, few_digits, killed_at, losses, same, weights
 
 from skipway import bundle, hardware
 from skipway.commands import train
@@ -27,20 +25,6 @@ STEPS = replace(SHORT, batch=24)  # 11 steps an epoch
 @pytest.fixture(scope="module")
 def digits() -> Dataset:
     return few_digits()
-
-
-class Killed(BaseException):
-    """Nothing catches it, as nothing catches SIGKILL; what the writing thread was doing is done."""
-
-
-@contextmanager
-def killed_at(step: int) -> Iterator[None]:
-    def die() -> None:
-        raise Killed
-
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
-        before_step(patch, step, die)
-        yield
 
 
 def fit(dataset: Dataset, recipe: Recipe, out: Path, resume: bool = False) -> Path:

@@ -13,13 +13,12 @@ from itertools import count as count_from
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
 from skipway.data.preprocess import Preprocessing
 from skipway.errors import SkipwayError
+from skipway.reporting.pictures import as_rgb
 from skipway.tasks.base import Prediction, Presenter
 
 ROWS = 200  # of a table that are aligned with each other
@@ -154,12 +153,6 @@ def free_name(folder: Path, stem: str) -> Path:
     """folder/stem.jpg, with a number behind the stem where that is taken by an image of another folder."""
     names = chain([folder / f"{stem}.jpg"], (folder / f"{stem}-{i}.jpg" for i in count_from(2)))
     return next(name for name in names if not name.exists())
-
-
-def as_rgb(pixels: np.ndarray) -> Image.Image:
-    """uint8 (H, W, C): the first three channels, or the first as grey."""
-    shown = pixels[:, :, :3] if pixels.shape[2] >= 3 else pixels[:, :, :1].repeat(3, 2)
-    return Image.fromarray(np.ascontiguousarray(shown))
 
 
 def counted(predictions: Iterable[Prediction], engine: str) -> Iterator[Prediction]:

@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from skipway.deploy.serve import documentation, request_body
-from skipway.deploy.serve.backend import Asked
+from skipway.deploy.serve.backend import PredictOptions
 from skipway.deploy.serve.limits import RefusedError
 from skipway.deploy.serve.middleware import RequestMiddleware, key_check
 from skipway.deploy.serve.schema import Bounds, Model, State, answers_model, body, faults
@@ -64,7 +64,7 @@ def create_app(service: Service, key: str = "") -> ASGIApp:
 
 
 def images(service: Service) -> APIRouter:
-    """What is asked with images."""
+    """What is options with images."""
     routes = APIRouter(prefix="/v1")
     names = list(service.answerer.classes)
     bounds = {"minimum": 0, "maximum": 1}  # written here too: the schema of an optional parameter leaves out ge and le
@@ -89,7 +89,7 @@ def images(service: Service) -> APIRouter:
         service.batcher.require_room()  # said before the body is read: cheap for both
         with service.held.share() as share:
             uploads = await request_body.read(request, service.limits, share)
-            return JSONResponse(await service.predict(uploads, Asked(top, threshold)))
+            return JSONResponse(await service.predict(uploads, PredictOptions(top, threshold)))
 
     @routes.post(
         "/explain",

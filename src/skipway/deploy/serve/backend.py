@@ -17,7 +17,7 @@ from skipway.hardware import Hardware
 from skipway.tasks.base import Outputs
 
 
-class Asked(NamedTuple):
+class PredictOptions(NamedTuple):
     """What a request asks for. top: classes of an image; threshold: the least score of an object, None: the card's."""
 
     top: int = 5
@@ -40,7 +40,7 @@ class ModelBackend(Protocol):
     def outputs(self, images: Tensor) -> Outputs:
         """uint8 (n, C, *canvas) -> the network's outputs (n, ...), float32 on the CPU."""
 
-    def row(self, outputs: Outputs | None, size: tuple[int, int], asked: Asked) -> dict[str, Any]:
+    def row(self, outputs: Outputs | None, size: tuple[int, int], options: PredictOptions) -> dict[str, Any]:
         """The fields of the answer for one image of `size` (height, width) pixels, by its outputs without the first
         dimension; empty ones for None."""
 
@@ -84,11 +84,11 @@ class BundleBackend:
     def outputs(self, images: Tensor) -> Outputs:
         return self.predictor.engine.outputs(images)
 
-    def row(self, outputs: Outputs | None, size: tuple[int, int], asked: Asked) -> dict[str, Any]:
+    def row(self, outputs: Outputs | None, size: tuple[int, int], options: PredictOptions) -> dict[str, Any]:
         if outputs is None:
             return self.present.row(None)
-        task = self.predictor.task.with_threshold(asked.threshold)
-        return self.present.row(task.predict("", outputs, size, self.card.temperature, asked.top))
+        task = self.predictor.task.with_threshold(options.threshold)
+        return self.present.row(task.predict("", outputs, size, self.card.temperature, options.top))
 
     def schema(self) -> dict[str, Any]:
         return self.present.schema()

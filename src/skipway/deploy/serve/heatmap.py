@@ -21,16 +21,15 @@ def seen(preprocessing: Preprocessing, height: int, width: int) -> tuple[float, 
 
     With fit "pad" it reaches beyond the image.
     """
-    size = preprocessing.size
     if preprocessing.fit == "squash":
         return 0.0, 0.0, height, width
     if preprocessing.fit == "crop":
         shorter = min(height, width)
-        side = size * shorter / preprocessing.resize
+        side = preprocessing.size * shorter / preprocessing.resize
         return (height - side) / 2, (width - side) / 2, side, side
-    scale = size / max(height, width)
-    top, left = (size - round(height * scale)) // 2, (size - round(width * scale)) // 2
-    return -top / scale, -left / scale, size / scale, size / scale
+    rows, columns = preprocessing.canvas
+    scale, place = min(rows / height, columns / width), preprocessing.placement(height, width)
+    return -place.top / scale, -place.left / scale, rows / scale, columns / scale
 
 
 def photograph(content: bytes, name: str, background: Colour) -> np.ndarray:

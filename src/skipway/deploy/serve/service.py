@@ -10,7 +10,7 @@ import torch
 
 from skipway.data.preprocess import FittedImage
 from skipway.deploy.predict.pipeline import compute_alone
-from skipway.deploy.serve.backend import Asked, ModelBackend
+from skipway.deploy.serve.backend import ModelBackend, PredictOptions
 from skipway.deploy.serve.dynamic_batching import Batcher
 from skipway.deploy.serve.heatmap import photograph, picture
 from skipway.deploy.serve.image_limits import check_image, unreadable
@@ -84,14 +84,14 @@ class Service:
         check_image(upload.content, upload.name, self.limits)
         return self.answerer.open(upload.content, upload.name)
 
-    async def answer(self, upload: Upload, asked: Asked, since: float) -> dict[str, Any]:
+    async def answer(self, upload: Upload, options: PredictOptions, since: float) -> dict[str, Any]:
         """{name, the task's fields, error}; of a task with classes the `top` most likely."""
         fitted = await self.decoded(lambda: self.open(upload), upload.name, since)
-        row = self.answerer.row(await self.batcher.outputs(fitted.image, since), fitted.size, asked)
+        row = self.answerer.row(await self.batcher.outputs(fitted.image, since), fitted.size, options)
         self.metrics.images.labels("answered").inc()
         return {"name": upload.name, **row, "error": ""}
 
-    async def predict(self, uploads: list[Upload], asked: Asked) -> dict[str, Any]:
+    async def predict(self, uploads: list[Upload], options: PredictOptions) -> dict[str, Any]:
         """An answer for each upload, in order, and the seconds that all took.
 
         One that cannot be read has an `error` in place of a prediction; when none can, 422 says why of the first.
@@ -100,14 +100,14 @@ class Service:
         since = loop.time()
         with self.batcher.room(len(uploads)):
             async with self.in_time():
-                tasks = (self.answer(upload, asked, since) for upload in uploads)
+                tasks = (self.answer(upload, options, since) for upload in uploads)
                 found = await asyncio.gather(*tasks, return_exceptions=True)
         answers: list[dict[str, Any]] = []
         for upload, result in zip(uploads, found, strict=True):
             if isinstance(result, RefusedError) and result.status == 422:
                 self.metrics.images.labels("unreadable").inc()
                 answers.append(
-                    {"name": upload.name, **self.answerer.row(None, (0, 0), asked), "error": result.sentence}
+                    {"name": upload.name, **self.answerer.row(None, (0, 0), options), "error": result.sentence}
                 )
             elif isinstance(result, BaseException):
                 raise result

@@ -3,8 +3,6 @@
 Each is shown as the network received it, and again with the Grad-CAM heat map of its prediction.
 """
 
-import base64
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,6 +16,7 @@ from skipway.attribution.gradcam import grad_cam
 from skipway.attribution.heatmap import overlay
 from skipway.data.preprocess import Preprocessing
 from skipway.models.base import Network
+from skipway.reporting.pictures import as_rgb, as_uri
 from skipway.tasks.base import Explain
 from skipway.tasks.classify.evaluation import ClassEvaluation
 
@@ -97,18 +96,10 @@ def class_names(evaluation: ClassEvaluation, label: np.ndarray | np.integer) -> 
     return ", ".join(evaluation.classes[i] for i in np.flatnonzero(label)) or "none"
 
 
-def as_uri(pixels: np.ndarray) -> str:
-    """uint8 (H, W, 3) as a data URI."""
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, format="WEBP", quality=QUALITY, method=4)
-    return f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}"
-
-
 def enlarged(image: Tensor) -> np.ndarray:
     """uint8 (C, H, W) -> (SIDE, SIDE, 3): the first three channels, or the first as grey; no smoothing."""
-    shown = (image if len(image) >= 3 else image[:1].expand(3, -1, -1))[:3].permute(1, 2, 0).numpy()
     how = Image.Resampling.NEAREST if image.shape[1] < SIDE else Image.Resampling.LANCZOS
-    return np.asarray(Image.fromarray(np.ascontiguousarray(shown)).resize((SIDE, SIDE), how))
+    return np.asarray(as_rgb(image.permute(1, 2, 0).numpy()).resize((SIDE, SIDE), how))
 
 
 def tiles(
@@ -127,11 +118,12 @@ def tiles(
         if explain is not None:
             heat_map = explain(image[None], torch.tensor([wanted]))[None]
             heat_map = F.interpolate(heat_map, (SIDE, SIDE), mode="bilinear", align_corners=False)[0, 0]
-            heat = as_uri(overlay(pixels, heat_map.numpy()))
+            heat = as_uri(Image.fromarray(overlay(pixels, heat_map.numpy())), QUALITY)
         truth = class_names(evaluation, evaluation.labels[place])
         predicted = class_names(evaluation, evaluation.predicted[place])
         probability = float(evaluation.probabilities[place, wanted])
-        found.append(Tile(name, truth, predicted, evaluation.classes[wanted], probability, as_uri(pixels), heat))
+        shown = as_uri(Image.fromarray(pixels), QUALITY)
+        found.append(Tile(name, truth, predicted, evaluation.classes[wanted], probability, shown, heat))
     return tuple(found)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from skipway.data.box_targets import BoxTargets
 from skipway.tasks.detect.detections import Detected
-from skipway.tasks.detect.matching import Truth, match, truth_at
+from skipway.tasks.detect.matching import Truth, match_overlaps, overlaps, truth_at
 
 OVERLAPS = np.linspace(0.5, 0.95, 10)  # COCO's
 RECALL = np.linspace(0, 1, 101)
@@ -82,7 +82,8 @@ def class_matches(targets: BoxTargets, found: Sequence[Detected], label: int) ->
         one = Detected(every.boxes[mine], every.scores[mine], every.labels[mine])
         if not len(one.scores):
             continue
-        matches = [match(one, of_class, least) for least in OVERLAPS]
+        shared = overlaps(one, of_class)
+        matches = [match_overlaps(one, of_class, shared, least) for least in OVERLAPS]
         scores.append(one.scores)
         image.append(np.full(len(one.scores), place))
         correct.append(np.stack([each.object_of >= 0 for each in matches]))

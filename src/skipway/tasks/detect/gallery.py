@@ -1,18 +1,17 @@
 """Images for a report on detection: those with the most errors, the truth beside what was found."""
 
-import base64
-import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
 
 from skipway.data.preprocess import Preprocessing
+from skipway.reporting.pictures import as_rgb, as_uri
 from skipway.tasks.detect.drawing import draw_objects
 from skipway.tasks.detect.evaluation import DetectEvaluation
-from skipway.tasks.detect.masks import paste_masks
 from skipway.tasks.detect.matching import KINDS
-from skipway.tasks.detect.prediction import Object
+from skipway.tasks.detect.prediction import Object, objects_of
 
 WORST = 10  # images
 SIDE = 420  # pixels of the longer side on the page
@@ -48,37 +47,22 @@ def pair(evaluation: DetectEvaluation, preprocessing: Preprocessing, place: int)
     small = [shrunk(picture) for picture in pictures]
     kinds = zip(evaluation.kinds[place].tolist(), KINDS, strict=True)
     said = ", ".join(f"{count} {kind}" for count, kind in kinds if count)
-    return Pair(name, as_uri(small[0]), as_uri(small[1]), *small[0].size, said)
+    return Pair(name, as_uri(small[0], QUALITY), as_uri(small[1], QUALITY), *small[0].size, said)
 
 
-def sides(evaluation: DetectEvaluation, place: int) -> list[tuple[list[Object], bool]]:
+def sides(evaluation: DetectEvaluation, place: int) -> list[tuple[Sequence[Object], bool]]:
     """The objects of the image, and those found above the threshold, with whether they have scores."""
     targets, classes = evaluation.targets, evaluation.classes
     rows = targets.rows(place)
     masks = targets.masks[rows] if targets.masks is not None else [None] * (rows.stop - rows.start)
     held = zip(targets.labels[rows].tolist(), targets.boxes[rows].tolist(), masks, strict=True)
     truth = [Object(classes[label], 1.0, tuple(box), mask) for label, box, mask in held]
-    one = evaluation.found[place].above(evaluation.threshold)
     height, width = targets.sizes[place].tolist()
-    drawn = paste_masks(one, (height, width)) if one.masks is not None else [None] * len(one.labels)
-    parts = zip(one.labels.tolist(), one.scores.tolist(), one.boxes.tolist(), drawn, strict=True)
-    found = [Object(classes[label], score, tuple(box), mask) for label, score, box, mask in parts]
+    found = objects_of(evaluation.found[place].above(evaluation.threshold), classes, (height, width))
     return [(truth, False), (found, True)]
-
-
-def as_rgb(pixels: np.ndarray) -> Image.Image:
-    """uint8 (H, W, C): the first three channels, or the first as grey."""
-    shown = pixels[:, :, :3] if pixels.shape[2] >= 3 else pixels[:, :, :1].repeat(3, 2)
-    return Image.fromarray(np.ascontiguousarray(shown))
 
 
 def shrunk(picture: Image.Image) -> Image.Image:
     """At most SIDE pixels on the longer side."""
     picture.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
     return picture
-
-
-def as_uri(picture: Image.Image) -> str:
-    file = io.BytesIO()
-    picture.save(file, format="WEBP", quality=QUALITY, method=4)
-    return f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}"

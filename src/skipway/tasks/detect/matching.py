@@ -64,7 +64,11 @@ class Matches:
 
 def match(found: Detected, truth: Truth, least: float = FOREGROUND) -> Matches:
     """Each detection, best first, takes the free object of its class that it overlaps most, by at least `least`."""
-    shared = overlaps(found, truth)
+    return match_overlaps(found, truth, overlaps(found, truth), least)
+
+
+def match_overlaps(found: Detected, truth: Truth, shared: np.ndarray, least: float = FOREGROUND) -> Matches:
+    """As `match`, with the overlaps already computed, (detections, objects)."""
     object_of = np.full(len(found.scores), -1)
     ignored = np.zeros(len(found.scores), dtype=bool)
     free = ~truth.crowd
@@ -123,8 +127,8 @@ def confusion(targets: BoxTargets, found: Sequence[Detected], classes: int, thre
     for place, every in enumerate(found):
         one, truth = every.above(threshold), truth_at(targets, place)
         shared = overlaps(one, truth)
+        in_crowd = match_overlaps(one, truth, shared).ignored
         shared[:, truth.crowd] = 0
-        in_crowd = match(one, truth).ignored
         taken, hit = np.zeros(len(one.labels), dtype=bool), np.zeros(len(truth.labels), dtype=bool)
         while shared.size and shared.max() >= FOREGROUND:
             i, j = np.unravel_index(int(shared.argmax()), shared.shape)
@@ -139,7 +143,8 @@ def confusion(targets: BoxTargets, found: Sequence[Detected], classes: int, thre
 def error_kinds(one: Detected, truth: Truth) -> dict[str, int]:
     """How many errors of each of KINDS the detections `one` of an image have."""
     counts = dict.fromkeys(KINDS, 0)
-    matches, shared = match(one, truth), overlaps(one, truth)
+    shared = overlaps(one, truth)
+    matches = match_overlaps(one, truth, shared)
     shared[:, truth.crowd] = 0
     found = np.zeros(len(truth.labels), dtype=bool)
     found[matches.object_of[matches.object_of >= 0]] = True

@@ -1,9 +1,11 @@
 """The objects that a network finds in an image."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from skipway.tasks.base import Prediction
+from skipway.tasks.detect.detections import Detected
 
 
 class Object(NamedTuple):
@@ -14,6 +16,17 @@ class Object(NamedTuple):
     score: float
     box: tuple[float, float, float, float]
     mask: dict[str, Any] | None = None
+
+
+def objects_of(found: Detected, classes: Sequence[str], size: tuple[int, int]) -> tuple[Object, ...]:
+    """The detections in an image of `size` (height, width) pixels as objects, with the names of their classes."""
+    masks: Sequence[dict[str, Any] | None] = [None] * len(found.labels)
+    if found.masks is not None:
+        from skipway.tasks.detect.masks import paste_masks  # faster-coco-eval, which boxes do not need
+
+        masks = paste_masks(found, size)
+    rows = zip(found.labels.tolist(), found.scores.tolist(), found.boxes.tolist(), masks, strict=True)
+    return tuple(Object(classes[i], score, tuple(box), mask) for i, score, box, mask in rows)
 
 
 @dataclass(frozen=True, repr=False)

@@ -19,7 +19,7 @@ from skipway.models.detection.base import Objects
 from skipway.tasks.base import Evaluation, LossResult, Outputs, Parity, Presenter, Reporter, SplitOutputs, Task
 from skipway.tasks.detect.detections import Decoder
 from skipway.tasks.detect.metrics import DetectMetrics
-from skipway.tasks.detect.prediction import Object, ObjectPrediction
+from skipway.tasks.detect.prediction import ObjectPrediction, objects_of
 from skipway.tasks.detect.transform import BoxTransform, MaskedBoxes
 
 MULTIPLE = 32  # pixels: the coarsest stride of a residual body, of which the input's sides are multiples
@@ -172,14 +172,7 @@ class Detect(Task):
     ) -> ObjectPrediction:
         """The objects with a score of at least the threshold; all of them, whatever `top` is."""
         found = self.decoder(outputs, size).above(self.threshold)
-        masks: Sequence[dict[str, Any] | None] = [None] * len(found.labels)
-        if found.masks is not None:
-            from skipway.tasks.detect.masks import paste_masks
-
-            masks = paste_masks(found, size)
-        rows = zip(found.labels.tolist(), found.scores.tolist(), found.boxes.tolist(), masks, strict=True)
-        objects = tuple(Object(self.classes[i], score, tuple(box), mask) for i, score, box, mask in rows)
-        return ObjectPrediction(name, objects=objects, size=size)
+        return ObjectPrediction(name, objects=objects_of(found, self.classes, size), size=size)
 
     def with_threshold(self, threshold: float | None) -> Self:
         return self if threshold is None else replace(self, threshold=threshold)
