@@ -35,9 +35,9 @@ def list_(
     as_json: JsonOption = False,
 ) -> None:
     """List named weights with their published accuracy, its source, and their licence."""
-    from skipway.models.pretrained.registry import COCO_WEIGHTS, WEIGHTS
+    from skipway.models.pretrained.registry import all_weights
 
-    known = WEIGHTS | COCO_WEIGHTS
+    known = all_weights()
     found = [known[name] for name in matching(known, pattern)]
     if not found:
         raise UnknownNameError("weights", pattern, known, "`skipway weights list` names all of them")
@@ -52,6 +52,7 @@ def list_(
             "top-1": "" if w.top1 is None else f"{w.top1:.2f}",
             "top-5": "" if w.top5 is None else f"{w.top5:.2f}",
             "box AP": "" if w.box_ap is None else f"{w.box_ap:.1f}",
+            "mIoU": "" if w.miou is None else f"{w.miou:.1f}",
             "on": w.data,
             "pixels": f"{w.size} of {w.resize}",
             "by": w.source,

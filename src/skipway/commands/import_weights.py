@@ -22,7 +22,7 @@ from skipway.models.pretrained.state_dict_check import MismatchError, compare, w
 from skipway.models.pretrained.weights import Pretrained, find, unused_note
 from skipway.tasks import task_for_network
 
-DETECTOR_SIZE = 800  # pixels of the longer side; torchvision's weights were measured with 800 for the shorter one
+DENSE_SIZE = 800  # pixels of the longer side of what is not known by name
 ADOPTED = "adopted"  # stands where a card of ours names its recipe
 CLASS_NAMES: dict[str, Callable[[], tuple[str, ...]]] = {"imagenet": imagenet_classes, "cifar10": lambda: CIFAR10}
 
@@ -89,8 +89,8 @@ def import_weights(
 def network_of(model: str, pretrained: Pretrained) -> dict[str, Any]:
     """The arguments of the task's `build` for `model` with the classes, channels and stem of the weights."""
     models.require_known(model)
-    if models.is_detector(model):
-        return network_of_detector(model, pretrained)
+    if models.is_dense(model):
+        return network_of_dense(model, pretrained)
     with torch.device("meta"):
         shape = models.build(model)
     weights = pretrained.weights
@@ -103,10 +103,10 @@ def network_of(model: str, pretrained: Pretrained) -> dict[str, Any]:
     return network
 
 
-def network_of_detector(model: str, pretrained: Pretrained) -> dict[str, Any]:
-    """Likewise for a detector."""
+def network_of_dense(model: str, pretrained: Pretrained) -> dict[str, Any]:
+    """Likewise for a detector or segmenter."""
     with torch.device("meta"):
-        shape = models.create_detector(model, classes=1)
+        shape = models.create_dense(model, classes=1)
     classes, first = pretrained.classes(shape), pretrained.weights.get(f"{shape.first}.weight")
     if classes is None or first is None:
         raise MismatchError(model, compare(shape, pretrained.weights))
@@ -152,8 +152,8 @@ def preprocessing(
             raise SkipwayError(
                 f"{option} {','.join(map(str, values))} cannot be: give finite numbers, above 0 for --std"
             )
-    if models.is_detector(model):
-        size = feeding.size or DETECTOR_SIZE
+    if models.is_dense(model):
+        size = feeding.size or (record.resize if record else DENSE_SIZE)
         models.require_size(model, net, size)
         return Preprocessing(channels, size, size, mean, std, fit="pad")
     size = feeding.size or (record.size if record else 224 if net.smallest > 8 else 32)

@@ -26,10 +26,13 @@ FEW = 12  # rows, of which `list` also names the weights
 
 
 def network_rows(pattern: str) -> list[dict[str, Any]]:
-    """A row for each network whose name matches. Raises UnknownNameError when none does."""
+    """A row for each classification network whose name matches. Raises UnknownNameError when none does, or SkipwayError
+    with the detectors and segmenters that do."""
     from skipway.models.pretrained.registry import WEIGHTS  # here, since it brings torchvision, and `show` needs none
 
     names = models.list_models(pattern)
+    if not names and (others := [*models.list_detectors(pattern), *models.list_segmenters(pattern)]):
+        raise SkipwayError(f"no classification network matches {pattern}, but others do: {', '.join(others)}")
     if not names:
         raise UnknownNameError("model", pattern, models.NETWORKS, "`skipway list` names all of them")
     return [network_row(name) | {"weights": [w.name for w in WEIGHTS.values() if w.net == name]} for name in names]

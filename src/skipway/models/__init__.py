@@ -1,6 +1,7 @@
 """Every network by name: `build(name, ...)` makes one, `list_models(pattern)` lists them.
 
-The same for object detection: `create_detector` and `list_detectors`.
+The same for object detection, `create_detector` and `list_detectors`, and for semantic segmentation, `create_segmenter`
+and `list_segmenters`.
 """
 
 import os
@@ -9,8 +10,8 @@ import torch
 
 from skipway.errors import SkipwayError, UnknownNameError
 from skipway.models.base import Network
+from skipway.models.dense_networks import BODY_OF, create_dense, is_dense
 from skipway.models.detection.registry import (
-    BODY_OF,
     DETECTORS,
     create_detector,
     has_masks,
@@ -18,6 +19,7 @@ from skipway.models.detection.registry import (
     list_detectors,
     nms_threshold,
     require_detector,
+    suppresses,
 )
 from skipway.models.networks import (
     NETWORKS,
@@ -32,19 +34,32 @@ from skipway.models.networks import (
     require_size,
     stem_for,
 )
+from skipway.models.segmentation.registry import (
+    SEGMENTERS,
+    create_segmenter,
+    is_segmenter,
+    list_segmenters,
+    require_segmenter,
+)
 
 __all__ = [
     "BODY_OF",
     "DETECTORS",
     "NETWORKS",
+    "SEGMENTERS",
     "SMALL",
     "build",
+    "create_dense",
     "create_detector",
+    "create_segmenter",
     "has_masks",
+    "is_dense",
     "is_detector",
     "is_known",
+    "is_segmenter",
     "list_detectors",
     "list_models",
+    "list_segmenters",
     "nms_threshold",
     "options_of",
     "recompute",
@@ -52,16 +67,17 @@ __all__ = [
     "require_detector",
     "require_known",
     "require_name",
+    "require_segmenter",
     "require_size",
     "stem_for",
+    "suppresses",
 ]
 
 
 def require_known(name: str) -> None:
-    """Raises UnknownNameError, with the closest name, if there is neither a classifier nor a detector of that name."""
-    if not is_detector(name) and not is_known(name):
-        known = [*NETWORKS, *DETECTORS]
-        raise UnknownNameError("model", name, known, "`skipway list` shows all names of classifiers")
+    """Raises UnknownNameError, with the closest name, if no classifier, detector or segmenter has that name."""
+    if not is_dense(name) and not is_known(name):
+        raise UnknownNameError("model", name, [*NETWORKS, *BODY_OF], "`skipway list` shows all names of classifiers")
 
 
 def build(

@@ -72,8 +72,16 @@ def require_images(net: TakesImages, x: Tensor) -> None:
 def classes_of(net: Network) -> int:
     """The number of class scores that `net` outputs."""
     head = net.get_submodule(net.heads[0])
-    assert isinstance(head, nn.Linear)
-    return head.out_features
+    assert isinstance(head, nn.Linear | nn.Conv2d)
+    return head.weight.shape[0]
+
+
+def without_classifier(net: Network) -> Network:
+    """`net`, of which the classifiers are removed: it has `features`, and neither `classify` nor `forward`."""
+    for head in net.heads:
+        delattr(net, head.split(".")[0])
+    net.heads = ()
+    return net
 
 
 def replace_heads(net: Network, classes: int) -> None:

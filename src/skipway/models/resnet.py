@@ -225,15 +225,22 @@ class ResNet(Network):
         self.fc = nn.Linear(c_in, classes)
         initialise(self)
 
-    def features(self, x: Tensor) -> list[Tensor]:
-        """The stages' maps, finest first: (N, channels[i], H / strides[i], W / strides[i])."""
+    def stem(self, x: Tensor) -> Tensor:
+        """The map before pooling: (N, width, H / 2, W / 2), or (N, width, H, W) with the small stem."""
         require_images(self, x)
-        x = self.maxpool(F.relu(self.bn1(self.conv1(x)), inplace=True))
-        maps = []
+        return F.relu(self.bn1(self.conv1(x)), inplace=True)
+
+    def stage_maps(self, stem: Tensor) -> list[Tensor]:
+        """From the map of the stem to the stages' maps."""
+        x, maps = self.maxpool(stem), []
         for stage in self.stages:
             x = self.get_submodule(stage)(x)
             maps.append(x)
         return maps
+
+    def features(self, x: Tensor) -> list[Tensor]:
+        """The stages' maps, finest first: (N, channels[i], H / strides[i], W / strides[i])."""
+        return self.stage_maps(self.stem(x))
 
     def classify(self, last: Tensor) -> Tensor:
         """The last map -> class scores (N, classes)."""

@@ -12,6 +12,9 @@ from skipway.models.base import Network
 
 def traced(name: str, given: str, classes: int | None) -> tuple[Network, tuple[int, int, int], list[Layer]]:
     """The network on the meta device, its input shape, and its layers. Raises SkipwayError."""
+    if models.is_dense(name):
+        body = models.BODY_OF[name]
+        raise SkipwayError(f"{name} is not a classification network: `skipway show {body}` shows its body")
     models.require_name(name)
     side = PUBLISHED[name].size
     shape = parse_input(given) if given else (3, side, side)

@@ -10,18 +10,10 @@ from torch import Tensor, nn
 from torchvision.ops.feature_pyramid_network import FeaturePyramidNetwork, LastLevelMaxPool, LastLevelP6P7
 
 from skipway.errors import SkipwayError
-from skipway.models.base import Network
+from skipway.models.base import Network, without_classifier
 from skipway.models.detection.base import Backbone
 
 Norm = Callable[[int], nn.Module]
-
-
-def without_classifier(net: Network) -> Network:
-    """`net`, of which the classifiers are removed: it has `features`, and neither `classify` nor `forward`."""
-    for head in net.heads:
-        delattr(net, head.split(".")[0])
-    net.heads = ()
-    return net
 
 
 def places_of(strides: Sequence[int], body: Network) -> list[int]:

@@ -100,6 +100,11 @@ class Detector(Network):
         assert isinstance(bias, Tensor)
         return self.count_classes(len(bias))
 
+    @property
+    def body(self) -> Network:
+        """The classification network, whose weights a detector may start from."""
+        return self.backbone.body
+
     def save_memory(self) -> bool:
         """Recompute the body's activations in the backward pass; returns False if it does not support it."""
-        return self.backbone.body.save_memory() or recompute_stages(self.backbone.body)
+        return self.body.save_memory() or recompute_stages(self.body)

@@ -27,8 +27,8 @@ from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
 from torchvision.ops import MultiScaleRoIAlign
 
 from skipway.errors import SkipwayError
-from skipway.models.base import Network
-from skipway.models.detection.backbone import region_pyramid, without_classifier
+from skipway.models.base import Network, without_classifier
+from skipway.models.detection.backbone import region_pyramid
 from skipway.models.detection.base import Backbone, Detections, Detector, MaskDetections, Objects
 from skipway.models.resnet import ResNet
 

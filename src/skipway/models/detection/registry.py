@@ -118,6 +118,11 @@ def has_masks(name: str) -> bool:
     return name.startswith("maskrcnn_")
 
 
+def suppresses(name: str) -> bool:
+    """Whether non-maximum suppression is a part of the detector called `name`, as of all with two stages."""
+    return name.startswith(("fasterrcnn_", "maskrcnn_"))
+
+
 def require_detector(name: str) -> None:
     """Raises UnknownNameError, with the closest name, if there is no such detector."""
     if not is_detector(name):

@@ -2,7 +2,7 @@
 
 A name consists of a network and a tag: `resnet50.tv_v2` (torchvision's), `resnet50.a1_in1k` (timm's, on the hub),
 `resnet20.akamaster` (a CIFAR-10 network of github.com/akamaster/pytorch_resnet_cifar10), `resnet18d_x0_5.embedded` (in
-the package), `fcos_resnet50.coco_v1` (torchvision's detector).
+the package), `fcos_resnet50.coco_v1` (torchvision's detector), `fcn_resnet50.coco_voc_v1` (its segmenter).
 """
 
 from dataclasses import dataclass, field
@@ -28,6 +28,7 @@ class Weights:
 
     Of detectors, resize and size are the shorter and the longest side of images, top1 and top5 are None, and box_ap and
     mask_ap are COCO's average precision in percent; epsilon: what the network's batch normalisation added to variances.
+    Of segmenters, both are the shorter side, and miou and pixel_accuracy are in percent.
     """
 
     name: str
@@ -49,6 +50,8 @@ class Weights:
     megabytes: float | None = None
     box_ap: float | None = None
     mask_ap: float | None = None
+    miou: float | None = None
+    pixel_accuracy: float | None = None
     epsilon: float = EPSILON
 
     def terms(self) -> str:
@@ -278,17 +281,56 @@ def coco_record(net: str, weights: Any) -> Weights:
 
 COCO_WEIGHTS: dict[str, Weights] = {w.name: w for w in from_torchvision_detection()}
 
+# ---------------------------------------------------------------------------------------------------------------------
+# torchvision's segmenters, read from the installed package
 
-def by_name(name: str) -> Weights | None:
-    """The registered weights of this name, of a classifier or a detector; None if there are none."""
-    return WEIGHTS.get(name) or COCO_WEIGHTS.get(name)
+
+def from_torchvision_segmentation() -> list[Weights]:
+    """The weights for the images of COCO with the classes of Pascal VOC that torchvision has for residual networks."""
+    return [
+        coco_voc_record(net, weights)
+        for net in torchvision.models.list_models(module=torchvision.models.segmentation)
+        if net.startswith(("fcn_resnet", "deeplabv3_resnet"))
+        for weights in torchvision.models.get_model_weights(net)
+        if weights.name == "COCO_WITH_VOC_LABELS_V1"
+    ]
+
+
+def coco_voc_record(net: str, weights: Any) -> Weights:
+    """A member of one of torchvision's enumerations of segmenters as a record."""
+    transforms, metrics = weights.transforms(), weights.meta["_metrics"]["COCO-val2017-VOC-labels"]
+    return Weights(
+        name=f"{net}.coco_voc_v1",
+        net=net,
+        source="torchvision",
+        url=weights.url,
+        checksum="sha256:" + weights.url.rsplit("-", 1)[1].removesuffix(".pth"),
+        classes=tuple(weights.meta["categories"]),
+        size=transforms.resize_size[0],
+        resize=transforms.resize_size[0],
+        interpolation=transforms.interpolation.value,
+        mean=tuple(transforms.mean),
+        std=tuple(transforms.std),
+        top1=None,
+        top5=None,
+        measured=f"COCO val2017 with VOC's 20 classes, mIoU; torchvision {torchvision.__version__.split('+')[0]}",
+        licence="BSD-3-Clause",
+        data=COCO,
+        megabytes=weights.meta["_file_size"],
+        miou=metrics["miou"],
+        pixel_accuracy=metrics["pixel_acc"],
+    )
+
+
+COCO_VOC_WEIGHTS: dict[str, Weights] = {w.name: w for w in from_torchvision_segmentation()}
+
+
+def all_weights() -> dict[str, Weights]:
+    """The registered weights by name: of classifiers, detectors and segmenters."""
+    return WEIGHTS | COCO_WEIGHTS | COCO_VOC_WEIGHTS
 
 
 def by_digest(sha256: str) -> Weights | None:
     """The registered weights whose file has this SHA-256; None if there are none."""
-    matches = (
-        w
-        for w in (*WEIGHTS.values(), *COCO_WEIGHTS.values())
-        if w.checksum and f"sha256:{sha256}".startswith(w.checksum)
-    )
+    matches = (w for w in all_weights().values() if w.checksum and f"sha256:{sha256}".startswith(w.checksum))
     return next(matches, None)

@@ -15,15 +15,16 @@ from skipway.download import digest, reachable
 from skipway.errors import SkipwayError, UnknownNameError
 from skipway.models import networks
 from skipway.models.base import Network, classes_of
+from skipway.models.dense_networks import BODY_OF, create_dense, is_dense
 from skipway.models.detection.base import Detector
-from skipway.models.detection.registry import BODY_OF, create_detector, is_detector
 from skipway.models.pretrained import hub
 from skipway.models.pretrained.convert import with_epsilon
 from skipway.models.pretrained.embedded import EMBEDDED, NAME, NETWORK
 from skipway.models.pretrained.prefixes import Match, Shapes, best_match, match
-from skipway.models.pretrained.registry import COCO_WEIGHTS, EPSILON, WEIGHTS, Weights, by_digest, by_name
+from skipway.models.pretrained.registry import EPSILON, WEIGHTS, Weights, all_weights, by_digest
 from skipway.models.pretrained.state_dict_check import adapt_first, first_names, head_fits, load_all_but_head
 from skipway.models.pretrained.state_dicts import StateDict, rank, read_state_dicts
+from skipway.models.segmentation.base import Segmenter
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".th", ".ckpt")
 
@@ -33,7 +34,7 @@ class Pretrained:
     """Weights under our names; `record`: their registry entry, if any; `translation`: description of the conversion.
 
     read: notes on how the file was read; unused: names of tensors of its state dict that are not in `weights`; body: of
-    a detector's body, the network whose weights they are; None if they are of the whole network.
+    the body of a detector or segmenter, the network whose weights they are; None if they are of the whole network.
     """
 
     weights: dict[str, Tensor]
@@ -64,7 +65,7 @@ class Pretrained:
 
 
 def require_net(record: Weights | None, model: str | None, text: str) -> None:
-    """Raises SkipwayError if `text` refers to weights of another network than `model`, or than a detector's body.
+    """Raises SkipwayError if `text` refers to weights of another network than `model`, or than its body.
 
     Shapes are not sufficient: `plain20` has those of `resnet20`, and `resnet50_v1` those of `resnet50`.
     """
@@ -81,7 +82,7 @@ def not_found_error(model: str | None, text: str) -> SkipwayError:
     """The error for a `text` that does not refer to any weights."""
     if text in (EMBEDDED, NAME):
         return SkipwayError("this installation has no embedded weights: choose others from `skipway weights list`")
-    tags = {name.split(".", 1)[1] for name in (*WEIGHTS, *COCO_WEIGHTS)}
+    tags = {name.split(".", 1)[1] for name in all_weights()}
     if model and text in tags:
         if body := BODY_OF.get(model):
             return SkipwayError(
@@ -92,7 +93,7 @@ def not_found_error(model: str | None, text: str) -> SkipwayError:
         )
     if "/" in text or Path(text).suffix in SUFFIXES:
         return SkipwayError(f"{text} does not exist: give a file or bundle, or hf:owner/repository for one on the hub")
-    names = [*WEIGHTS, *COCO_WEIGHTS, *(tags if model else ())]
+    names = [*all_weights(), *(tags if model else ())]
     return UnknownNameError(
         "weights", text, names, "`skipway weights list` lists all; or give a file, or hf:owner/name"
     )
@@ -110,7 +111,7 @@ def on_disk(text: str) -> Path | None:
 
 
 def find_record(model: str | None, text: str) -> Weights | None:
-    """The registered weights that `text` refers to: a name, a tag for `model` or a detector's body, "embedded", or
+    """The registered weights that `text` refers to: a name, a tag for `model` or its body, "embedded", or
     hf:owner/repository."""
     if text == EMBEDDED:
         return WEIGHTS.get(NAME)
@@ -119,7 +120,8 @@ def find_record(model: str | None, text: str) -> Weights | None:
         url = f"hf:{place.repository}/{place.file}"
         return next((w for w in WEIGHTS.values() if w.url == url and place.revision is None), None)
     body = BODY_OF.get(model) if model else None
-    return by_name(text) or by_name(f"{model}.{text}") or by_name(f"{body}.{text}")
+    known = all_weights()
+    return known.get(text) or known.get(f"{model}.{text}") or known.get(f"{body}.{text}")
 
 
 def locate(model: str | None, text: str) -> tuple[Path, Weights | None]:
@@ -162,7 +164,7 @@ def network_in(card: Path) -> str | None:
         name = json.loads(card.read_bytes())["network"]["name"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
-    return name if isinstance(name, str) and (networks.is_known(name) or is_detector(name)) else None
+    return name if isinstance(name, str) and (networks.is_known(name) or is_dense(name)) else None
 
 
 def network_of_timm_repository(repository: str) -> str | None:
@@ -196,7 +198,7 @@ def is_available(text: str, model: str | None = None) -> bool:
 def shapes_of(model: str) -> Shapes:
     """The shapes of the tensors of the network `model`. Raises UnknownNameError."""
     with torch.device("meta"):
-        net = create_detector(model, classes=1) if is_detector(model) else networks.create(model)
+        net = create_dense(model, classes=1) if is_dense(model) else networks.create(model)
     return {key: value.shape for key, value in net.state_dict().items()}
 
 
@@ -235,7 +237,7 @@ def unused_note(names: Iterable[str]) -> list[str]:
 def read_for(file: Path, model: str | None, record: Weights | None = None) -> Pretrained:
     """The weights in `file` for the network `model` (None: unknown), under our names. Raises SkipwayError.
 
-    For a detector they may be those of its body, a classification network, under the names of that network.
+    For a detector or segmenter they may be those of its body, a classification network, under that network's names.
     """
     states, part = read_state_dicts(file), None
     state, found = choose(states, model)
@@ -252,7 +254,7 @@ def read_for(file: Path, model: str | None, record: Weights | None = None) -> Pr
 
 def find(model: str | None, text: str) -> Pretrained:
     """The weights that `text` refers to (see `locate`) for `model`, under our names."""
-    if model is not None and not networks.is_known(model) and not is_detector(model):
+    if model is not None and not networks.is_known(model) and not is_dense(model):
         raise UnknownNameError("model", model, [*networks.NETWORKS, *BODY_OF], "`skipway list` shows all names")
     file, record = locate(model, text)
     return read_for(file, model or (record.net if record else None), record)
@@ -262,10 +264,10 @@ def load(net: Network, pretrained: Pretrained, name: str) -> list[str]:
     """Load `pretrained` into `net`, called `name`; returns notes on how they were loaded, for the user.
 
     The first convolution is adapted to the number of channels, and a classifier that is missing or has other classes
-    keeps its initialisation. Of a detector the weights may be those of its body. Unused tensors are noted. Raises
-    MismatchError for weights of another network.
+    keeps its initialisation. Of a detector or segmenter the weights may be those of its body. Unused tensors are noted.
+    Raises MismatchError for weights of another network.
     """
-    if pretrained.body and isinstance(net, Detector):
+    if pretrained.body and isinstance(net, Detector | Segmenter):
         return load_body(net, pretrained, name)
     notes = pretrained.conversion_notes()
     weights = adapt_first(pretrained.weights, net)
@@ -278,9 +280,9 @@ def load(net: Network, pretrained: Pretrained, name: str) -> list[str]:
     return notes + unused_note([*pretrained.unused, *(key for key in left if key not in own)])
 
 
-def load_body(net: Detector, pretrained: Pretrained, name: str) -> list[str]:
-    """Load `pretrained`, weights of a classification network, into the body of the detector `net`; as `load`."""
-    notes, body = pretrained.conversion_notes(), net.backbone.body
+def load_body(net: Detector | Segmenter, pretrained: Pretrained, name: str) -> list[str]:
+    """Load `pretrained`, weights of a classification network, into the body of `net`; as `load`."""
+    notes, body = pretrained.conversion_notes(), net.body
     weights = adapt_first(pretrained.weights, body)
     if weights is not pretrained.weights:
         notes.append("the first convolution is adapted to the number of channels")
