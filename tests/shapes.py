@@ -1,4 +1,4 @@
-"""Drawn shapes with their boxes and masks: a data set for detection that needs seconds to learn."""
+"""Drawn shapes with their boxes, or with label maps: data sets for detection and segmentation, learnt in seconds."""
 
 from dataclasses import replace
 
@@ -6,6 +6,7 @@ import numpy as np
 
 from skipway.data.box_targets import BoxTargets, from_images
 from skipway.data.dataset import Dataset, Split
+from skipway.data.mask_targets import IGNORE, from_label_maps
 
 SHAPES = ("disc", "square")
 COLOURS = {"disc": (220, 60, 40), "square": (40, 90, 220)}
@@ -54,3 +55,31 @@ def repeated(dataset: Dataset, times: int) -> Dataset:
     """Each training image several times in an epoch, so that validation is seldom."""
     places = np.tile(np.arange(len(dataset.train)), times)
     return replace(dataset, train=dataset.train.take(places))
+
+
+PIXEL_CLASSES = ("background", *SHAPES)
+
+
+def label_map(targets: BoxTargets, place: int) -> np.ndarray:
+    """uint8 (H, W): PIXEL_CLASSES of an image's pixels; those around the shapes are IGNORE."""
+    size = int(targets.sizes[place][0])
+    labels = np.zeros((size, size), dtype=np.uint8)
+    rows = targets.rows(place)
+    for (left, top, right, _), label in zip(targets.boxes[rows].astype(int), targets.labels[rows], strict=True):
+        for side, value in ((right - left + 2, IGNORE), (right - left, label + 1)):
+            margin = (side - (right - left)) // 2
+            labels[inside(SHAPES[label], size, side, left - margin, top - margin)] = value
+    return labels
+
+
+def labelled_shapes(count: int = 16, size: int = 96, val: int = 4) -> Dataset:
+    """The images of `shapes` with their label maps."""
+    dataset = shapes(count, size, val)
+
+    def labelled(split: Split | None) -> Split:
+        assert split is not None
+        assert isinstance(split.targets, BoxTargets)
+        maps = [label_map(split.targets, i) for i in range(len(split))]
+        return replace(split, targets=from_label_maps(maps, len(PIXEL_CLASSES)))
+
+    return Dataset("shapes", PIXEL_CLASSES, *(labelled(s) for s in (dataset.train, dataset.val, dataset.test)))

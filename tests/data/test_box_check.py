@@ -20,6 +20,7 @@ from skipway.data.quality.corrupt import apply_policy
 from skipway.data.quality.issues import ObjectTable, from_json, to_json, with_object_side
 from skipway.data.quality.validate import check_dataset
 from skipway.errors import DataError
+from skipway.reporting.palette import palette
 from tests.data.boxes import Picture, write_coco, write_voc, write_yolo
 
 
@@ -207,7 +208,7 @@ def test_a_changed_annotation_is_checked_again(tmp_path: Path) -> None:
 def test_the_sheet_shows_each_box_where_the_object_is_in_the_colour_of_its_class(tmp_path: Path) -> None:
     dataset = opened(tmp_path, Picture("a", 80, 40, [("mule", 20, 10, 60, 30)]))
     Image.new("RGB", (80, 40), (90, 90, 90)).save(tmp_path / "set" / "images" / "a.png")
-    sheet = np.asarray(contact_sheet(dataset, replace(for_photographs(160), fit="pad")))
+    sheet = np.asarray(contact_sheet(dataset, replace(for_photographs(160), fit="pad"), palette(2)))
     found = np.argwhere((sheet == np.array(colour_of(1))).all(2))
     top, left = 6 + 14 + 6 + 14 + 6, 6  # of the tile, in which the image of twice the size has 40 rows above it
     edges = np.array([left + 40, top + 40 + 20, left + 120 - 1, top + 40 + 60 - 1])

@@ -23,6 +23,7 @@ from skipway.data.quality.inspect import inspect_image
 from skipway.data.quality.issues import CATEGORIES, CheckResult, from_json, issue, to_json, with_side
 from skipway.data.quality.validate import check_dataset, open_for_check
 from skipway.errors import DataError, SkipwayError
+from skipway.reporting.palette import palette
 from tests.data import hostile
 
 # Pillow's remarks on damaged tags, which `decode` by itself passes on.
@@ -613,17 +614,17 @@ def test_the_sheet_shows_pixels_as_the_network_sees_them(photo_folder: Path) -> 
     dataset = open_dataset(str(photo_folder))
     for fit in ("crop", "pad", "squash"):
         record = replace(for_photographs(72), fit=fit)
-        sheet = np.asarray(contact_sheet(dataset, record))
+        sheet = np.asarray(contact_sheet(dataset, record, palette(2)))
         seen = record.open(dataset.train.items[0], "x").permute(1, 2, 0).numpy()
         windows = np.lib.stride_tricks.sliding_window_view(sheet, (72, 72, 3))[:, 6, 0]
         assert (windows == seen).all((1, 2, 3)).sum() == 1, "the first tile, at the left margin, to the pixel"
 
 
 def test_the_sheet_says_what_cannot_be_read_and_how_many_classes_it_does_not_show(broken: Path) -> None:
-    sheet = np.asarray(contact_sheet(open_dataset(str(broken)), for_photographs(64)))
+    sheet = np.asarray(contact_sheet(open_dataset(str(broken)), for_photographs(64), palette(3)))
     assert (sheet == (190, 30, 30)).all(2).sum() > 100, "in red"
     with pytest.raises(DataError, match="no training images"):
-        contact_sheet(Dataset("s", ("a",), Split([], np.array([], np.int64), [])), for_photographs(64))
+        contact_sheet(Dataset("s", ("a",), Split([], np.array([], np.int64), [])), for_photographs(64), palette(1))
 
 
 def test_names_of_findings_print_on_one_line() -> None:

@@ -181,7 +181,7 @@ def test_images_are_read_in_any_order_by_threads_and_by_other_processes(tmp_path
     assert greys([dataset.train.items[-1]]) == [59]
     assert greys(pickle.loads(pickle.dumps(dataset.train.items))) == values
     assert decode_all(dataset.train, for_photographs(4))[:, 0, 0, 0].tolist() == values
-    found = [images[:, 0, 0, 0] for images, _ in in_order(dataset.train, for_photographs(4), 7, workers=2)]
+    found = [images[:, 0, 0, 0] for images in in_order(dataset.train, for_photographs(4), 7, workers=2)]
     assert np.concatenate(found).tolist() == values
     cut = with_validation(dataset, 0.2, 0)
     assert sorted(greys(cut.train.items) + greys(cut.val.items)) == values

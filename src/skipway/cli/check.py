@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from skipway.cli.options import FormatOption, JsonOption, console, print_json
+from skipway.cli.options import ClassNamesOption, FormatOption, IgnoreOption, JsonOption, console, print_json
 from skipway.errors import SkipwayError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from skipway.data.quality.issues import CheckResult, Issue, ObjectTable
+    from skipway.data.quality.issues import CheckResult, Issue, MaskTable, ObjectTable
 
 NAMED = 20  # findings of a category that the terminal names; --json has all
 SIDES = (32, 64, 128, 224, 512, 1024)  # pixels, between which sizes are counted together
@@ -33,37 +33,36 @@ def check(
     bad: Annotated[str, typer.Option(help="error, skip, or quarantine: moves unreadable files beside DATA.")] = "error",
     preview: Annotated[Path | None, typer.Option(help="Draw what the network will see on this new PNG.")] = None,
     size: Annotated[int, typer.Option(min=0, help="Pixels a side; 0: the images' own if small, or 224.")] = 0,
-    fit: Annotated[str, typer.Option(help="crop, pad or squash, for the preview; boxes are never cropped.")] = "crop",
+    fit: Annotated[str, typer.Option(help="crop, pad, squash, for the preview; boxes and masks: no crop.")] = "crop",
     channels: Annotated[int, typer.Option(min=0, help="1, 3 or more; 0: the data's own.")] = 0,
     label_column: LabelColumnOption = "",
     label_pattern: LabelPatternOption = "",
     box_format: FormatOption = "",
+    ignore: IgnoreOption = "",
+    class_names: ClassNamesOption = "",
     as_json: JsonOption = False,
 ) -> None:
     r"""Decode every image and say what is wrong: unreadable files, leaks between splits, conflicting labels,
-    duplicates, classes, sizes and kinds, and wrong, tiny or duplicate boxes, each with what training does about it and
-    how to change that.
+    duplicates, classes, sizes and kinds, wrong, tiny or duplicate boxes, and wrong masks and rare classes in them, each
+    with what training does about it and how to change that.
 
     Exit codes: 0 nothing is wrong (warnings and notes may be there), 1 at least one fault, 2 wrong usage or no data.
     Nothing is changed unless --bad quarantine is given. What was found is kept in the cache until a file changes.
 
     Examples: skipway check photos/ | skipway check photos/ --preview sheet.png --fit pad |
     skipway check cifar10 --json | skipway check pets.csv --label-column breed |
-    skipway check pets/ --label-pattern '(.+)_\d+\.jpg' | skipway check cells/ --size 320 --preview boxes.png
+    skipway check pets/ --label-pattern '(.+)_\d+\.jpg' | skipway check cells/ --size 320 --preview boxes.png |
+    skipway check camvid/ --ignore 11 --class-names names.txt --preview masks.png
     """
     if fit not in FITS:
         raise SkipwayError(f"--fit '{fit}' is not one of {', '.join(FITS)}")
     from skipway.commands import check as checks
-    from skipway.commands import summary
     from skipway.data.quality.corrupt import policy_of
     from skipway.data.read_options import ReadOptions
 
     policy = policy_of(bad)
-    if preview is not None:
-        summary.require_new(preview, "--preview")
-        if preview.suffix.lower() != ".png":
-            raise SkipwayError(f"--preview {preview} is no PNG: name it so that it ends in .png")
-    reading = ReadOptions(label_column, label_pattern, box_format)
+    require_new_png(preview)
+    reading = ReadOptions(label_column, label_pattern, box_format, ignore, class_names)
     examination, source = checks.check_and_open(data, size, channels, policy, console(stderr=True), reading)
     if as_json:
         from dataclasses import asdict
@@ -74,12 +73,24 @@ def check(
     if preview is not None:
         import io
 
+        from skipway.commands import summary
+
         stream = io.BytesIO()
         checks.preview(source, examination, size, fit).save(stream, "PNG")
         summary.write_new(preview, stream.getvalue())
         print(f"the preview is {preview}", file=sys.stderr if as_json else sys.stdout)
     if examination.of("fault"):
         raise typer.Exit(1)
+
+
+def require_new_png(preview: Path | None) -> None:
+    """Raises SkipwayError if the file of the preview exists, or has another suffix."""
+    from skipway.commands import summary
+
+    if preview is not None:
+        summary.require_new(preview, "--preview")
+        if preview.suffix.lower() != ".png":
+            raise SkipwayError(f"--preview {preview} is no PNG: name it so that it ends in .png")
 
 
 def print_examination(examination: "CheckResult", console: "Console") -> None:
@@ -92,6 +103,8 @@ def print_examination(examination: "CheckResult", console: "Console") -> None:
     print_classes(examination, console)
     if examination.objects is not None:
         print_objects(examination.objects, console)
+    if examination.masks is not None:
+        print_masks(examination.masks, console)
     from rich.markup import escape
 
     groups: dict[str, list[Issue]] = {}
@@ -128,7 +141,8 @@ def print_classes(examination: "CheckResult", console: "Console") -> None:
     names = list(examination.counts["train"])
     shown = most_and_least(examination.counts["train"])
     table = Table(box=None, pad_edge=False)
-    table.add_column("class" if examination.objects is None else "images with")
+    of_images = examination.objects is None and examination.masks is None
+    table.add_column("class" if of_images else "images with")
     for split in splits:
         table.add_column(split, justify="right")
     for name in shown:
@@ -136,9 +150,9 @@ def print_classes(examination: "CheckResult", console: "Console") -> None:
             table.add_row(f"... {len(names) - len(shown) + 1:,} more", *["..."] * len(splits))
         else:
             table.add_row(escaped(name), *(f"{examination.counts[key].get(name, 0):,}" for key in splits))
-    if examination.objects is None:  # otherwise an image counts for several classes
+    if of_images:  # otherwise an image counts for several classes
         table.add_row("all", *(f"{sum(counts.values()):,}" for counts in examination.counts.values()), style="bold")
-    else:
+    elif examination.objects is not None:
         table.add_row("no objects", *(f"{examination.objects.without[key]:,}" for key in splits), style="bold")
     console.print(table)
 
@@ -174,6 +188,24 @@ def print_objects(objects: "ObjectTable", console: "Console") -> None:
             "finest that a detector has",
             soft_wrap=True,
         )
+
+
+def print_masks(masks: "MaskTable", console: "Console") -> None:
+    """What the values of masks mean, and the share of each class among the pixels of each split."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    table.add_column("pixels of")
+    for split in masks.pixels:
+        table.add_column(split, justify="right")
+    for name in most_and_least(masks.pixels["train"]):
+        if name is not None:
+            table.add_row(escaped(name), *(f"{masks.share(split, name):.2%}" for split in masks.pixels))
+    table.add_row("ignored", *(f"{masks.ignored_share(split):.2%}" for split in masks.pixels), style="bold")
+    console.print(table)
+    console.print("shares of the pixels that have a class; ignored: of all pixels", soft_wrap=True)
+    for remark in masks.remarks:
+        console.print(remark, soft_wrap=True, markup=False)
 
 
 def escaped(name: str) -> str:

@@ -20,7 +20,19 @@ SwitchOption = Annotated[str, typer.Option(help="auto, on, off.")]
 WorkersOption = Annotated[int | None, typer.Option(help="Processes that decode large images; default one a core.")]
 OfflineOption = Annotated[bool, typer.Option("--offline", help="Fetch nothing: use what is here already.")]
 FormatOption = Annotated[
-    str, typer.Option("--format", metavar="NAME", help="Of annotated boxes, if not clear: voc, coco, yolo, masks.")
+    str,
+    typer.Option(
+        "--format",
+        metavar="NAME",
+        help="Of annotations, if not clear: voc, coco, yolo, masks (one an object); of label maps: semantic, "
+        "voc-semantic, coco-semantic, cityscapes.",
+    ),
+]
+IgnoreOption = Annotated[
+    str, typer.Option(metavar="VALUES", help="Values or classes of masks that are not learnt, such as 0,void.")
+]
+ClassNamesOption = Annotated[
+    str, typer.Option(metavar="NAMES", help="Of the values of masks, in order: sky,road,... or a file of them.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 

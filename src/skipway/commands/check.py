@@ -21,9 +21,10 @@ from skipway.data.quality.stray_files import surprises
 from skipway.data.quality.validate import check_dataset, open_for_check
 from skipway.data.read_options import DEFAULT_READ_OPTIONS, ReadOptions
 from skipway.errors import DataError
+from skipway.reporting.palette import palette
 from skipway.training.setup import side_for
 
-BOX_SIDE = 320  # pixels of an image in the preview of boxes
+PART_SIDE = 320  # pixels of an image in the preview of boxes and masks
 MOST_NAMED = 3  # faults that a training names; `skipway check` names all
 
 
@@ -100,6 +101,8 @@ def check_for_training(
     examination = with_input_size(examination, size)
     kept = require_learnable(apply_policy(dataset, examination, bad))
     console.print(examination.summary(), soft_wrap=True, markup=False)
+    for remark in dataset.remarks:
+        console.print(f"  {remark}", soft_wrap=True, markup=False)
     faults = examination.of("fault")
     for fault in faults[:MOST_NAMED]:
         console.print(f"  {fault.category}: {fault.name}: {fault.detail}", soft_wrap=True, markup=False)
@@ -117,12 +120,13 @@ def check_for_training(
 
 def preview(dataset: Dataset, examination: CheckResult, size: int, fit: str) -> Image.Image:
     """The contact sheet of `dataset` as a network of `size` pixels sees it (0: as many as suit), fitted as `fit`."""
-    if examination.objects is not None:
-        size, fit = size or BOX_SIDE, "pad" if fit == "crop" else fit  # a detector sees the entire image
+    if examination.objects is not None or examination.masks is not None:
+        size, fit = size or PART_SIDE, "pad" if fit == "crop" else fit  # the network sees the entire image
     record = for_photographs(side_of(examination, size))
     if record.size <= models.SMALL:
         record = replace(record, resize=record.size)
     even = (0.5,) * channels_of(dataset)
     if len(even) != 3:
         record = replace(record, channels=len(even), mean=even, std=even)
-    return contact_sheet(dataset, replace(record, fit=fit))  # type: ignore[arg-type]
+    colours = palette(len(dataset.classes))
+    return contact_sheet(dataset, replace(record, fit=fit), colours)  # type: ignore[arg-type]

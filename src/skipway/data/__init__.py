@@ -7,16 +7,21 @@ from pathlib import Path
 
 from skipway.data.dataset import Dataset
 from skipway.data.formats.cifar import open_cifar
+from skipway.data.formats.cityscapes import open_cityscapes
 from skipway.data.formats.coco import open_coco
-from skipway.data.formats.csv import open_table
+from skipway.data.formats.coco_semantic import open_coco_semantic
 from skipway.data.formats.detection_layouts import find_detection_format
 from skipway.data.formats.digits import open_digits
 from skipway.data.formats.folder import class_folders, images_below, open_folder
 from skipway.data.formats.hub import open_hub, open_saved
 from skipway.data.formats.instance_masks import open_instance_masks
-from skipway.data.formats.parquet import open_parquet
+from skipway.data.formats.mask_folders import open_semantic
+from skipway.data.formats.mask_layouts import find_mask_format
+from skipway.data.formats.mask_parquet import open_any_parquet
+from skipway.data.formats.mask_table import open_any_table
 from skipway.data.formats.pattern_folder import open_pattern_folder
 from skipway.data.formats.voc import open_voc
+from skipway.data.formats.voc_semantic import open_voc_semantic
 from skipway.data.formats.webdataset import open_shards
 from skipway.data.formats.yolo import open_yolo
 from skipway.data.read_options import DEFAULT_READ_OPTIONS, ReadOptions, require_only
@@ -28,9 +33,9 @@ SOURCES: dict[str, Callable[[], Dataset]] = {
     "cifar100": lambda: open_cifar("cifar100"),
 }
 FILES: dict[str, Callable[[Path, ReadOptions], Dataset]] = {
-    ".csv": open_table,
-    ".tsv": open_table,
-    ".parquet": open_parquet,
+    ".csv": open_any_table,
+    ".tsv": open_any_table,
+    ".parquet": open_any_parquet,
     ".tar": lambda path, reading: open_shards(str(path), reading),
 }
 BOX_FORMATS: dict[str, Callable[[Path], Dataset]] = {
@@ -39,28 +44,38 @@ BOX_FORMATS: dict[str, Callable[[Path], Dataset]] = {
     "yolo": open_yolo,
     "masks": open_instance_masks,
 }
+MASK_FORMATS: dict[str, Callable[[Path, ReadOptions], Dataset]] = {
+    "semantic": open_semantic,
+    "voc-semantic": open_voc_semantic,
+    "coco-semantic": open_coco_semantic,
+    "cityscapes": open_cityscapes,
+}
 BOX_FILES = {".json": "coco", ".yaml": "yolo", ".yml": "yolo"}  # suffixes of files that describe a whole data set
 SAVED = ("dataset_dict.json", "state.json")  # written by `save_to_disk` of the library datasets
 KINDS = (
-    f"a folder of class folders, a CSV or TSV table, parquet, tar shards, boxes as Pascal VOC, COCO or YOLO, "
-    f"hf:owner/name on the hub, or "
+    f"a folder of class folders, a CSV or TSV table, parquet, tar shards, boxes as Pascal VOC, COCO or YOLO, images "
+    f"with masks, hf:owner/name on the hub, or "
     f"{', '.join(SOURCES)}"
 )
 
 
-def open_boxes(path: Path, format_name: str, reading: ReadOptions) -> Dataset:
-    """The data set with boxes in a folder or file. Raises UnknownNameError for an unknown format."""
+def open_annotated(path: Path, format_name: str, reading: ReadOptions) -> Dataset:
+    """The data set with boxes or masks in a folder or file. Raises UnknownNameError for an unknown format."""
+    if format_name in MASK_FORMATS:
+        require_only(reading, str(path), "format", "ignore", "class_names")
+        return MASK_FORMATS[format_name](path, reading)
     require_only(reading, str(path), "format")
+    formats = [*BOX_FORMATS, *MASK_FORMATS]
     if format_name not in BOX_FORMATS:
-        raise UnknownNameError("format", format_name, BOX_FORMATS, f"--format is one of {', '.join(BOX_FORMATS)}")
+        raise UnknownNameError("format", format_name, formats, f"--format is one of {', '.join(formats)}")
     return BOX_FORMATS[format_name](path)
 
 
 def open_directory(folder: Path, reading: ReadOptions) -> Dataset:
-    """The data set in a folder: annotated with boxes, saved by `datasets`, or parquet at any depth, or tar shards
-    without images next to them, or images, labelled by folder or by a `label_pattern`."""
+    """The data set in a folder: annotated with boxes or masks, saved by `datasets`, or parquet at any depth, or tar
+    shards without images next to them, or images, labelled by folder or by a `label_pattern`."""
     if reading.format:
-        return open_boxes(folder, reading.format, reading)
+        return open_annotated(folder, reading.format, reading)
     if reading.label_pattern:
         require_only(reading, str(folder), "label_pattern")
         return open_pattern_folder(folder, reading.label_pattern)
@@ -68,25 +83,32 @@ def open_directory(folder: Path, reading: ReadOptions) -> Dataset:
         return open_saved(folder, reading)
     endings = {file.rpartition(".")[2] for _, _, files in os.walk(folder) for file in files}
     if "parquet" in endings:
-        return open_parquet(folder, reading)
+        return open_any_parquet(folder, reading)
     if "tar" in endings and not any(images_below(inside) for inside in class_folders(folder)):
         return open_shards(str(folder), reading)
-    require_only(reading, str(folder))
     found = find_detection_format(folder)
-    return open_boxes(folder, found, reading) if found else open_folder(folder)
+    if found:
+        return open_annotated(folder, found, reading)
+    masks = find_mask_format(folder)
+    if masks:
+        dataset = open_annotated(folder, masks[0], reading)
+        return replace(dataset, remarks=(*masks[1], *dataset.remarks))
+    require_only(reading, str(folder))
+    return open_folder(folder)
 
 
 def open_box_file(path: Path, reading: ReadOptions) -> Dataset:
     """The data set that a JSON or YAML file describes. Raises DataError for a `format` of other files."""
     by_suffix = BOX_FILES[path.suffix.lower()]
-    if reading.format not in ("", by_suffix):
+    allowed = ("", by_suffix, "coco-semantic") if by_suffix == "coco" else ("", by_suffix)
+    if reading.format not in allowed:
         raise DataError(f"{path} is a file of --format {by_suffix}, not of {reading.format}: leave the option out")
-    return open_boxes(path, by_suffix, reading)
+    return open_annotated(path, reading.format or by_suffix, reading)
 
 
 def open_dataset(where: str, reading: ReadOptions = DEFAULT_READ_OPTIONS) -> Dataset:
     """Open the data set `where`: a folder, a table, parquet, tar shards, a repository on the hub, or one of SOURCES;
-    with boxes, also a COCO file or a YOLO YAML file.
+    with boxes or objects' outlines, also a COCO file or a YOLO YAML file.
 
     A path may be a pattern of tar shards ("train-{000..012}.tar"); write ./digits for a folder of that name.
     `reading` holds options that the files do not determine. The data set's name is `where`; with its `reading` it can

@@ -64,7 +64,7 @@ class Dataset:
     left_out: (image's name, reason) for each image of the data that is in no split. reading: as given to
     `open_dataset`; with the name and this, the data set can be opened again. bad_annotations: (split, image's name,
     "category: reason") for each image that is in no split because its annotations are wrong, until a check leaves it
-    out or stops.
+    out or stops. remarks: lines for people on what was recognised when the data were read.
     """
 
     name: str
@@ -75,6 +75,7 @@ class Dataset:
     left_out: tuple[tuple[str, str], ...] = ()
     reading: ReadOptions = DEFAULT_READ_OPTIONS
     bad_annotations: tuple[tuple[str, str, str], ...] = ()
+    remarks: tuple[str, ...] = ()
 
     @property
     def task(self) -> str:

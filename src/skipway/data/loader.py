@@ -8,7 +8,7 @@ import atexit
 import operator
 import os
 import signal
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from ctypes import c_bool
@@ -230,20 +230,27 @@ class Transform(Protocol):
 
     def __call__(self, image: Tensor, target: Any) -> tuple[Tensor, Labels]: ...
 
+    def view(self, opened: Callable[[int], tuple[Tensor, Any]], place: int, images: int) -> tuple[Tensor, Labels]:
+        """The input made of the image at `place` of `images`, and of others where a transform combines several.
+
+        opened: from the place of an image to the arguments of `__call__`.
+        """
+        return self(*opened(place))
+
     def for_epoch(self, epoch: int) -> "Transform":
         """The transform of `epoch`, counted from 0."""
 
 
 @dataclass(frozen=True)
-class Fit:
-    """The transform of evaluation: the fitted image; the target stays in pixels of the original image."""
+class Fit(Transform):
+    """The transform of evaluation: the fitted image; of the annotation, which may be large, only its place."""
 
     preprocessing: Preprocessing
 
-    def read(self, targets: Targets, place: int) -> Labels:
-        return targets.item(place)
+    def read(self, targets: Targets, place: int) -> Tensor:
+        return torch.tensor(place)
 
-    def __call__(self, image: Tensor, target: Labels) -> tuple[Tensor, Labels]:
+    def __call__(self, image: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         return self.preprocessing.fitted(image), target
 
     def for_epoch(self, epoch: int) -> "Fit":
@@ -251,7 +258,7 @@ class Fit:
 
 
 @dataclass(frozen=True)
-class AugmentImage:
+class AugmentImage(Transform):
     """The transform of a training whose targets do not depend on where things are in the image."""
 
     preprocessing: Preprocessing
@@ -285,10 +292,14 @@ class ImageViews(Dataset):
             return error
 
     def view(self, index: int, seed: int) -> tuple[Tensor, Labels]:
-        image = self.preprocessing.decoded(self.split.items[index], self.split.names[index])
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)  # torch.manual_seed also checks for accelerators, for every image
-            return self.transform(image, self.transform.read(self.split.targets, index))
+            return self.transform.view(self.opened, index, len(self.split))
+
+    def opened(self, index: int) -> tuple[Tensor, Any]:
+        """The decoded image, and what the transform needs of its annotation."""
+        image = self.preprocessing.decoded(self.split.items[index], self.split.names[index])
+        return image, self.transform.read(self.split.targets, index)
 
 
 def collate(items: list[tuple[Tensor, Labels] | DataError]) -> tuple[Tensor, Labels] | DataError:
@@ -417,11 +428,13 @@ class StreamingLoader:
 
 def in_order(
     split: Split, preprocessing: Preprocessing, batch: int, workers: int, share: slice = slice(None)
-) -> Iterator[tuple[Tensor, Labels]]:
-    """Every image once, in order, not augmented: uint8 (B, C, *canvas) and targets; the last batch may be smaller.
+) -> Iterator[Tensor]:
+    """Every image once, in order, not augmented: uint8 (B, C, *canvas); the last batch may be smaller.
 
     `share` selects batches (such as every second one); only their images are read.
     """
     indices = [(i, 0) for i in range(len(split))]
     batches = [indices[i : i + batch] for i in range(0, len(indices), batch)][share]
-    yield from batches_of(ImageViews(split, preprocessing, Fit(preprocessing)), batches, workers, pinned=False)
+    views = ImageViews(split, preprocessing, Fit(preprocessing))
+    for images, _ in batches_of(views, batches, workers, pinned=False):
+        yield images

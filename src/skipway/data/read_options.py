@@ -1,4 +1,5 @@
-"""Options for reading a data set that its files do not determine: the label column, label pattern or format of boxes.
+"""Options for reading a data set that its files do not determine: the label column, the label pattern, the format of
+annotations, and what the values of masks mean.
 
 A `Dataset` stores its `ReadOptions`, so that it is read the same way when it is opened again.
 """
@@ -13,23 +14,29 @@ MAX_LISTED = 20  # columns listed in a message
 APPLIES_TO = {
     "label_column": "is for a table, parquet or a data set of the hub",
     "label_pattern": "is for a folder of images",
-    "format": "is for a folder or file with annotations of boxes",
+    "format": "is for a folder or file with annotations of boxes or masks",
+    "ignore": "is for data with a mask for each image",
+    "class_names": "is for data with a mask for each image",
 }
 
 
 @dataclass(frozen=True)
 class ReadOptions:
     """label_column: the column with the labels; label_pattern: a regular expression that finds an image's class in its
-    file name (see `name_pattern`); format: of annotations of boxes, a key of `data.BOX_FORMATS`. Empty if not given.
-    Raises TypeError for values that are not strings."""
+    file name (see `name_pattern`); format: of annotations, a key of `data.BOX_FORMATS` or `data.MASK_FORMATS`; ignore:
+    values or names of classes in masks that are neither learnt nor counted, separated by commas; class_names: a table
+    of the classes in masks (see `class_table`), or their names in the order of their values, separated by commas. Empty
+    if not given. Raises TypeError for values that are not strings."""
 
     label_column: str = ""
     label_pattern: str = ""
     format: str = ""
+    ignore: str = ""
+    class_names: str = ""
 
     def __post_init__(self) -> None:
         if not all(isinstance(value, str) for value in asdict(self).values()):
-            raise TypeError("label_column, label_pattern and format must be strings")
+            raise TypeError(f"{', '.join(asdict(self))} must be strings")
 
     def options(self) -> list[str]:
         """The equivalent command line arguments, not quoted; empty options are omitted."""
@@ -45,10 +52,10 @@ def option_of(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def require_only(reading: ReadOptions, where: str, supported: str = "") -> None:
-    """Raises DataError if `reading` sets any field but `supported`, the only one that applies to `where`."""
+def require_only(reading: ReadOptions, where: str, *supported: str) -> None:
+    """Raises DataError if `reading` sets any field but `supported`, those that apply to `where`."""
     for name, value in asdict(reading).items():
-        if value and name != supported:
+        if value and name not in supported:
             raise DataError(f"{option_of(name)} {APPLIES_TO[name]}, which {where} is not: leave it out")
 
 

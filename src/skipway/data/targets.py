@@ -69,6 +69,10 @@ class Targets(ABC):
         """The targets with class i renumbered to `to[i]`, out of `classes` classes."""
         return self
 
+    def facts(self, classes: tuple[str, ...]) -> dict[str, Any]:
+        """What a card says of the annotations besides their number, as plain values."""
+        return {}
+
     def require_learnable(self, name: str, classes: tuple[str, ...]) -> None:
         """Raises DataError, naming the data set `name`, if there is nothing to learn."""
         if not len(self):

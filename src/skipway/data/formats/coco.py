@@ -237,15 +237,18 @@ def read_files(files: list[tuple[Path, str]], root: Path) -> Iterator[CocoFile]:
         yield read_file(file, images, split)
 
 
-def open_coco(path: Path) -> Dataset:
-    """The data set in a folder, or in a single COCO file with its images beside it, in images/, or, for a file in
-    annotations/, beside that folder. Raises DataError."""
+def open_files(path: Path) -> list[CocoFile]:
+    """The contents of a folder, or of a single COCO file with its images beside it, in images/, or, for a file in
+    annotations/, beside that folder; of training first. Raises DataError."""
     if path.is_file():
         root = path.parent.parent if path.parent.name.lower() == "annotations" else path.parent
-        pairs = [(path, "train")]
-    else:
-        root, pairs = path, split_files(path)
-    contents = list(read_files(pairs, root))
+        return list(read_files([(path, "train")], root))
+    return list(read_files(sorted(split_files(path), key=lambda pair: pair[1] != "train"), path))
+
+
+def open_coco(path: Path) -> Dataset:
+    """The data set in a folder or a single COCO file. Raises DataError."""
+    contents = open_files(path)
     return to_box_dataset(
         str(path),
         (image for content in contents for image in content.images),

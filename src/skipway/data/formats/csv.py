@@ -185,13 +185,18 @@ def value_of(row: Row, layout: Layout, table: Path) -> Classes:
     return values if layout.separator else values[0]
 
 
-def read_image(row: Row, layout: Layout, table: Path) -> Image:
-    """Parse a row. Raises DataError naming it if it is invalid."""
-    path = row.fields[layout.path]
+def path_in(row: Row, path: str, table: Path) -> str:
+    """`path`, in a cell of a row. Raises DataError if it is empty or relative to a folder above the table's."""
     if not path:
         raise DataError(f"{table} row {row.number} has no path: add a path or remove the row")
     if Path(os.path.normpath(path)).parts[:1] == (os.pardir,):
         raise DataError(f"{table} row {row.number}: {path} is outside the table's folder; write an absolute path")
+    return path
+
+
+def read_image(row: Row, layout: Layout, table: Path) -> Image:
+    """Parse a row. Raises DataError naming it if it is invalid."""
+    path = path_in(row, row.fields[layout.path], table)
     if not (table.parent / path).is_file():
         what = "is not a file" if (table.parent / path).exists() else "does not exist"
         raise DataError(f"{table} row {row.number}: {path} {what}; paths are relative to the table's folder")

@@ -26,15 +26,15 @@ class ImageSize(NamedTuple):
         return (self.height, self.width) if self.orientation >= 5 else (self.width, self.height)
 
 
-def read_size(path: Path) -> ImageSize | None:
+def read_size(item: Path | bytes) -> ImageSize | None:
     """The size in an image's header, without decoding pixels; None if the header cannot be read."""
-    if is_array(path):
+    if is_array(item):
         try:
-            shape = open_array(path).shape
+            shape = open_array(item).shape
         except (OSError, ValueError):
             return None
         return ImageSize(shape[1], shape[0]) if len(shape) in (2, 3) else None
-    header = header_of(path)
+    header = header_of(item)
     if header is None:
         return None
     sides = (header.width, header.height) if header.orientation < 5 else (header.height, header.width)

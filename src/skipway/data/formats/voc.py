@@ -121,10 +121,11 @@ def read_annotation(file: Path, where: str) -> Annotation:
     return Annotation(where, recorded, objects)
 
 
-def lists_of(place: Path) -> dict[str, Path]:
-    """The lists of images in ImageSets/Main by split; trainval is for training if there is no train."""
+def lists_of(place: Path, task: str = "main") -> dict[str, Path]:
+    """The lists of images in ImageSets/Main by split, or in those of another `task`; trainval is for training if there
+    is no train."""
     sets = [place / name for name in matching_names(names_in(place), "imagesets")]
-    folders = [folder / name for folder in sets for name in matching_names(names_in(folder), "main")]
+    folders = [folder / name for folder in sets for name in matching_names(names_in(folder), task)]
     files = {path.stem: path for folder in folders for path in sorted(folder.glob("*.txt"))}
     chosen = {"train": files.get("train", files.get("trainval")), "val": files.get("val"), "test": files.get("test")}
     if "train" not in files and "trainval" in files:
@@ -146,18 +147,23 @@ def voc_places(root: Path) -> list[VocFolder]:
     ]
 
 
+def stems_listed(file: Path) -> Iterator[tuple[str, str]]:
+    """The images in a list, without suffix, and where each is. Raises DataError for a list that is not text."""
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        raise DataError(f"{file} cannot be read as UTF-8 text: correct it") from None
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            yield line.split()[0], f"{file.name} line {number}"
+
+
 def stems_by_split(held: VocFolder, stems: list[str]) -> Iterator[tuple[str, str, str]]:
     """Split, image without suffix, and where it is listed. Raises DataError for a list that is not text."""
     if not held.lists:
         yield from ((held.split, stem, str(held.annotations.name)) for stem in stems)
     for split, file in held.lists.items():
-        try:
-            lines = file.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError):
-            raise DataError(f"{file} cannot be read as UTF-8 text: correct it") from None
-        for number, line in enumerate(lines, 1):
-            if line.strip():
-                yield split, line.split()[0], f"{file.name} line {number}"
+        yield from ((split, stem, where) for stem, where in stems_listed(file))
 
 
 def images_of(held: VocFolder, root: Path) -> Iterator[AnnotatedImage]:

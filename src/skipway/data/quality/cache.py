@@ -20,7 +20,7 @@ from skipway.data.lazy_images import LazyImages
 from skipway.data.quality.issues import CheckResult, from_json, to_json
 from skipway.download import cache_folder
 
-VERSION = "5"  # of the checks and of the stored results; results of other versions are not reused
+VERSION = "6"  # of the checks and of the stored results; results of other versions are not reused
 
 
 def status_of(path: Path) -> tuple[int, int]:
@@ -67,7 +67,8 @@ def key_of(dataset: Dataset, statuses: Sequence[tuple[int, int]], channels: int)
     files = source_files(dataset) if isinstance(dataset.train.items, LazyImages) else []
     all_statuses = [*statuses, *map(status_of, files)]
     versions = [(name, version_of(name)) for name in ("pillow", "pillow-heif", "simplejpeg", "skipway")]
-    described = (VERSION, versions, dataset.name, dataset.classes, channels, all_statuses, dataset.bad_annotations)
+    said = (dataset.bad_annotations, dataset.remarks)
+    described = (VERSION, versions, dataset.name, dataset.classes, channels, all_statuses, said)
     digest.update(repr(described).encode(errors="surrogateescape"))
     for key, split in dataset.splits.items():
         digest.update(repr((key, len(split), split.targets.task)).encode() + split.targets.digest())

@@ -1,4 +1,4 @@
-"""A contact sheet of the images of every class, preprocessed as for evaluation."""
+"""A contact sheet of the images of every class, preprocessed as for evaluation, with their boxes or label maps."""
 
 import colorsys
 from collections.abc import Sequence
@@ -9,6 +9,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from skipway.data.box_targets import BoxTargets
 from skipway.data.dataset import Dataset, Split
+from skipway.data.mask_encoding import BACKGROUND as NO_OBJECT
+from skipway.data.mask_targets import IGNORE, MaskTargets
 from skipway.data.preprocess import Placement, Preprocessing
 from skipway.data.quality.issues import printable
 from skipway.errors import DataError
@@ -21,13 +23,15 @@ TEXT = 14  # height of a row in pixels
 BACKGROUND, FOREGROUND, ERROR_COLOUR = (255, 255, 255), (30, 30, 30), (190, 30, 30)
 MAX_NAME = 16  # characters of a class's name beside a box
 NAME_HEIGHT = 12  # pixels
+OPACITY = 0.5  # of the colour of a class over its pixels
 GOLDEN_RATIO = 0.618033988749895  # of the colour circle between one class and the next: no two are alike
 
 
 @dataclass(frozen=True)
 class ClassRow:
-    """A row of the sheet: the class's name and number of images, and the indices of those shown."""
+    """A row of the sheet: the class's index, its name and number of images, and the indices of those shown."""
 
+    label: int
     title: str
     indices: np.ndarray
 
@@ -39,7 +43,7 @@ def class_rows(split: Split, classes: Sequence[str]) -> list[ClassRow]:
         members = split.targets.members(label)
         if len(members) and len(rows) < MAX_CLASSES:
             chosen = np.unique(np.linspace(0, len(members) - 1, PER_CLASS).astype(int))
-            rows.append(ClassRow(f"{printable(name)}: {len(members):,} images", members[chosen]))
+            rows.append(ClassRow(label, f"{printable(name)}: {len(members):,} images", members[chosen]))
     return rows
 
 
@@ -71,8 +75,27 @@ def draw_boxes(
         draw.text((left + 2, above), name, fill=FOREGROUND, font=font)
 
 
-def tile(split: Split, index: int, preprocessing: Preprocessing, scale: int, classes: Sequence[str]) -> Image.Image:
-    """A preprocessed image, with its boxes if it has any; if it cannot be read, the reason in red."""
+def with_labels(
+    image: Image.Image, labels: np.ndarray, place: Placement, scale: int, classes: Sequence[str], colours: np.ndarray
+) -> Image.Image:
+    """`image`, a preprocessed copy enlarged by `scale`, in which the original lies at `place`, with the colours of
+    `labels`, uint8 (H, W), over it; the background and ignored pixels are left as they are."""
+    table = np.zeros((256, 4), dtype=np.uint8)
+    table[: len(colours), :3] = colours
+    for label, name in enumerate(classes):
+        table[label, 3] = 0 if name == NO_OBJECT else round(255 * OPACITY)
+    table[IGNORE] = 0
+    size = (place.width * scale, place.height * scale)
+    fitted = Image.fromarray(table[np.asarray(Image.fromarray(labels).resize(size, Image.Resampling.NEAREST))])
+    over = Image.new("RGBA", image.size)
+    over.paste(fitted, (place.left * scale, place.top * scale))
+    return Image.alpha_composite(image.convert("RGBA"), over).convert("RGB")
+
+
+def tile(
+    split: Split, index: int, preprocessing: Preprocessing, scale: int, classes: Sequence[str], colours: np.ndarray
+) -> Image.Image:
+    """A preprocessed image, with its boxes or label map if it has any; if it cannot be read, the reason in red."""
     side = preprocessing.size * scale
     try:
         pixels, size = preprocessing.opened(split.items[index], split.names[index])
@@ -90,12 +113,16 @@ def tile(split: Split, index: int, preprocessing: Preprocessing, scale: int, cla
     image = image.resize((side, side), Image.Resampling.NEAREST)
     if isinstance(split.targets, BoxTargets):
         draw_boxes(image, split.targets, index, preprocessing.placement(*size), scale, classes)
+    if isinstance(split.targets, MaskTargets):
+        place = preprocessing.placement(*size)
+        return with_labels(image, split.targets.label_map(index), place, scale, classes, colours)
     return image
 
 
-def contact_sheet(dataset: Dataset, preprocessing: Preprocessing) -> Image.Image:
-    """Training images of `dataset`, one row per class, with their boxes; of more than 3 channels the first three. For
-    boxes, the preprocessing must keep the entire image.
+def contact_sheet(dataset: Dataset, preprocessing: Preprocessing, colours: np.ndarray) -> Image.Image:
+    """Training images of `dataset`, one row per class, with their boxes or label maps; of more than 3 channels the
+    first three. For these, the preprocessing must keep the entire image. `colours`: uint8 (classes, 3), of the classes
+    in label maps.
 
     Raises DataError if there are no training images.
     """
@@ -116,9 +143,12 @@ def contact_sheet(dataset: Dataset, preprocessing: Preprocessing) -> Image.Image
     draw.text((GAP, GAP), f"{p.size} x {p.size} pixels, fit {p.fit}{more}", fill=FOREGROUND, font=font)
     for i, row in enumerate(rows):
         top = 2 * GAP + TEXT + row_height * i
-        draw.text((GAP, top), row.title, fill=FOREGROUND, font=font)
+        left = GAP
+        if isinstance(dataset.train.targets, MaskTargets):
+            draw.rectangle((GAP, top, GAP + TEXT - 2, top + TEXT - 2), fill=tuple(colours[row.label].tolist()))
+            left += TEXT + GAP
+        draw.text((left, top), row.title, fill=FOREGROUND, font=font)
         for j, index in enumerate(row.indices):
-            sheet.paste(
-                tile(dataset.train, int(index), p, scale, dataset.classes), (GAP + j * (side + GAP), top + TEXT + GAP)
-            )
+            drawn = tile(dataset.train, int(index), p, scale, dataset.classes, colours)
+            sheet.paste(drawn, (GAP + j * (side + GAP), top + TEXT + GAP))
     return sheet

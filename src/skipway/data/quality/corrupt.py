@@ -15,6 +15,7 @@ import numpy as np
 
 from skipway.data.box_targets import BoxTargets
 from skipway.data.dataset import Dataset
+from skipway.data.mask_targets import MaskTargets
 from skipway.data.quality.issues import WRONG_ANNOTATION, Bad, CheckResult
 from skipway.errors import DataError, SkipwayError
 
@@ -80,10 +81,10 @@ def move_away(dataset: Dataset, bad: Sequence[Bad]) -> Path:
     its list.csv (file, why). Returns that folder.
 
     Raises SkipwayError, before anything is moved, if the data are not a folder of files or a file there would be
-    replaced; and for files that cannot be moved. Images with boxes are not moved: their annotations would still name
-    them.
+    replaced; and for files that cannot be moved. Images with boxes or masks are not moved: their annotations would
+    still name them.
     """
-    if isinstance(dataset.train.targets, BoxTargets):
+    if isinstance(dataset.train.targets, BoxTargets | MaskTargets):
         raise SkipwayError(
             f"--bad quarantine moves images, which the annotations of {dataset.name} would still name: use --bad skip"
         )

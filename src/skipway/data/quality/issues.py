@@ -42,9 +42,14 @@ WRONG_ANNOTATION = {
     "inverted box": Category("fault", ANNOTATION),
     "box outside the image": Category("fault", ANNOTATION),
     "unknown box class": Category("fault", ANNOTATION),
-    "size mismatch": Category("fault", f"{ANNOTATION}: its boxes may be those of another version of the image"),
+    "size mismatch": Category("fault", f"{ANNOTATION}: it may be that of another version of the image"),
     "missing image": Category("fault", "training stops; --bad skip ignores the annotation; or restore the image"),
     "image listed twice": Category("fault", "training stops; --bad skip leaves the image out; or list it once"),
+    "missing mask": Category("fault", "training stops; --bad skip leaves the image out; or restore its mask"),
+    "unknown mask value": Category(
+        "fault", f"{ANNOTATION}; --ignore leaves out the pixels of a value, --class-names names all that are classes"
+    ),
+    "nothing labelled": Category("fault", "training stops; --bad skip leaves the image out; or label its pixels"),
 }
 
 CORRECTED = ("clipped box", "box without area")  # which a training says in its one line on corrections
@@ -57,7 +62,7 @@ CATEGORIES: dict[str, Category] = (
         "empty class": Category("fault", f"{REFUSED}: add images or remove the folder"),
         "unknown class": Category("fault", f"{REFUSED}: rename the folder to match train, or remove it"),
         "empty split": Category("fault", f"{REFUSED}: add images or remove the folder"),
-        "one class": Category("fault", "training refuses the data: a classifier needs at least two classes"),
+        "one class": Category("fault", "training refuses the data: at least two classes are needed"),
         "no boxes": Category("fault", "training refuses the data: a detector needs boxes in the training images"),
         "link loop": Category("fault", "a link to a parent folder counts images twice: remove the link"),
         "leak": Category("fault", f"{KEPT}, and inflates the metrics: remove it from one of the splits"),
@@ -74,6 +79,9 @@ CATEGORIES: dict[str, Category] = (
         "file without decoder": Category("warning", f"not read, and missing from its class: {INSTALL}", INSTALL),
         "unusable profile": Category("warning", "ignored, and colours may be wrong: save the image again in sRGB"),
         "imbalance": Category("warning", f"{KEPT}; --balance weights or --balance sampler balances the classes"),
+        "rare class": Category(
+            "warning", f"{KEPT}, and easily never predicted: --balance weights gives its pixels more weight"
+        ),
         "duplicate box": Category("warning", f"{KEPT}, and the object counts twice: remove one of the boxes"),
         "tiny object": Category("warning", f"{KEPT}, but there is hardly anything to see: check the annotation"),
         "small object": Category("warning", f"{KEPT}, and easily missed: use a larger --size"),
@@ -153,12 +161,31 @@ class ObjectTable:
 
 
 @dataclass(frozen=True)
+class MaskTable:
+    """The pixels of a data set with masks. pixels: split -> class -> pixels; ignored: split -> pixels that are neither
+    learnt nor counted; remarks: what the values of the masks were taken for."""
+
+    pixels: dict[str, dict[str, int]]
+    ignored: dict[str, int]
+    remarks: tuple[str, ...]
+
+    def share(self, split: str, name: str) -> float:
+        """The share of a class among the pixels of a split that have a class; 0 if none has."""
+        return self.pixels[split][name] / max(1, sum(self.pixels[split].values()))
+
+    def ignored_share(self, split: str) -> float:
+        """The share of ignored pixels among all of a split; 0 if there are none."""
+        return self.ignored[split] / max(1, self.ignored[split] + sum(self.pixels[split].values()))
+
+
+@dataclass(frozen=True)
 class CheckResult:
     """The result of checking a data set, in plain values.
 
     images: number of images; counts: split -> class -> images; formats, modes: -> images; sides: shorter side in
     pixels, upright -> images; smallest: the name of the image with the shortest side; bad: unusable images; seconds:
-    duration; examined: time of the check; objects: of data with boxes; reused: whether the result comes from the cache.
+    duration; examined: time of the check; objects: of data with boxes; masks: of data with label maps; reused: whether
+    the result comes from the cache.
     """
 
     name: str
@@ -173,6 +200,7 @@ class CheckResult:
     seconds: float
     examined: str
     objects: ObjectTable | None = None
+    masks: MaskTable | None = None
     reused: bool = field(default=False, compare=False)
 
     def of(self, severity: Severity) -> tuple[Issue, ...]:
@@ -256,6 +284,9 @@ def from_json(text: str) -> CheckResult:
         sizes = {name: (small, medium, large, side) for name, (small, medium, large, side) in table.sizes.items()}
         needed = {int(side): count for side, count in table.needed.items()}
         values["objects"] = replace(table, sizes=sizes, needed=needed)
+    if values["masks"]:
+        pixels, ignored, remarks = (values["masks"][name] for name in ("pixels", "ignored", "remarks"))
+        values["masks"] = MaskTable(pixels, ignored, tuple(remarks))
     return CheckResult(**values)
 
 

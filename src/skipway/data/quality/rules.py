@@ -11,6 +11,7 @@ from skipway.data.box_targets import BoxTargets
 from skipway.data.dataset import Dataset, Split, require_learnable
 from skipway.data.formats.folder import NO_CLASS
 from skipway.data.heif import DECODERS
+from skipway.data.mask_targets import MaskTargets
 from skipway.data.quality.duplicates import equal_digests, visual_duplicates
 from skipway.data.quality.inspect import Kind
 from skipway.data.quality.issues import Bad, Issue, group_issue, issue
@@ -47,13 +48,17 @@ class Rows:
         key, index = self.locate(i)
         return self.splits[key].targets.classes_of(index)
 
-    def holds_boxes(self) -> bool:
-        """Whether the images have boxes: then their classes are those of objects, and no label of the image."""
-        return any(isinstance(split.targets, BoxTargets) for split in self.splits.values())
+    def holds_parts(self) -> bool:
+        """Whether the images have boxes or masks: then their classes are those of parts of the image, and no label of
+        it."""
+        return any(isinstance(split.targets, BoxTargets | MaskTargets) for split in self.splits.values())
 
     def describe(self, i: int) -> str:
+        split = self.locate(i)[0]
+        if isinstance(self.splits[split].targets, MaskTargets):
+            return f"{self.name(i)} ({split})"  # most images have pixels of most classes
         labels = ", ".join(self.classes[label] for label in self.label(i)) or "no class"
-        return f"{self.name(i)} ({self.locate(i)[0]}, {labels})"
+        return f"{self.name(i)} ({split}, {labels})"
 
 
 def bad_images(rows: Rows, scan: ScanResult) -> Iterator[Bad]:
@@ -75,7 +80,7 @@ def image_issues(rows: Rows, scan: ScanResult) -> Iterator[Issue]:
         for i, kind in enumerate(scan.kinds):
             for trait in kind.traits if kind and i not in scan.faults else ():
                 traits.setdefault(trait, []).append(i)
-    if not rows.holds_boxes():  # detectors see the entire image
+    if not rows.holds_parts():  # detectors and segmenters see the entire image
         traits["thin"] = np.flatnonzero(scan.sides.max(1) > MAX_ASPECT * scan.sides.min(1)).tolist()
     traits["wrong ending"] = wrong_suffixes(rows, scan)
     for trait, indices in traits.items():
@@ -108,19 +113,20 @@ def class_issues(dataset: Dataset) -> Iterator[Issue]:
     """Issues of classes: too few, missing from a split, or, of whole images, of very unequal size."""
     if dataset.classes == (NO_CLASS,):
         return  # the problem is the folder's layout
-    of_objects = isinstance(dataset.train.targets, BoxTargets)
+    of_parts = isinstance(dataset.train.targets, BoxTargets | MaskTargets)
     try:
         require_learnable(dataset)
     except DataError as error:
-        yield issue("no boxes" if of_objects else "one class", dataset.name, str(error))
+        boxes = isinstance(dataset.train.targets, BoxTargets)
+        yield issue("no boxes" if boxes else "one class", dataset.name, str(error))
     count = len(dataset.classes)
     for key, split in dataset.splits.items():
         if len(split):
             absent = [name for name, n in zip(dataset.classes, split.counts(count), strict=True) if not n]
             if absent:
                 yield group_issue("missing class", [f"{key}: {name}" for name in absent])
-    if of_objects:
-        return  # an image has objects of frequent and of rare classes, so images cannot be balanced
+    if of_parts:
+        return  # an image has parts of frequent and of rare classes, so images cannot be balanced
     train = dataset.train.counts(count)
     filled = np.flatnonzero(train)
     if len(filled) > 1:
@@ -152,7 +158,7 @@ def group_issues(rows: Rows, group: list[int], near: bool) -> Iterator[Issue]:
     others = ", ".join(map(rows.describe, group[1:MAX_LISTED])) + more
     detail = f"{rows.describe(group[0])} {'looks like' if near else 'is the same file as'} {others}"
     leaks = len({rows.locate(i)[0] for i in group}) > 1
-    conflicts = not rows.holds_boxes() and len({rows.label(i) for i in group}) > 1
+    conflicts = not rows.holds_parts() and len({rows.label(i) for i in group}) > 1
     categories = Counter(leak=leaks, conflict=conflicts, duplicate=not leaks and not conflicts)
     for category in categories.elements():
         yield issue(f"near {category}" if near else category, rows.name(group[0]), detail, len(group) - 1)

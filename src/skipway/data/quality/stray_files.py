@@ -8,6 +8,7 @@ from skipway.data.dataset import Dataset
 from skipway.data.decode import SUFFIXES
 from skipway.data.formats.folder import split_folders
 from skipway.data.heif import UNDECODABLE
+from skipway.data.mask_targets import MaskTargets
 from skipway.data.quality.issues import Issue, group_issue
 
 
@@ -37,7 +38,9 @@ def surprises(dataset: Dataset) -> list[Issue]:
     """Files that are not read, folders named like images, links that are not followed, and unprintable names; empty
     for a data set that is not a folder of class folders."""
     root = root_of(dataset)
-    if root is None or isinstance(dataset.train.targets, BoxTargets):  # files of annotations are no strays
+    if root is None or isinstance(
+        dataset.train.targets, BoxTargets | MaskTargets
+    ):  # files of annotations are no strays
         return []
     paths_by_category: dict[str, list[str]] = {}
     followed = 2 if split_folders(root) else 1  # levels of split and class folders, links to which are followed

@@ -16,6 +16,7 @@ from skipway.data.formats.folder import LayoutError
 from skipway.data.quality import cache
 from skipway.data.quality.box_rules import annotation_issues, bad_annotations, object_table
 from skipway.data.quality.issues import CheckResult, Issue, issue
+from skipway.data.quality.mask_rules import mask_issues, mask_table
 from skipway.data.quality.rules import Rows, bad_images, class_issues, duplicate_issues, image_issues
 from skipway.data.quality.scan import ScanJob, ScanResult, holds_files, scan_images
 from skipway.data.quality.stray_files import surprises, undecoded
@@ -46,7 +47,7 @@ def check_images(dataset: Dataset, channels: int, console: Console, reuse: bool)
     rows = Rows(splits, dataset.classes)
     scan = scan_images(ScanJob(splits, channels, Counter(size for size, _ in statuses)), console)
     of_images = (*image_issues(rows, scan), *class_issues(dataset), *duplicate_issues(rows, scan))
-    findings = (*annotation_issues(dataset), *of_images)
+    findings = (*annotation_issues(dataset), *mask_issues(dataset), *of_images)
     result = summarize(dataset, rows, scan, findings)
     result = replace(result, seconds=round(time.perf_counter() - start, 2))
     cache.save(key, result)
@@ -74,6 +75,7 @@ def summarize(dataset: Dataset, rows: Rows, scan: ScanResult, findings: tuple[Is
         seconds=0.0,
         examined=datetime.now().isoformat(" ", "seconds"),
         objects=object_table(dataset),
+        masks=mask_table(dataset),
     )
 
 
