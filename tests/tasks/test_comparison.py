@@ -14,7 +14,8 @@ from skipway.commands.evaluate import write_comparison
 from skipway.errors import DataError
 from skipway.tasks.classify.compare_runs import compare, comparison_json
 from skipway.tasks.classify.evaluation import ClassEvaluation
-from skipway.tasks.classify.significance import Paired, holm, paired
+from skipway.tasks.classify.significance import Paired, paired
+from skipway.tasks.comparison import holm
 
 
 def better(share: float, n: int = 400, several: bool = False) -> tuple[ClassEvaluation, ClassEvaluation]:

@@ -5,7 +5,7 @@ from typing import Any
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from skipway.reporting.numbers import MISSING, interval, percent
+from skipway.reporting.numbers import MISSING, interval, percent, points
 from skipway.reporting.svg import legible
 
 
@@ -44,5 +44,5 @@ def environment(*packages: str) -> Environment:
 def render(template: str, package: str, **context: Any) -> str:
     """A page, or a part of one, as HTML; its template is in `package`. The same context gives the same bytes."""
     pages = environment(package, "skipway.reporting")
-    pages.filters |= {"percent": percent, "interval": interval, "legible": legible, "value": value}
+    pages.filters |= {"percent": percent, "interval": interval, "points": points, "legible": legible, "value": value}
     return pages.get_template(template).render(context)

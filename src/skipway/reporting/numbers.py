@@ -38,3 +38,8 @@ def percent(share: float | None) -> str:
 def interval(ends: Sequence[float] | None) -> str:
     """Two shares of 1 in per cent; a dash for None."""
     return MISSING if ends is None else f"{percent(ends[0])[:-2]} to {percent(ends[1])[:-2]}"
+
+
+def points(difference: float, digits: int = 1) -> str:
+    """A difference of shares of 1 in percentage points, with its sign."""
+    return f"{100 * difference:+.{digits}f}".replace("-", "−")

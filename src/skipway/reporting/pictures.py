@@ -13,8 +13,14 @@ def as_rgb(pixels: np.ndarray) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(shown))
 
 
-def as_uri(picture: Image.Image, quality: int) -> str:
-    """The image as a data URI, in WebP of `quality` (0 to 100)."""
+def shrunk(picture: Image.Image, side: int) -> Image.Image:
+    """The picture itself, made smaller where its longer side has more than `side` pixels."""
+    picture.thumbnail((side, side), Image.Resampling.LANCZOS)
+    return picture
+
+
+def as_uri(picture: Image.Image, quality: int | None) -> str:
+    """The image as a data URI, in WebP of `quality` (0 to 100), None for every pixel as it is."""
     file = io.BytesIO()
-    picture.save(file, format="WEBP", quality=quality, method=4)
+    picture.save(file, format="WEBP", lossless=quality is None, quality=80 if quality is None else quality, method=4)
     return f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}"

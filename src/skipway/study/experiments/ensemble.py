@@ -17,7 +17,8 @@ from skipway.study.engine.scale import Scale, training
 from skipway.study.engine.verdicts import all_of, decide_verdict, format_mean_std
 from skipway.study.probes.test_views import ALL, ONE, SIZES, TEN, VIEWS, Member, members, scores
 from skipway.tasks.classify.pooling import mean_softmax
-from skipway.tasks.classify.significance import LEVEL, holm, paired
+from skipway.tasks.classify.significance import paired
+from skipway.tasks.comparison import LEVEL, holm
 from skipway.training.recipes import Recipe
 
 if TYPE_CHECKING:

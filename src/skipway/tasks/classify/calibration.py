@@ -5,13 +5,13 @@ classes does not change, nor does the accuracy.
 """
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from scipy.optimize import minimize_scalar
 from torch import Tensor
 
+from skipway.reporting.reliability import Reliability
 from skipway.tasks.classify.protocol import ScoresTask
 
 BINS = 15
@@ -20,25 +20,8 @@ FEWEST = 30  # images to fit a temperature on: with fewer, the error before and 
 COLDEST, HOTTEST = 0.02, 50.0
 
 
-@dataclass(frozen=True)
-class Reliability:
-    """Predictions in BINS bins of equal width by confidence: count, mean confidence, and share correct, each (BINS,).
-
-    A bin includes its upper end and not its lower one. An empty bin has confidence and share 0.
-    """
-
-    count: np.ndarray
-    confidence: np.ndarray
-    correct: np.ndarray
-
-    @property
-    def ece(self) -> float:
-        """Expected calibration error: the mean gap of confidence and share correct, weighted by count (sec. 2)."""
-        return float((self.count * np.abs(self.confidence - self.correct)).sum() / self.count.sum())
-
-
 def reliability(probabilities: np.ndarray, labels: np.ndarray) -> Reliability:
-    """The predictions of `probabilities` (n, classes), binned.
+    """The predictions of `probabilities` (n, classes) in BINS bins, which include their upper ends and not their lower.
 
     labels (n,): a prediction for each image, the most likely class, with its probability as confidence. labels
     (n, classes) of 0 and 1: a prediction for each image and class, correct where the image has the class.

@@ -6,12 +6,13 @@ from typing import Any
 
 from skipway.errors import DataError
 from skipway.reporting import html
-from skipway.reporting.html import plain
+from skipway.reporting.numbers import points
 from skipway.tasks.classify.evaluation import ClassEvaluation
-from skipway.tasks.classify.significance import LEVEL, Paired, holm, paired
+from skipway.tasks.classify.significance import Paired, paired
+from skipway.tasks.comparison import LEVEL, head_json, holm, require_same_classes, require_same_images
 
-SCHEMA = 1
 TEST = "McNemar's exact test, two-sided"
+DIGITS = 2  # of a difference in points
 CLASSES = 10  # with the largest differences, shown on the page
 
 
@@ -63,19 +64,13 @@ def compare(runs: Sequence[str], evaluations: Sequence[ClassEvaluation], command
 
 def require_same(run: str, first: ClassEvaluation, other_run: str, other: ClassEvaluation) -> None:
     """Raises DataError unless both were evaluated on the same images with the same classes."""
-    if set(first.classes) != set(other.classes):
-        different = ", ".join(sorted(set(first.classes) ^ set(other.classes))[:5])
-        raise DataError(f"{run} and {other_run} have different classes ({different}): compare runs of the same ones")
+    require_same_classes(run, first, other_run, other)
     if first.several != other.several:
         raise DataError(
             f"one of {run} and {other_run} predicts several labels an image, the other one class: "
             "compare runs of the same task"
         )
-    if list(first.names) != list(other.names) or first.scored.split != other.scored.split:
-        raise DataError(
-            f"{run} and {other_run} have different images in {first.scored.split}, because each split its own: "
-            "compare them with --split test, or on data that neither was trained on"
-        )
+    require_same_images(run, first, other_run, other)
 
 
 def differing(first: ClassEvaluation, other: ClassEvaluation) -> list[dict[str, Any]]:
@@ -97,11 +92,6 @@ def differing(first: ClassEvaluation, other: ClassEvaluation) -> list[dict[str, 
     return sorted(rows, key=lambda row: -abs(row["difference"]))
 
 
-def points(share: float) -> str:
-    """A difference of shares in percentage points, with its sign."""
-    return f"{100 * share:+.2f}".replace("-", "−")
-
-
 def p_value(p: float) -> str:
     return "p < 0.0001" if p < 0.0001 else f"p = {p:.4f}" if p < 0.1 else f"p = {p:.2f}"
 
@@ -112,11 +102,11 @@ def sentence(comparison: ClassComparison, other: PairedComparison) -> str:
     low, high = counts.interval
     measure = "images with every label correct" if comparison.evaluations[0].several else "accuracy"
     adjusted = " with Holm's correction" if len(comparison.others) > 1 else ""
-    shown = f"95 % interval {points(low)} to {points(high)}; {TEST}{adjusted}, {p_value(other.p)}"
+    shown = f"95 % interval {points(low, DIGITS)} to {points(high, DIGITS)}; {TEST}{adjusted}, {p_value(other.p)}"
     if not other.significant:
         return (
             f"No significant difference between {other.run} and {first} on these {counts.n:,} images: "
-            f"{points(counts.difference)} points of {measure} ({shown})."
+            f"{points(counts.difference, DIGITS)} points of {measure} ({shown})."
         )
     better = "better" if counts.difference > 0 else "worse"
     size = f"{abs(100 * counts.difference):.2f}"
@@ -143,20 +133,8 @@ def verdict(comparison: ClassComparison) -> str:
 
 def comparison_json(comparison: ClassComparison) -> dict[str, Any]:
     """The whole comparison as plain values. Differences are the run minus the first, in shares of 1."""
-    scored = comparison.evaluations[0].scored
     return {
-        "schema": SCHEMA,
-        "data": scored.data,
-        "fingerprint": scored.fingerprint,
-        "split": scored.split,
-        "n": len(scored.images),
-        "test": TEST,
-        "holm": len(comparison.others) > 1,
-        "command": comparison.command,
-        "runs": [
-            {"run": run, "metrics": plain(evaluation.metrics)}
-            for run, evaluation in zip(comparison.runs, comparison.evaluations, strict=True)
-        ],
+        **head_json(comparison.runs, comparison.evaluations, TEST, comparison.command),
         "against_first": [
             {
                 "run": other.run,
@@ -183,7 +161,7 @@ def page(comparison: ClassComparison) -> str:
         found=comparison_json(comparison),
         several=first.several,
         ranked="top5" in first.metrics,
-        points=points,
+        digits=DIGITS,
         p_value=p_value,
         most=CLASSES,
     )

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from skipway.reporting.reliability import Reliability
 from skipway.tasks.base import SplitOutputs
-from skipway.tasks.classify.calibration import FEWEST, Reliability, cross_fitted, fit_temperature, reliability
+from skipway.tasks.classify.calibration import FEWEST, cross_fitted, fit_temperature, reliability
 from skipway.tasks.classify.metrics import of_classes, of_labels
 from skipway.tasks.classify.prediction import THRESHOLD
 from skipway.tasks.classify.protocol import ScoresTask

@@ -7,16 +7,17 @@ import numpy as np
 from markupsafe import Markup
 
 from skipway.reporting import html
+from skipway.reporting.class_rows import numbered, worst_first
+from skipway.reporting.confusion import DRAWN, NAMED, confused_pairs
 from skipway.reporting.html import plain
 from skipway.reporting.numbers import percent
 from skipway.reporting.svg import measured
 from skipway.tasks.base import Comparison, Finding, Records, ReportContext, Reporter
 from skipway.tasks.classify import compare_runs, report_text
-from skipway.tasks.classify.calibration import Reliability
 from skipway.tasks.classify.diagnosis import diagnose
 from skipway.tasks.classify.error_gallery import gallery
 from skipway.tasks.classify.evaluation import ClassEvaluation
-from skipway.tasks.classify.plots import DRAWN, NAMED, confusion_map, reliability_diagram
+from skipway.tasks.classify.plots import confusion_map, reliability_diagram
 
 CONFUSIONS, ROWS = 10, 25  # rows of tables: of confused pairs, and of classes before the rest is folded
 
@@ -50,7 +51,7 @@ class ClassReporter(Reporter):
         return "Mixup or CutMix was used in training, so there is no accuracy on train."
 
     def sections(self, evaluation: ClassEvaluation, context: ReportContext) -> str:
-        rows = numbered(evaluation) if len(evaluation.classes) > NAMED else evaluation.per_class
+        rows = numbered(evaluation.per_class) if len(evaluation.classes) > NAMED else evaluation.per_class
         matrix = evaluation.confusion
         return html.render(
             "sections.html",
@@ -62,7 +63,7 @@ class ClassReporter(Reporter):
             confusion=html.optional(None if matrix is None else confusion_map(matrix, evaluation.classes)),
             drawn=DRAWN,
             named=NAMED,
-            confusions=[] if matrix is None else confusions(evaluation)[:CONFUSIONS],
+            confusions=[] if matrix is None else confused_pairs(matrix, evaluation.classes)[:CONFUSIONS],
             per_class=worst_first(rows, "ap" if evaluation.several else "recall"),
             rows=ROWS,
             wrong=int((~evaluation.correct).sum()),
@@ -78,8 +79,8 @@ class ClassReporter(Reporter):
             "calibration": {
                 "fitted": context.card.calibration,
                 "cross_fitted": evaluation.cross_fitted,
-                "bins_uncalibrated": bins(evaluation.uncalibrated),
-                "bins": None if after is None else bins(after),
+                "bins_uncalibrated": evaluation.uncalibrated.to_json(),
+                "bins": None if after is None else after.to_json(),
             },
         }
 
@@ -103,10 +104,6 @@ class ClassReporter(Reporter):
         return compare_runs.compare(runs, evaluations, command)
 
 
-def bins(found: Reliability) -> dict[str, list[float]]:
-    return {"count": found.count.tolist(), "confidence": found.confidence.tolist(), "right": found.correct.tolist()}
-
-
 def diagrams(evaluation: ClassEvaluation) -> list[tuple[str, Markup]]:
     """(caption, figure): reliability of the network's own scores, and with temperature where there is one."""
     several, after = evaluation.several, evaluation.calibrated
@@ -115,30 +112,4 @@ def diagrams(evaluation: ClassEvaluation) -> list[tuple[str, Markup]]:
     return [
         (f"{caption}: calibration error {percent(part.ece)}", Markup(reliability_diagram(part, key, several)))
         for caption, key, part in found
-    ]
-
-
-def numbered(evaluation: ClassEvaluation) -> list[dict[str, Any]]:
-    """The rows of the classes with their numbers before the names, for a matrix without names."""
-    return [{**row, "class": f"{i} {row['class']}"} for i, row in enumerate(evaluation.per_class)]
-
-
-def worst_first(rows: Sequence[dict[str, Any]], key: str) -> list[dict[str, Any]]:
-    """`rows` by a figure from the lowest; classes without an image come last."""
-    return sorted(rows, key=lambda row: (row[key] is None, row[key] or 0.0))
-
-
-def confusions(evaluation: ClassEvaluation) -> list[dict[str, Any]]:
-    """Each confused pair: true, predicted, count, share of the true class; the most frequent first."""
-    assert evaluation.confusion is not None
-    wrong = evaluation.confusion - np.diag(np.diag(evaluation.confusion))
-    pairs = sorted(np.argwhere(wrong).tolist(), key=lambda pair: -wrong[pair[0], pair[1]])
-    return [
-        {
-            "true": evaluation.classes[true],
-            "predicted": evaluation.classes[predicted],
-            "count": int(wrong[true, predicted]),
-            "share": wrong[true, predicted] / evaluation.confusion[true].sum(),
-        }
-        for true, predicted in pairs
     ]

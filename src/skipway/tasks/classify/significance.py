@@ -5,17 +5,13 @@ test is used at every count: the two-sided binomial test with p = 1/2, on the im
 correctly.
 Bonett, Price: Adjusted Wald confidence interval for a difference of binomial proportions based on paired data. Journal
 of Educational and Behavioral Statistics 37, 2012.
-Holm: A simple sequentially rejective multiple test procedure. Scandinavian Journal of Statistics 6, 1979.
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.stats import binomtest, norm
-
-LEVEL = 0.05
 
 
 @dataclass(frozen=True)
@@ -55,12 +51,3 @@ def paired(first: np.ndarray, second: np.ndarray) -> Paired:
     """From whether each image was predicted correctly by each network, both (n,) of bool."""
     counts = ((first & second), (first & ~second), (~first & second), (~first & ~second))
     return Paired(*(int(cell.sum()) for cell in counts))
-
-
-def holm(values: Sequence[float]) -> list[float]:
-    """p-values of several tests, adjusted so that the chance of any false positive is below the level (Holm 1979)."""
-    adjusted, least = [0.0] * len(values), 0.0
-    for rank, place in enumerate(np.argsort(values, kind="stable").tolist()):
-        least = max(least, min(1.0, (len(values) - rank) * values[place]))
-        adjusted[place] = least
-    return adjusted
