@@ -45,3 +45,9 @@ def matching(names: Iterable[str], pattern: str) -> list[str]:
 def first_line(error: BaseException) -> str:
     """The first line of another library's error message; the type's name if there is no message."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def refuse_if(wrong: object, what: str, remedy: str) -> None:
+    """Raises SkipwayError if `wrong`."""
+    if wrong:
+        raise SkipwayError(f"{what}: {remedy}")

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from skipway.data.box_targets import NO_LABEL, BoxTargets, from_images
 from skipway.data.preprocess import Preprocessing
+from skipway.tasks.crop_window import Window
 from skipway.tasks.detect.geometry import to_image, to_input
-from skipway.tasks.detect.transform import BoxTransform, MaskedBoxes, Window
+from skipway.tasks.detect.transform import BoxTransform, MaskedBoxes
 
 SIDES = st.integers(1, 3000)
 
@@ -92,7 +93,7 @@ def test_a_crop_keeps_a_box_whenever_it_can() -> None:
     windows = []
     for seed in range(40):
         torch.manual_seed(seed)
-        windows.append(transform.draw((480, 640), target.boxes))
+        windows.append(transform.draw((480, 640), target.boxes, (96, 128)))
     held = [(w.of_boxes(target.boxes, (480, 640))[0, :2] >= -3).all() for w in windows]
     assert sum(map(bool, held)) >= 38
     assert image.shape == (3, 480, 640)

@@ -18,6 +18,9 @@ def export(
     data: Annotated[
         str | None, typer.Option(help="Data for the comparison and int8's gate; default the training's.")
     ] = None,
+    nms: Annotated[
+        bool, typer.Option("--nms", help="Suppress overlapping boxes inside, one image at a time (onnx, openvino).")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Export a network: any batch, uint8 images in, normalisation inside; proven equal before it is written.
@@ -26,7 +29,7 @@ def export(
     """
     from skipway.commands.export import export as write_export
 
-    done = write_export(run, form, out, int8, max_drop, images or (), data, print_message)
+    done = write_export(run, form, out, int8, max_drop, images or (), data, nms, print_message)
     if as_json:
         print_json({"folder": str(done.folder), **done.evidence})
         return

@@ -35,7 +35,7 @@ class EngineInput:
     net: in float32 and evaluation mode, on `hardware`'s device; goal: many images a second, or one image soon; store: a
     folder of this network's own where an engine may keep what took long to make, None where nothing is kept; int8: the
     folder that an export in int8 is in once there is one; weights: their SHA-256; outputs: how many tensors the network
-    returns.
+    returns; single: whether the network takes one image at a time.
     """
 
     net: nn.Module
@@ -46,6 +46,7 @@ class EngineInput:
     int8: Path | None = None
     weights: str = ""
     outputs: int = 1
+    single: bool = False
 
     @classmethod
     def of(cls, trained: TrainedModel, hardware: Hardware) -> "EngineInput":

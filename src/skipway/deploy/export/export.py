@@ -4,7 +4,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,12 @@ from skipway.deploy.export.formats import CLASSES_NOTE, FORMATS, Exportable, Run
 from skipway.deploy.export.graph import INPUT, PROBABILITIES, output_names
 from skipway.deploy.export.quantize import QuantizationResult, chosen_images, quantize
 from skipway.deploy.sample_images import Samples, at_hand
-from skipway.errors import SkipwayError, UnknownNameError
+from skipway.errors import SkipwayError, UnknownNameError, refuse_if
 from skipway.hardware import decide
-from skipway.tasks.base import Outputs, Parity
-from skipway.trained import TrainedModel, task_of
+from skipway.tasks.base import Outputs, Parity, Task
+from skipway.trained import TrainedModel
 
-BATCHES = (1, 2, 7)  # images at a time that every export is proven with
+BATCHES = (1, 2, 7)  # images at a time that every export is proven with, if it takes more than one
 PROVEN_ON = 14  # images
 FITS = {
     "pad": "the whole image resized to fit, centred and padded with the mean colour",
@@ -40,13 +40,19 @@ TURNED = 1e-5  # how far an export's probabilities may be from those that its ow
 class ExportRequest:
     """What to export. out: None for a folder in the run's own; images: paths to prove it on, none for the data's;
     data: a data set to compare on, None for the training's; max_drop: points that int8 may lose, None for no
-    int8."""
+    int8; nms: whether non-maximum suppression is a part of it."""
 
     form: str
     out: Path | None = None
     images: Sequence[Path] = ()
     data: str | None = None
     max_drop: float | None = None
+    nms: bool = False
+
+    @property
+    def variant(self) -> str:
+        """As in the name of the usual folder."""
+        return "int8" if self.max_drop is not None else "nms" if self.nms else ""
 
 
 @dataclass(frozen=True)
@@ -67,12 +73,15 @@ def export(run: str | Path, wanted: ExportRequest, say: Notify = ignore_message)
         raise UnknownNameError("format", wanted.form, FORMATS, f"one of {', '.join(FORMATS)}")
     if wanted.max_drop is not None and wanted.form != "openvino":
         raise SkipwayError(f"--int8 is made for OpenVINO, not for {wanted.form}: give --format openvino")
-    folder = wanted.out or usual_folder(Path(run), wanted.form, wanted.max_drop is not None)
+    refuse_if(wanted.nms and wanted.max_drop is not None, "--nms is in float32", "leave out --int8 or --nms")
+    refuse_if(wanted.nms and wanted.form == "torch", "--nms is for onnx and openvino", "give another --format")
+    folder = wanted.out or usual_folder(Path(run), wanted.form, wanted.variant)
     if folder.exists():
         raise SkipwayError(f"{folder} exists: choose another --out, or remove it")
     model = TrainedModel.load(Path(run))
     card = model.card
     trained = EngineInput.of(model, decide("cpu"))
+    made = exportable(trained, model, wanted.nms)
     samples = at_hand(card, wanted.images, wanted.data, PROVEN_ON)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -81,10 +90,10 @@ def export(run: str | Path, wanted: ExportRequest, say: Notify = ignore_message)
         raise SkipwayError(f"{folder} cannot be written ({fault.strerror}): choose another --out") from None
     try:
         if wanted.max_drop is None:
-            evidence = write_exact(trained, card, wanted.form, staged, samples)
+            evidence = write_exact(made, trained, card, wanted.form, staged, samples)
         else:
-            evidence = write_int8(trained, card, wanted, staged, samples, say)
-        write_extras(Path(run), card, wanted.form, staged, evidence)
+            evidence = write_int8(made, card, wanted, staged, samples, say)
+        write_extras(Path(run), made.task, card, wanted.form, staged, evidence)
         staged.chmod(0o755)
         staged.rename(folder)
     except BaseException:
@@ -93,55 +102,69 @@ def export(run: str | Path, wanted: ExportRequest, say: Notify = ignore_message)
     return ExportResult(folder, evidence)
 
 
-def exportable(trained: EngineInput, card: Card) -> Exportable:
-    return Exportable(trained, task_of(card), card.temperature, notes(card))
+def exportable(trained: EngineInput, model: TrainedModel, nms: bool) -> Exportable:
+    """What is exported of a bundle; `nms`: with non-maximum suppression behind the network. Raises SkipwayError where
+    there is nothing to suppress."""
+    task: Task = model.task
+    if nms:
+        task, net = task.with_suppression(model.net)
+        trained = replace(trained, net=net, single=True)
+    return Exportable(trained, task, model.card.temperature, notes(model.card))
 
 
-def write_exact(trained: EngineInput, card: Card, form: str, folder: Path, samples: Samples) -> dict[str, Any]:
-    """The network in `folder`, proven by the format's own runtime. Raises SkipwayError when it disagrees."""
-    FORMATS[form].write(exportable(trained, card), folder)
+def write_exact(
+    made: Exportable, reference: EngineInput, card: Card, form: str, folder: Path, samples: Samples
+) -> dict[str, Any]:
+    """What is exported in `folder`, proven by the format's own runtime to be `reference`, the network. Raises
+    SkipwayError when it disagrees."""
+    FORMATS[form].write(made, folder)
     runner = FORMATS[form].runner(folder)
-    expected = engines.build("eager", trained).outputs(samples.images)
-    rows = check_export(runner, card, samples, "float32", expected)
-    return evidence_of(card, form, samples, expected, rows)
+    expected = engines.build("eager", reference).outputs(samples.images)
+    rows = check_export(runner, made, samples, "float32", expected)
+    found = runner(samples.images[:1])
+    outputs = tuple(found[name] for name in made.task.output_names)
+    return evidence_of(made, card, form, samples, outputs, rows)
 
 
 def write_int8(
-    trained: EngineInput, card: Card, wanted: ExportRequest, folder: Path, samples: Samples, say: Notify
+    made: Exportable, card: Card, wanted: ExportRequest, folder: Path, samples: Samples, say: Notify
 ) -> dict[str, Any]:
     """Likewise in int8, after the gate: every batch size then gives what the engine gave there."""
     assert wanted.max_drop is not None
+    trained, task = made.trained, made.task
 
-    def made(graph: Any) -> Engine:
+    def engine(graph: Any) -> Engine:
         options = {**openvino_cpu.variants(trained)[0], "precision": "int8"}
         return openvino_cpu.engine_of(graph, trained, options, "int8")
 
     images, reference = chosen_images(card, wanted.data), engines.build("eager", trained)
-    task = task_of(card)
-    graph, found = quantize(trained, task, images, wanted.max_drop, reference, made, say)
-    finish_openvino(graph, exportable(trained, card), folder)
+    graph, found = quantize(trained, task, images, wanted.max_drop, reference, engine, say)
+    finish_openvino(graph, made, folder)
     runner = FORMATS["openvino"].runner(folder)
     expected = tuple(runner(samples.images)[name] for name in task.output_names)
-    rows = check_export(runner, card, samples, "float32", expected)
-    return evidence_of(card, wanted.form, samples, expected, rows, found)
+    rows = check_export(runner, made, samples, "float32", expected)
+    return evidence_of(made, card, wanted.form, samples, expected, rows, found)
 
 
-def check_export(runner: Runner, card: Card, samples: Samples, precision: str, expected: Outputs) -> dict[int, Parity]:
-    """How `runner` agrees with `expected` outputs at each of BATCHES.
+def check_export(
+    runner: Runner, made: Exportable, samples: Samples, precision: str, expected: Outputs
+) -> dict[int, Parity]:
+    """How `runner` agrees with `expected` outputs at each of BATCHES, or at one image at a time if it takes no more.
 
     Raises SkipwayError when it does not, and when its probabilities are not those of its scores at the temperature.
     """
     rows: dict[int, Parity] = {}
-    task = task_of(card)
-    for batch in BATCHES:
+    task = made.task
+    for batch in BATCHES[:1] if made.trained.single else BATCHES:
         found = joined([runner(part) for part in samples.images.split(batch)])
         outputs = tuple(found[name] for name in task.output_names)
         rows[batch] = task.parity(expected, outputs, precision)
         if task.activation and not torch.allclose(
-            found[PROBABILITIES], task.class_probabilities(outputs[0], card.temperature), rtol=0, atol=TURNED
+            found[PROBABILITIES], task.class_probabilities(outputs[0], made.temperature), rtol=0, atol=TURNED
         ):
             raise SkipwayError(
-                f"the export's probabilities are not {formula(card)}, and it was not written: try another --format"
+                f"the export's probabilities are not {formula(task, made.temperature)}, and it was not written: try "
+                "another --format"
             )
         if not rows[batch].agrees:
             raise SkipwayError(
@@ -157,6 +180,7 @@ def joined(parts: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
 
 
 def evidence_of(
+    made: Exportable,
     card: Card,
     form: str,
     samples: Samples,
@@ -164,37 +188,37 @@ def evidence_of(
     rows: dict[int, Parity],
     found: QuantizationResult | None = None,
 ) -> dict[str, Any]:
-    """evidence.json: what was compared with what, on which images, and how far apart it was. outputs: the network's."""
+    """evidence.json: what was compared with what, on which images, and how far apart it was. outputs: the export's."""
+    batch = 1 if made.trained.single else "batch"
     return {
         "format": form,
         "network": card.network["name"],
         "weights_sha256": card.weights_sha256,
-        "input": {"name": INPUT, "type": "uint8", "shape": ["batch", *shape_of(card)]},
+        "input": {"name": INPUT, "type": "uint8", "shape": [batch, *shape_of(card)]},
         "outputs": [
-            {"name": name, "type": "float32", "shape": ["batch", *shape]}
-            for name, shape in output_shapes(card, outputs)
+            {"name": name, "type": "float32", "shape": [batch, *shape]}
+            for name, shape in output_shapes(made.task, outputs)
         ],
-        "probabilities": formula(card),
+        "probabilities": formula(made.task, made.temperature),
         "images": samples.origin,
         "compared_with": "eager, float32" if found is None else "itself, all images at once, after the gate",
         "batches": {
-            str(batch): {**vars(row), "agrees": row.agrees, "summary": row.summary()} for batch, row in rows.items()
+            str(count): {**vars(row), "agrees": row.agrees, "summary": row.summary()} for count, row in rows.items()
         },
         "int8": None if found is None else asdict(found),
         "versions": versions(),
     }
 
 
-def output_shapes(card: Card, outputs: Outputs) -> list[tuple[str, list[int]]]:
+def output_shapes(task: Task, outputs: Outputs) -> list[tuple[str, list[int]]]:
     """(name, shape of one image) of every output of an export; probabilities have the shape of the scores."""
     shapes = [list(output.shape[1:]) for output in outputs]
-    return [(name, shapes[i] if i < len(shapes) else shapes[0]) for i, name in enumerate(output_names(task_of(card)))]
+    return [(name, shapes[i] if i < len(shapes) else shapes[0]) for i, name in enumerate(output_names(task))]
 
 
-def formula(card: Card) -> str:
+def formula(task: Task, temperature: float) -> str:
     """What the probabilities are; empty where the task has none."""
-    task = task_of(card)
-    return f"{task.activation}({task.output_names[0]} / {card.temperature:.6g})" if task.activation else ""
+    return f"{task.activation}({task.output_names[0]} / {temperature:.6g})" if task.activation else ""
 
 
 def shape_of(card: Card) -> list[int]:
@@ -211,18 +235,19 @@ def notes(card: Card) -> dict[str, str]:
     }
 
 
-def write_extras(run: Path, card: Card, form: str, folder: Path, evidence: dict[str, Any]) -> None:
+def write_extras(run: Path, task: Task, card: Card, form: str, folder: Path, evidence: dict[str, Any]) -> None:
     """Card, evidence, a page for people and checksums beside the network."""
     (folder / CARD).write_bytes((run / FILES[1]).read_bytes())
     (folder / EVIDENCE).write_bytes(to_json(evidence))
-    (folder / "README.md").write_text(readme(card, form, evidence), encoding="utf-8")
+    (folder / "README.md").write_text(readme(task, card, form, evidence), encoding="utf-8")
     write_sums(folder)
 
 
-def readme(card: Card, form: str, evidence: dict[str, Any]) -> str:
+def readme(task: Task, card: Card, form: str, evidence: dict[str, Any]) -> str:
     """How to use the export, for people."""
-    shape, meaning = ", ".join(map(str, shape_of(card))), formula(card)
-    shown, note = Preprocessing(**card.preprocessing), task_of(card).output_note
+    shape, meaning = ", ".join(map(str, evidence["input"]["shape"])), evidence["probabilities"]
+    many = "any batch" if evidence["input"]["shape"][0] == "batch" else "one image at a time"
+    shown, note = Preprocessing(**card.preprocessing), task.output_note
     outputs = ", ".join(f"`{o['name']}` ({', '.join(map(str, o['shape']))})" for o in evidence["outputs"])
     fitted = f"shorter side resized to {shown.resize}" if shown.fit == "crop" else FITS[shown.fit]
     int8 = ["", QuantizationResult(**evidence["int8"]).in_words() + "."] if evidence["int8"] else []
@@ -230,7 +255,7 @@ def readme(card: Card, form: str, evidence: dict[str, Any]) -> str:
         [
             f"# {card.network['name']}, {form}",
             "",
-            f"{FORMATS[form].use} takes `{INPUT}`, uint8 (batch, {shape}), any batch: "
+            f"{FORMATS[form].use} takes `{INPUT}`, uint8 ({shape}), {many}: "
             f"pixels from 0 to 255{', red first' if shown.channels == 3 else ''}, {fitted} "
             f"({shown.filter}, antialiased: {shown.antialias}), fit: {shown.fit}. Normalisation is inside.",
             "",

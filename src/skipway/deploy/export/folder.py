@@ -9,14 +9,14 @@ from skipway.errors import BundleError
 SUMS, CARD, EVIDENCE = "SHA256SUMS", "card.json", "evidence.json"
 
 
-def usual_folder(run: Path, form: str, int8: bool) -> Path:
-    """Where `skipway export` puts what it makes of `run`."""
-    return run / "exports" / (f"{form}-int8" if int8 else form)
+def usual_folder(run: Path, form: str, variant: str = "") -> Path:
+    """Where `skipway export` puts what it makes of `run`; variant: "int8", "nms" or neither."""
+    return run / "exports" / (f"{form}-{variant}" if variant else form)
 
 
 def exported_int8(run: Path) -> Path:
     """Where the int8 engine of `run` is, once it was exported."""
-    return usual_folder(run, "openvino", int8=True)
+    return usual_folder(run, "openvino", "int8")
 
 
 def write_sums(folder: Path) -> None:

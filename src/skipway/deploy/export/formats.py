@@ -44,7 +44,8 @@ class Exportable:
 
     def captured(self) -> ExportedProgram:
         """The graph with both outputs."""
-        return captured_with_probabilities(self.trained, self.task, self.temperature)
+        with quiet():  # torchvision's suppression is registered by a function that torch calls deprecated
+            return captured_with_probabilities(self.trained, self.task, self.temperature)
 
 
 @contextlib.contextmanager
@@ -169,7 +170,13 @@ def run_onnx(folder: Path) -> Runner:
 
 
 def write_openvino(wanted: Exportable, folder: Path) -> None:
-    finish_openvino(openvino_graph(wanted.trained), wanted, folder)
+    graph = through_onnx(wanted) if wanted.trained.single else openvino_graph(wanted.trained)
+    finish_openvino(graph, wanted, folder)
+
+
+def through_onnx(wanted: Exportable) -> Any:
+    """The ov.Model of a graph with suppression, which OpenVINO reads from ONNX but not from torch.export."""
+    return core().read_model(onnx_model(wanted.captured(), output_names(wanted.task)).SerializeToString())
 
 
 def finish_openvino(graph: Any, wanted: Exportable, folder: Path) -> None:

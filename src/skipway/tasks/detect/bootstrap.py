@@ -11,6 +11,7 @@ from functools import cached_property
 import numpy as np
 
 from skipway.data.box_targets import BoxTargets
+from skipway.tasks.bootstrap_comparison import Difference, paired_difference
 from skipway.tasks.detect.detections import Detected
 from skipway.tasks.detect.matching import Truth, match_overlaps, overlaps, truth_at
 
@@ -96,10 +97,7 @@ def class_matches(targets: BoxTargets, found: Sequence[Detected], label: int) ->
     return ClassMatches(np.concatenate(image)[order], np.concatenate(correct, 1)[:, order], counted, np.array(objects))
 
 
-def difference(first: MatchTable, second: MatchTable) -> tuple[float, tuple[float, float], float]:
-    """AP of the second minus that of the first on the same images: the difference, its 95 % interval, and the two-sided
-    p value, at least 1 / SAMPLES, that its sign is by chance of the images."""
+def difference(first: MatchTable, second: MatchTable) -> Difference:
+    """AP of the second minus that of the first on the same images."""
     drawn = np.array([second.ap(weights) - first.ap(weights) for weights in resampled(first.images)])
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    share = min((drawn <= 0).mean(), (drawn >= 0).mean())
-    return second.ap() - first.ap(), (float(low), float(high)), float(min(1.0, max(2 * share, 1 / len(drawn))))
+    return paired_difference(first.ap(), second.ap(), drawn)

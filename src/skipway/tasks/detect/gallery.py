@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
 
 from skipway.data.preprocess import Preprocessing
-from skipway.reporting.pictures import as_rgb, as_uri
+from skipway.reporting.pictures import as_rgb, as_uri, shrunk
 from skipway.tasks.detect.drawing import draw_objects
 from skipway.tasks.detect.evaluation import DetectEvaluation
 from skipway.tasks.detect.matching import KINDS
@@ -44,7 +43,7 @@ def pair(evaluation: DetectEvaluation, preprocessing: Preprocessing, place: int)
     pictures = [
         draw_objects(image, objects, evaluation.classes, scores) for objects, scores in sides(evaluation, place)
     ]
-    small = [shrunk(picture) for picture in pictures]
+    small = [shrunk(picture, SIDE) for picture in pictures]
     kinds = zip(evaluation.kinds[place].tolist(), KINDS, strict=True)
     said = ", ".join(f"{count} {kind}" for count, kind in kinds if count)
     return Pair(name, as_uri(small[0], QUALITY), as_uri(small[1], QUALITY), *small[0].size, said)
@@ -60,9 +59,3 @@ def sides(evaluation: DetectEvaluation, place: int) -> list[tuple[Sequence[Objec
     height, width = targets.sizes[place].tolist()
     found = objects_of(evaluation.found[place].above(evaluation.threshold), classes, (height, width))
     return [(truth, False), (found, True)]
-
-
-def shrunk(picture: Image.Image) -> Image.Image:
-    """At most SIDE pixels on the longer side."""
-    picture.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
-    return picture

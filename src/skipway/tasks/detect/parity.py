@@ -37,13 +37,14 @@ class DetectParity:
         )
 
 
-def compare(decoder: Decoder, expected: Outputs, found: Outputs, precision: str) -> DetectParity:
-    """The detections of two engines for the same images, in pixels of the network's input."""
+def compare(decoder: Decoder, expected: Outputs, reader: Decoder, found: Outputs, precision: str) -> DetectParity:
+    """The detections of two engines for the same images, in pixels of the network's input. reader: the decoder of
+    `found`."""
     size = decoder.preprocessing.canvas
     sizes = np.array([size] * len(expected[0]))
     objects, both, largest = 0, 0, 0.0
     tolerance = SCORE.get(precision, 0.1)
-    for one, other in zip(decoder.batch(expected, sizes), decoder.batch(found, sizes), strict=True):
+    for one, other in zip(decoder.batch(expected, sizes), reader.batch(found, sizes), strict=True):
         near, near_other = one.above(CERTAIN - tolerance), other.above(CERTAIN - tolerance)
         matched, shared = pairs(near, near_other)
         certain = near.scores >= CERTAIN

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from skipway.reporting import confusion
 from skipway.reporting.svg import legible, quieten, svg
 from skipway.tasks.detect.coco import RECALL
 from skipway.tasks.detect.drawing import COLOURS
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 
 DRAWN = 7  # classes with a curve of their own: as many as there are colours
 DASHES = ("-", "--", "-.", ":")
-NAMED = 30  # classes up to which the confusion matrix is drawn
 
 
 def precision_recall(curves: np.ndarray, classes: Sequence[str], shown: Sequence[int]) -> str:
@@ -64,30 +64,9 @@ def by_threshold(curve: ScoreCurve, threshold: float) -> str:
 
 
 def confusion_map(matrix: np.ndarray, classes: Sequence[str]) -> str | None:
-    """Objects by class and predicted class, the background last, as SVG; None for more than NAMED classes."""
-    if len(classes) > NAMED:
+    """Objects by class and predicted class, the background last, as SVG; None for too many classes to name."""
+    if len(classes) >= confusion.NAMED:
         return None
-    names = [*(name if len(name) <= 18 else f"{name[:11]}…{name[-6:]}" for name in map(legible, classes)), "background"]
-    side = 1.6 + 0.42 * len(names)
-
-    def draw(figure: "Figure") -> None:
-        from matplotlib import colormaps
-        from matplotlib.colors import PowerNorm
-
-        totals = np.maximum(matrix.sum(1, keepdims=True), 1)
-        norm, axes = PowerNorm(0.5, 0, 1), figure.subplots()
-        axes.imshow(matrix / totals, cmap=colormaps["Blues"].resampled(64), norm=norm, interpolation="none")
-        axes.spines[:].set_visible(False)
-        axes.tick_params(length=0)
-        axes.set_xticks(range(len(names)), names, rotation=90, parse_math=False)
-        axes.set_yticks(range(len(names)), names, parse_math=False)
-        axes.set_xlabel("predicted")
-        axes.set_ylabel("true")
-        for row, column in np.argwhere(matrix):
-            ink = "#ffffff" if norm(matrix[row, column] / totals[row, 0]) > 0.55 else "#1c1f23"
-            axes.text(column, row, f"{matrix[row, column]:,}", ha="center", va="center", color=ink, fontsize=8)
-
-    described = (
-        f"Confusion matrix of {len(classes)} classes and the background: {int(np.trace(matrix)):,} objects right."
-    )
-    return svg(draw, (side + 0.5, side), "confusion", described)
+    count, right = len(classes), int(np.trace(matrix))
+    described = f"Confusion matrix of {count} classes and the background: {right:,} objects right."
+    return confusion.confusion_map(matrix, [*classes, "background"], described)

@@ -8,6 +8,7 @@ from PIL.Image import Image
 
 from skipway.tasks.base import Presenter
 from skipway.tasks.detect.prediction import Object, ObjectPrediction
+from skipway.tasks.rle import rle_json
 
 SIDES = ("left", "top", "right", "bottom")
 DIGITS = 2  # decimals of a pixel in files
@@ -80,5 +81,5 @@ def as_json(one: Object) -> dict[str, Any]:
     """An object as plain values."""
     found: dict[str, Any] = {"class": one.label, "score": one.score, "box": dict(zip(SIDES, rounded(one), strict=True))}
     if one.mask is not None:
-        found["mask"] = {"size": one.mask["size"], "counts": one.mask["counts"].decode()}
+        found["mask"] = rle_json(one.mask)
     return found

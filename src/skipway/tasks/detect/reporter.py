@@ -6,8 +6,10 @@ from typing import Any
 import numpy as np
 
 from skipway.reporting import html
+from skipway.reporting.class_rows import worst_first
 from skipway.reporting.html import plain
 from skipway.tasks.base import Comparison, Finding, Records, ReportContext, Reporter
+from skipway.tasks.causes import causes
 from skipway.tasks.detect import plots
 from skipway.tasks.detect.coco import FIGURES, RECALLS
 from skipway.tasks.detect.compare_runs import compare
@@ -18,6 +20,7 @@ from skipway.tasks.detect.matching import KINDS
 ROWS = 25  # classes before the rest is folded
 USELESS = 0.01  # AP50 up to which a network has learnt nothing
 FEW_STEPS = 1000
+CHECK = "boxes may be wrong: `skipway check DATA --preview FILE` draws them"
 LABELS = {
     "ap": ("AP", "overlap 0.5 to 0.95"),
     "ap50": ("AP50", "overlap 0.5"),
@@ -69,7 +72,7 @@ class DetectReporter(Reporter):
         m = evaluation.metrics
         if m["objects"] and m["ap50"] <= USELESS:
             detail = f"AP50 is {points(m['ap50'])} on {m['n']:,} images with {m['objects']:,} objects"
-            return [Finding("error", "The network finds nothing", detail, causes(context))]
+            return [Finding("error", "The network finds nothing", detail, causes(context, FEW_STEPS, CHECK))]
         missed = [row["class"] for row in evaluation.per_class if row["ap50"] is not None and row["ap50"] <= USELESS]
         if not missed:
             return []
@@ -90,7 +93,6 @@ class DetectReporter(Reporter):
 
     def sections(self, evaluation: DetectEvaluation, context: ReportContext) -> str:
         classes = evaluation.classes
-        ranked = sorted(evaluation.per_class, key=lambda row: 2.0 if row["ap"] is None else row["ap"])
         frequent = np.argsort(-np.bincount(evaluation.targets.labels, minlength=len(classes)), kind="stable")
         shown = [int(i) for i in frequent if (evaluation.boxes.curves[:, i] >= 0).all()][: plots.DRAWN]
         return html.render(
@@ -103,7 +105,7 @@ class DetectReporter(Reporter):
             about_threshold=about_threshold(evaluation),
             confusion=html.optional(plots.confusion_map(evaluation.confusion, classes)),
             kinds=list(zip(KINDS.items(), evaluation.kinds.sum(0).tolist(), strict=True)),
-            per_class=ranked,
+            per_class=worst_first(evaluation.per_class, "ap"),
             rows=ROWS,
             points=points,
             gallery=gallery(evaluation, context.preprocessing),
@@ -160,14 +162,3 @@ def figure(evaluation: DetectEvaluation, name: str) -> tuple[str, str]:
 def about_threshold(evaluation: DetectEvaluation) -> str:
     """Where the threshold comes from."""
     return "best F1 on these images" if evaluation.fitted_here else "best F1 on val"
-
-
-def causes(context: ReportContext) -> tuple[str, ...]:
-    """Why a network may have found nothing, the likeliest first."""
-    steps = context.records[-1]["step"] if context.records else 0
-    few = f"it was trained for {steps:,} steps: give more --epochs" if 0 < steps < FEW_STEPS else ""
-    scratch = (
-        "" if context.card.recipe.get("pretrained") else "it started without pretrained weights, which needs longer"
-    )
-    check = "boxes may be wrong: `skipway check DATA --preview FILE` draws them"
-    return tuple(filter(None, (few, scratch, check)))

@@ -2,6 +2,8 @@
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from skipway.tasks.mask_schema import Mask
+
 
 class Box(BaseModel):
     """In pixels of the image as sent, upright."""
@@ -10,13 +12,6 @@ class Box(BaseModel):
     top: float
     right: float
     bottom: float
-
-
-class Mask(BaseModel):
-    """COCO's run-length encoding: height and width, and the compressed counts."""
-
-    size: list[int]
-    counts: str
 
 
 class FoundObject(BaseModel):

@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -13,17 +12,30 @@ from skipway.data.box_targets import Boxes, BoxTargets
 from skipway.data.dataset import Dataset
 from skipway.data.loader import Batch, Transform
 from skipway.data.preprocess import Preprocessing
-from skipway.errors import SkipwayError
+from skipway.errors import refuse_if
 from skipway.models.base import Network
-from skipway.models.detection.base import Objects
-from skipway.tasks.base import Evaluation, LossResult, Outputs, Parity, Presenter, Reporter, SplitOutputs, Task
-from skipway.tasks.detect.detections import Decoder
+from skipway.models.detection.base import Detector, Objects
+from skipway.models.detection.suppression import Suppressed
+from skipway.tasks.base import (
+    Evaluation,
+    LossResult,
+    Outputs,
+    Parity,
+    Presenter,
+    Reporter,
+    SplitOutputs,
+    Stitcher,
+    Task,
+)
+from skipway.tasks.canvas import longer_side, median_canvas
+from skipway.tasks.detect.detections import MOST, Decoder
 from skipway.tasks.detect.metrics import DetectMetrics
+from skipway.tasks.detect.mosaic import Mosaic
 from skipway.tasks.detect.prediction import ObjectPrediction, objects_of
+from skipway.tasks.detect.stitcher import ObjectStitcher
 from skipway.tasks.detect.transform import BoxTransform, MaskedBoxes
 
 MULTIPLE = 32  # pixels: the coarsest stride of a residual body, of which the input's sides are multiples
-MOST_ASPECT = 2.0  # of the input's sides
 ON_GPU, ON_CPU = 640, 320  # pixels of the input's longer side
 SHOWN = 0.3  # score from which objects are predicted where no threshold was fitted
 
@@ -31,22 +43,20 @@ SHOWN = 0.3  # score from which objects are predicted where no threshold was fit
 @dataclass(frozen=True)
 class Detect(Task):
     """Boxes of `classes`. network: its name; preprocessing: of the images, once it is known; threshold: the score from
-    which objects are predicted."""
+    which objects are predicted; suppressed: whether non-maximum suppression is behind the network already."""
 
     name: ClassVar[str] = "detect"
     metric: ClassVar[str] = "ap"
     annotation: ClassVar[str] = "boxes with classes"
     figure_names: ClassVar[dict[str, str]] = {"val_ap": "val AP", "val_ap50": "val AP50"}
-    output_note: ClassVar[str] = (
-        "Boxes are left, top, right and bottom in pixels of the input, the best first; labels are classes. Of boxes of "
-        "a class that overlap, only the best is meant (non-maximum suppression, as `skipway predict` does). "
-    )
     pools: ClassVar[bool] = False
+    combines_images: ClassVar[bool] = True
     in_memory: ClassVar[bool] = False
     classes: tuple[str, ...]
     network: str = ""
     preprocessing: Preprocessing | None = None
     threshold: float = SHOWN
+    suppressed: bool = False
 
     # construction
 
@@ -64,6 +74,17 @@ class Detect(Task):
     def output_names(self) -> tuple[str, ...]:  # type: ignore[override]
         masks = ("masks",) if models.has_masks(self.network) else ()
         return ("boxes", "scores", "labels", *masks)
+
+    @property
+    def output_note(self) -> str:  # type: ignore[override]
+        which = "only the best is meant (non-maximum suppression, as `skipway predict` does). "
+        if self.suppressed:
+            iou = models.nms_threshold(self.network)
+            which = f"only the best is left (non-maximum suppression from an IoU of {iou:g}); a score of 0 is no box. "
+        return (
+            "Boxes are left, top, right and bottom in pixels of the input, the best first; labels are classes. Of "
+            f"boxes of a class that overlap, {which}"
+        )
 
     @property
     def head(self) -> dict[str, Any]:
@@ -89,8 +110,7 @@ class Detect(Task):
     def size_for(self, dataset: Dataset, gpu: bool) -> int:
         """The longer side of the images, at most ON_GPU or ON_CPU pixels."""
         assert isinstance(dataset.train.targets, BoxTargets)
-        longer = float(np.median(dataset.train.targets.sizes.max(1)))
-        return min(rounded(longer), ON_GPU if gpu else ON_CPU)
+        return longer_side(dataset.train.targets.sizes, ON_GPU if gpu else ON_CPU, MULTIPLE)
 
     def network_options(self, name: str) -> set[str]:
         return {"classes", "channels"}
@@ -106,28 +126,33 @@ class Detect(Task):
     def canvas(self, dataset: Dataset, size: int) -> tuple[int, int]:
         """`size` for the longer side, multiples of MULTIPLE for both: the median shape of the training images."""
         assert isinstance(dataset.train.targets, BoxTargets)
-        heights, widths = dataset.train.targets.sizes.T
-        aspect = float(np.clip(np.median(widths / heights), 1 / MOST_ASPECT, MOST_ASPECT))
-        height, width = (size / aspect, size) if aspect >= 1 else (size, size * aspect)
-        return rounded(height), rounded(width)
+        return median_canvas(dataset.train.targets.sizes, size, MULTIPLE)
 
     def transform(self, preprocessing: Preprocessing, options: Mapping[str, Any]) -> Transform:
         masks = models.has_masks(options["model"])
-        return BoxTransform(preprocessing, options["crop"] == "scale", options["flip"], masks)
+        alone = BoxTransform(preprocessing, options["crop"] == "scale", options["flip"], masks)
+        return Mosaic(alone, options["mosaic"]) if options["mosaic"] else alone
 
     def for_training(self, dataset: Dataset, options: Mapping[str, Any], device: torch.device) -> Self:
         """Raises SkipwayError for settings of a recipe that boxes do not allow."""
         assert isinstance(dataset.train.targets, BoxTargets)
-        refuse(options["fit"] == "crop", "--fit crop cuts objects off", "give --fit pad or squash")
-        refuse(options["mixup"] or options["cutmix"], "mixup and CutMix mix classes, not boxes", "leave them out")
-        refuse(
+        refuse_if(options["fit"] == "crop", "--fit crop cuts objects off", "give --fit pad or squash")
+        refuse_if(options["mixup"] or options["cutmix"], "mixup and CutMix mix classes, not boxes", "leave them out")
+        refuse_if(
             options["crop"] not in ("none", "scale"),
             f"--crop {options['crop']} does not move boxes",
             "give scale or none",
         )
+        refuse_if(
+            options["mosaic"] and options["crop"] != "scale",
+            "--mosaic draws scale and place of each image",
+            "give --crop scale, or leave it out",
+        )
         unmasked = models.has_masks(options["model"]) and dataset.train.targets.masks is None
-        refuse(unmasked, f"{options['model']} learns masks, and {dataset.name} has only boxes", "give another --model")
-        refuse(options["balance"] != "none", "--balance is for one class an image", "leave it out")
+        refuse_if(
+            unmasked, f"{options['model']} learns masks, and {dataset.name} has only boxes", "give another --model"
+        )
+        refuse_if(options["balance"] != "none", "--balance is for one class an image", "leave it out")
         return self
 
     def loss(self, forward: Callable[..., Any], batch: Batch, generator: torch.Generator | None = None) -> LossResult:
@@ -174,8 +199,16 @@ class Detect(Task):
         found = self.decoder(outputs, size).above(self.threshold)
         return ObjectPrediction(name, objects=objects_of(found, self.classes, size), size=size)
 
+    def stitcher(self, size: tuple[int, int]) -> Stitcher:
+        return ObjectStitcher(self.decoder, self.classes, self.threshold, size)
+
     def with_threshold(self, threshold: float | None) -> Self:
         return self if threshold is None else replace(self, threshold=threshold)
+
+    def with_suppression(self, net: Network) -> tuple[Task, nn.Module]:
+        refuse_if(models.suppresses(self.network), f"{self.network} suppresses overlapping boxes", "leave out --nms")
+        assert isinstance(net, Detector)
+        return replace(self, suppressed=True), Suppressed(net, MOST)
 
     def unread(self, name: str, error: str) -> ObjectPrediction:
         return ObjectPrediction(name, error)
@@ -183,7 +216,9 @@ class Detect(Task):
     def parity(self, expected: Outputs, found: Outputs, precision: str) -> Parity:
         from skipway.tasks.detect.parity import compare
 
-        return compare(self.decoder, expected, found, precision)
+        # boxes that were suppressed already are taken as they are, since a second time would hide those that were not
+        reader = replace(self.decoder, nms=1.0) if self.suppressed else self.decoder
+        return compare(self.decoder, expected, reader, found, precision)
 
     # presentation
 
@@ -198,14 +233,3 @@ class Detect(Task):
         from skipway.tasks.detect.reporter import DetectReporter
 
         return DetectReporter()
-
-
-def rounded(side: float) -> int:
-    """The nearest multiple of MULTIPLE, at least one."""
-    return max(round(side / MULTIPLE), 1) * MULTIPLE
-
-
-def refuse(wrong: bool, what: str, remedy: str) -> None:
-    """Raises SkipwayError if `wrong`."""
-    if wrong:
-        raise SkipwayError(f"{what}: {remedy}")
