@@ -14,9 +14,19 @@ from skipway.data import open_dataset
 from skipway.data.dataset import Dataset, Split
 from skipway.errors import SkipwayError
 from skipway.training import autoconfig
-from skipway.training.autoconfig import EMBEDDED, EMBEDDED_NET, DataFacts, choose, configure, facts_of, with_weights
+from skipway.training.autoconfig import (
+    EMBEDDED,
+    EMBEDDED_NET,
+    DataFacts,
+    choose,
+    configure,
+    facts_of,
+    own_fields,
+    with_changes,
+    with_weights,
+)
 from skipway.training.recipe_fields import validate_recipe
-from skipway.training.recipes import FINETUNE, HEAD
+from skipway.training.recipes import FINETUNE, HEAD, SCRATCH
 from skipway.training.setup import fitted_batch
 
 CPU = hardware.decide(device="cpu", workers=0)
@@ -156,3 +166,17 @@ def test_a_budget_shortens_the_run_and_says_so(monkeypatch: pytest.MonkeyPatch) 
     assert cut.iterations or cut.only_head
     with pytest.raises(SkipwayError, match="--budget 13s is too short"):
         said(photographs(600, 80), budget=13.0, start="scratch", changes={"model": "resnet152", "size": 224})
+
+
+def test_epochs_are_the_length_of_a_recipe_that_counts_steps() -> None:
+    assert with_changes(SCRATCH, {"epochs": 3}).iterations == 0
+    assert with_changes(SCRATCH, {"epochs": 3}).epochs == 3
+    assert with_changes(SCRATCH, {"lr": 0.1}).iterations == SCRATCH.iterations
+    with pytest.raises(SkipwayError, match="--epochs and --iterations both say how long a run is: give one of them"):
+        with_changes(SCRATCH, {"epochs": 3, "iterations": 5})
+
+
+def test_a_recipe_given_as_an_object_keeps_the_network_that_it_names() -> None:
+    assert "model" in own_fields(replace(SCRATCH, model="resnet34"))
+    assert not own_fields(SCRATCH)
+    assert own_fields(replace(SCRATCH, name="mine")) == set(vars(SCRATCH))

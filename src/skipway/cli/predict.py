@@ -1,11 +1,17 @@
 """`skipway predict`: labels for images."""
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from skipway.cli.options import DeviceOption, JsonOption, WorkersOption, console, decide, print_message
+from skipway.errors import refuse_if
+
+if TYPE_CHECKING:
+    from skipway.deploy.predict.predictor import Predictor
+    from skipway.tasks.base import Prediction
 
 CsvOption = Annotated[
     Path | None, typer.Option(help="Write the answers to this new file; unreadable images have empty fields.")
@@ -13,8 +19,15 @@ CsvOption = Annotated[
 ThresholdOption = Annotated[
     float | None, typer.Option(min=0, max=1, help="Least score of an object; default the network's own.")
 ]
-DrawOption = Annotated[Path | None, typer.Option(help="A new folder for the images with the objects drawn.")]
-CocoOption = Annotated[Path | None, typer.Option(help="Write the objects to this new file in COCO's format.")]
+DrawOption = Annotated[Path | None, typer.Option(help="A new folder for the images with what was found drawn in.")]
+MasksOption = Annotated[Path | None, typer.Option(help="A new folder for the class of each pixel, as PNG files.")]
+CocoOption = Annotated[Path | None, typer.Option(help="Write what was found to this new file in COCO's format.")]
+PolygonsOption = Annotated[
+    bool, typer.Option("--polygons", help="With --json, the outlines of the classes besides their masks.")
+]
+TilesOption = Annotated[
+    bool, typer.Option("--tiles", help="Objects, or the class of each pixel, at the images' own resolution, by tiles.")
+]
 EngineOption = Annotated[str, typer.Option(help="eager (evaluation's digits), auto (fastest that agrees), or a name.")]
 HINT_AFTER = 30  # seconds of eager's work after which a faster engine is mentioned
 
@@ -27,15 +40,18 @@ def predict(
     csv: CsvOption = None,
     threshold: ThresholdOption = None,
     draw: DrawOption = None,
+    masks: MasksOption = None,
     coco: CocoOption = None,
+    polygons: PolygonsOption = False,
+    tiles: TilesOption = False,
     engine: EngineOption = "eager",
     device: DeviceOption = "auto",
     workers: WorkersOption = None,
 ) -> None:
-    """Label images, or find objects in them. Exit code 1 when some could not be read; the others are answered.
+    """Label images, find objects in them, or name the class of every pixel.
 
-    Folders are read in name order (those of more than 10,000 entries in the file system's). Under torchrun each process
-    labels its share and writes a part of --csv.
+    Exit code 1 when some could not be read; the others are answered. Folders are read in name order (those of more than
+    10,000 entries in the file system's). Under torchrun each process labels its share and writes a part of --csv.
     """
     import time
 
@@ -43,17 +59,17 @@ def predict(
     from skipway.deploy.predict import writer
 
     shard, csv = shard_for(images, csv)
-    if draw is not None:
-        writer.require_new_folder(draw)
+    refuse_if(polygons and not as_json, "--polygons are part of --json", "give both")
+    for folder, option in ((draw, "--draw"), (masks, "--masks")):
+        if folder is not None:
+            writer.require_new_folder(folder, option)
     if coco is not None:
         writer.require_free(coco, "--coco")
     hardware = decide(device, workers=workers)
-    predictor, answers = predict_files(run, images, shard, top, engine, hardware, print_message, threshold)
-    present = predictor.task.presenter
+    predictor, answers = predict_files(run, images, shard, top, engine, hardware, print_message, threshold, tiles)
+    present = predictor.task.presenter.with_polygons() if polygons else predictor.task.presenter
     start = time.perf_counter()
-    predictions = writer.counted(answers, predictor.engine.name)
-    if draw is not None:
-        predictions = writer.drawn(predictions, present, predictor.classes, predictor.preprocessing, draw)
+    predictions = with_pictures(writer.counted(answers, predictor.engine.name), predictor, draw, masks)
     if coco is not None:
         count = writer.write_coco(predictions, present, predictor.classes, coco)
     elif csv is not None:
@@ -72,3 +88,15 @@ def predict(
     if count.unread:
         print_message(f"skipway: {count.unread} of {count.images} images could not be read")
         raise typer.Exit(1)
+
+
+def with_pictures(
+    predictions: "Iterator[Prediction]", predictor: "Predictor", draw: Path | None, masks: Path | None
+) -> "Iterator[Prediction]":
+    """`predictions`, of which drawings and masks go to these folders as they pass."""
+    from skipway.deploy.predict import writer
+
+    present = predictor.task.presenter
+    if draw is not None:
+        predictions = writer.drawn(predictions, present, predictor.classes, predictor.preprocessing, draw)
+    return predictions if masks is None else writer.masked(predictions, present, masks)

@@ -13,8 +13,10 @@ import typer
 
 from skipway.cli.check import LabelColumnOption, LabelPatternOption
 from skipway.cli.options import (
+    ClassNamesOption,
     DeviceOption,
     FormatOption,
+    IgnoreOption,
     OfflineOption,
     PrecisionOption,
     SwitchOption,
@@ -75,6 +77,8 @@ def train(
     label_column: LabelColumnOption = "",
     label_pattern: LabelPatternOption = "",
     box_format: FormatOption = "",
+    ignore: IgnoreOption = "",
+    class_names: ClassNamesOption = "",
     bad: BadOption = "error",
     devices: Annotated[int, typer.Option(help="Processes, each on a GPU or on its share of the processor.")] = 1,
     deterministic: Annotated[bool, typer.Option("--deterministic", help="Equal digits for equal seeds.")] = False,
@@ -89,17 +93,16 @@ def train(
     workers: WorkersOption = None,
     fields: dict[str, str],
 ) -> None:
-    """Train a network on images, to classify them or to find objects; leaves a bundle and a report.
+    """Train a network on images, to classify them, find objects, or label pixels; leaves a bundle and a report.
 
     Network, weights, size, batch and length are chosen to suit the data and the machine, unless they are given.
 
-    Examples: skipway train photos/ | skipway train photos/ --budget 10m | skipway train photos/ --model resnet50
-    --recipe finetune --out runs/flowers | skipway train cifar10 --model resnet56 --recipe he2015-cifar --seed 3 |
-    skipway train --resume runs/flowers
+    Examples: skipway train photos/ | skipway train photos/ --budget 10m --out runs/flowers | skipway train cifar10
+    --model resnet56 --recipe he2015-cifar --seed 3 | skipway train --resume runs/flowers
 
     Every option from --model on is a field of the recipe, and is as the recipe has it unless given.
     """
-    reading = (label_column, label_pattern, box_format)
+    reading = (label_column, label_pattern, box_format, ignore, class_names)
     start = TrainArguments(data, recipe, from_scratch, budget, *reading, out, bad)
     require_one_start(start, resume)
     go_offline(offline)
@@ -125,6 +128,8 @@ class TrainArguments:
     label_column: str
     label_pattern: str
     format: str
+    ignore: str
+    class_names: str
     out: Path | None
     bad: str
 
@@ -205,7 +210,7 @@ def start_run(start: TrainArguments, machine: dict[str, Any], kept: dict[str, An
         bad=policy_of(start.bad),
         options=options,
         changes=values,
-        reading=ReadOptions(start.label_column, start.label_pattern, start.format),
+        reading=ReadOptions(start.label_column, start.label_pattern, start.format, start.ignore, start.class_names),
         start="scratch" if start.from_scratch else "pretrained",
         budget=start.budget,
     )

@@ -19,7 +19,7 @@ from skipway.deploy.training_data import read_options_of, reopen_dataset
 from skipway.errors import DataError, SkipwayError, UnknownNameError
 from skipway.evaluation.evaluate import Scorer, score
 from skipway.evaluation.report import Report, write_report
-from skipway.evaluation.test_time_augmentation import PROTOCOLS, ensemble
+from skipway.evaluation.test_time_augmentation import PROTOCOLS, ensemble, summarising
 from skipway.hardware import Hardware
 from skipway.tasks import Task
 from skipway.tasks.base import (
@@ -76,10 +76,11 @@ def open_run(run: str | Path, hardware: Hardware, protocol: str = AS_BUNDLED) ->
         raise UnknownNameError("protocol", protocol, PROTOCOLS, f"one of {', '.join(PROTOCOLS)}")
     model = TrainedModel.load(Path(run), hardware)
     card, task = model.card, model.task
-    if protocol != AS_BUNDLED:
+    if protocol == AS_BUNDLED:
+        scorer = summarising(model.net, model.preprocessing, hardware, task.summarise)
+    else:
         require_pooling(task)
-    scorer = PROTOCOLS[protocol](model.net, model.preprocessing, hardware, task.pool)
-    if protocol != AS_BUNDLED:
+        scorer = PROTOCOLS[protocol](model.net, model.preprocessing, hardware, task.pool)
         card = replace(card, calibration=None)
     explain = task.explainer(model.net, model.preprocessing, hardware.device)
     return LoadedRun(str(run), card, task, model.preprocessing, scorer, explain, read_records(Path(run)))

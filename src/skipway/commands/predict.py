@@ -22,14 +22,16 @@ def predict(
     engine: str = "eager",
     hardware: Hardware | None = None,
     threshold: float | None = None,
+    tiles: bool = False,
 ) -> Prediction | Iterator[Prediction]:
     """The most likely classes of an image, or of each of several: `skipway.predict("runs/photos", "new.jpg").label`.
 
-    Of a network that finds objects, those with a score of at least `threshold`, None for the card's.
+    Of a network that finds objects, those with a score of at least `threshold`, None for the card's. With `tiles`,
+    objects and label maps are predicted at the image's own resolution.
 
     Whoever predicts more than once makes a `Predictor`, which loads the network once. Raises SkipwayError.
     """
-    return Predictor(run, hardware, engine).predict(images, top, threshold)
+    return Predictor(run, hardware, engine).predict(images, top, threshold, tiles)
 
 
 def shard_for(images: Sequence[str], csv: Path | None) -> tuple[Shard, Path | None]:
@@ -55,6 +57,7 @@ def predict_files(
     hardware: Hardware | None = None,
     notify: Notify = ignore_message,
     threshold: float | None = None,
+    tiles: bool = False,
 ) -> tuple[Predictor, Iterator[Prediction]]:
     """The predictor of `run`, and its predictions for this process's share of files, folders and patterns.
 
@@ -63,4 +66,4 @@ def predict_files(
     waiting = shard.own(images_of(images))
     first = list(islice(waiting, SAMPLE)) if engine == "auto" else []
     predictor = Predictor(run, hardware, engine, sample=first, say=notify)
-    return predictor, predictor.predict(chain(first, waiting), top, threshold)
+    return predictor, predictor.predict(chain(first, waiting), top, threshold, tiles)

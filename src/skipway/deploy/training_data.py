@@ -20,13 +20,16 @@ def reopen_dataset(data: str | Dataset | None, card: Card) -> tuple[Dataset, str
     """`data`, or those that the network was trained on (None), and their fingerprint.
 
     Those of the training are read as they were then, and without the images that the training left out: their
-    fingerprint is then that of the card. Raises DataError where they cannot be opened.
+    fingerprint is then that of the card. Masks of others are read with the names that those of the training had. Raises
+    DataError where they cannot be opened.
     """
     if isinstance(data, Dataset):
         dataset = data
     else:
         own = data is None or data == card.data["name"]
-        dataset = open_dataset(card.data["name"], read_options_of(card)) if own else open_dataset(str(data))
+        reading = read_options_of(card)
+        masks = ReadOptions(ignore=reading.ignore, class_names=reading.class_names)
+        dataset = open_dataset(card.data["name"], reading) if own else open_dataset(str(data), masks)
     dataset = without_bad_annotations(dataset)
     mark = dataset.fingerprint
     if mark != card.data["fingerprint"] and card.data.get("left_out"):

@@ -13,6 +13,7 @@ He, Zhang, Ren, Sun: Deep Residual Learning for Image Recognition. CVPR 2016, ar
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torchvision.transforms.v2 import functional as tv
@@ -20,6 +21,7 @@ from torchvision.transforms.v2 import functional as tv
 from skipway.data.dataset import Split
 from skipway.data.loader import in_order
 from skipway.data.preprocess import Preprocessing
+from skipway.data.targets import Targets
 from skipway.errors import SkipwayError
 from skipway.evaluation.evaluate import Scorer
 from skipway.hardware import Hardware
@@ -31,12 +33,7 @@ from skipway.tasks.inference import batch_size, predict_batches
 
 Views = Callable[[Tensor], Sequence[Tensor]]  # images uint8 (n, C, H, W) -> views, each (n, C, s, s)
 Pool = Callable[[Tensor], Tensor]  # scores (views, n, outputs) -> (n, outputs)
-
-
-def single_view(scores: Tensor) -> Tensor:
-    """The scores of the only view, unchanged."""
-    (one,) = scores
-    return one
+Summarise = Callable[[Outputs, Targets], Outputs]  # what is kept of a batch's outputs, and its images' annotations
 
 
 def workers_for(preprocessing: Preprocessing, hardware: Hardware) -> int:
@@ -57,7 +54,7 @@ def view_scorer(net: nn.Module, opened: Preprocessing, hardware: Hardware, views
 
     def scorer(split: Split) -> Outputs:
         device, found = hardware.device, []
-        for images, _ in in_order(split, opened, batch_size(device, opened.canvas), workers_for(opened, hardware)):
+        for images in in_order(split, opened, batch_size(device, opened.canvas), workers_for(opened, hardware)):
             outputs = zip(*predict_batches(net, views(images), opened, device), strict=True)
             found.append([pool(torch.stack(views_of_output)) for views_of_output in outputs])
         return concatenate(found)
@@ -71,7 +68,22 @@ def view_scorer(net: nn.Module, opened: Preprocessing, hardware: Hardware, views
 
 def center(net: nn.Module, preprocessing: Preprocessing, hardware: Hardware, pool: Pool) -> Scorer:
     """The image as the bundle's preprocessing fits it; one view, nothing is averaged."""
-    return view_scorer(net, preprocessing, hardware, lambda images: [images], single_view)
+    return summarising(net, preprocessing, hardware, lambda outputs, _: outputs)
+
+
+def summarising(net: nn.Module, preprocessing: Preprocessing, hardware: Hardware, summarise: Summarise) -> Scorer:
+    """As `center`, with `summarise` of the outputs: what a batch's outputs hold need not fit into memory for all."""
+    device, batch = hardware.device, batch_size(hardware.device, preprocessing.canvas)
+
+    def scorer(split: Split) -> Outputs:
+        found, done = [], 0
+        for images in in_order(split, preprocessing, batch, workers_for(preprocessing, hardware)):
+            outputs = next(predict_batches(net, [images], preprocessing, device))
+            found.append(summarise(outputs, split.targets.take(np.arange(done, done + len(images)))))
+            done += len(images)
+        return concatenate(found)
+
+    return scorer
 
 
 def flip(net: nn.Module, preprocessing: Preprocessing, hardware: Hardware, pool: Pool) -> Scorer:
@@ -154,7 +166,7 @@ def uncropped_scorer(net: nn.Module, preprocessing: Uncropped, hardware: Hardwar
     def scorer(split: Split) -> Outputs:
         net.eval()
         found = []
-        for image, _ in in_order(split, preprocessing, 1, workers_for(preprocessing, hardware)):
+        for image in in_order(split, preprocessing, 1, workers_for(preprocessing, hardware)):
             normalised = preprocessing.normalised(image.to(hardware.device))
             outputs = as_outputs(net(normalised.contiguous(memory_format=torch.channels_last)))
             found.append([output.float().cpu() for output in outputs])

@@ -9,11 +9,12 @@ from skipway.models import NETWORKS
 from skipway.tasks.base import Task
 from skipway.tasks.classify.task import Classify
 from skipway.tasks.detect.task import Detect
+from skipway.tasks.segment.task import Segment
 from skipway.tasks.tag.task import Tag
 
 __all__ = ["TASKS", "Task", "classifier", "task_for", "task_for_network", "task_named"]
 
-TASKS: dict[str, type[Task]] = {"classify": Classify, "tag": Tag, "detect": Detect}
+TASKS: dict[str, type[Task]] = {"classify": Classify, "tag": Tag, "detect": Detect, "segment": Segment}
 
 
 def task_named(name: str, classes: Sequence[str]) -> Task:

@@ -18,6 +18,7 @@ from skipway import models
 from skipway.data.dataset import Dataset, Split
 from skipway.data.loader import Batch, Transform
 from skipway.data.preprocess import Preprocessing
+from skipway.data.targets import Targets
 from skipway.errors import SkipwayError
 from skipway.models.base import Network
 
@@ -84,6 +85,22 @@ class Prediction:
 
     name: str
     error: str = ""
+
+
+class Stitcher(Protocol):
+    """Puts the predictions for overlapping tiles of an image together. whole: whether it is to see the image in one
+    piece, fitted to the network's input, too."""
+
+    whole: bool
+
+    def add(self, outputs: Outputs, top: int, left: int) -> None:
+        """The outputs for the tile whose first pixel is at `top`, `left`; tiles come row by row."""
+
+    def add_whole(self, outputs: Outputs) -> None:
+        """The outputs for the image in one piece."""
+
+    def finish(self, name: str) -> Prediction:
+        """The prediction for the image called `name`."""
 
 
 @dataclass(frozen=True)
@@ -198,6 +215,16 @@ class Presenter(ABC):
         """A copy of the RGB image with what was found in it. Raises SkipwayError where nothing is drawn."""
         raise SkipwayError("predictions of this task have no place in the image: leave out --draw")
 
+    def with_polygons(self) -> "Presenter":
+        """The presenter whose `row` has the outlines of the classes besides their masks. Raises SkipwayError where
+        pixels have no classes."""
+        raise SkipwayError("predictions of this task have no class for each pixel: leave out --polygons")
+
+    def mask(self, prediction: Any) -> Image:
+        """The class of each pixel as an image of the original's size with a palette, whose values are the classes'
+        indices. Raises SkipwayError where pixels have no classes."""
+        raise SkipwayError("predictions of this task have no class for each pixel: leave out --masks")
+
     def coco(self, prediction: Any, classes: Sequence[str]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         """An image and its annotations in COCO's format, without ids of images and annotations. Raises SkipwayError
         where there are no objects."""
@@ -269,8 +296,10 @@ class Task(ABC):
     figure_names: ClassVar[dict[str, str]] = {}  # figures in the line of an epoch, in percent: train_x or val_x -> name
     output_names: ClassVar[tuple[str, ...]] = ("scores",)
     output_note: ClassVar[str] = ""  # how the outputs are to be read, for the README of exports; ends in a space
+    criteria: ClassVar[tuple[str, ...]] = ()  # that a recipe may name instead of the task's own loss
     activation: ClassVar[str] = ""  # in torch and OpenVINO: turns scores into probabilities; "": none
     pools: ClassVar[bool] = True  # outputs of several views or networks can be averaged
+    combines_images: ClassVar[bool] = False  # its transform has a mosaic
     in_memory: ClassVar[bool] = True  # small images may be cropped on the device: targets stay as they are
     classes: tuple[str, ...]
 
@@ -392,6 +421,10 @@ class Task(ABC):
         nothing is fitted."""
         return None
 
+    def summarise(self, outputs: Outputs, targets: Targets) -> Outputs:
+        """What `evaluate` needs of the outputs for a batch of images, whose annotations are `targets`."""
+        return outputs
+
     def pool(self, scores: Tensor) -> Tensor:
         """Scores (views, n, outputs) of several views or networks as one, (n, outputs)."""
         return scores.double().mean(0).float()
@@ -403,10 +436,20 @@ class Task(ABC):
         """The prediction for the image called `name`, of `size` (height, width) pixels, from its outputs, without the
         batch dimension."""
 
+    def stitcher(self, size: tuple[int, int]) -> Stitcher:
+        """For the tiles of an image of `size` (height, width). Raises SkipwayError where a part of an image has no
+        prediction of its own."""
+        raise SkipwayError(f"{self.annotation} are not predicted by tiles: leave out --tiles")
+
     def with_threshold(self, threshold: float | None) -> "Task":
         """The task that predicts what has at least this score; None: unchanged. Ignored where nothing has a score of
         its own."""
         return self
+
+    def with_suppression(self, net: Network) -> "tuple[Task, nn.Module]":
+        """For exports: `net` with non-maximum suppression behind it, which takes one image at a time, and the task for
+        its outputs. Raises SkipwayError where there is nothing to suppress."""
+        raise SkipwayError(f"--nms is for boxes, which the task {self.name} does not have: leave it out")
 
     def unread(self, name: str, error: str) -> Prediction:
         """The prediction of an image that could not be read."""

@@ -15,14 +15,14 @@ from rich.console import Console
 from skipway import models
 from skipway.data.dataset import Dataset, require_learnable
 from skipway.data.decode import channels_in, decode
-from skipway.errors import DataError
+from skipway.errors import DataError, refuse_if
 from skipway.hardware import Hardware
 from skipway.models.pretrained.embedded import EMBEDDED
 from skipway.models.pretrained.embedded import NETWORK as EMBEDDED_NET
 from skipway.models.pretrained.registry import WEIGHTS
 from skipway.models.pretrained.weights import find_record, is_available, network_of
 from skipway.tasks import Task, task_for
-from skipway.training.recipes import FAST_CIFAR, FINETUNE, MODERN, QUICK, SCRATCH, Recipe, find_recipe
+from skipway.training.recipes import FAST_CIFAR, FINETUNE, MODERN, QUICK, RECIPES, SCRATCH, Recipe, find_recipe
 from skipway.training.setup import fitted_batch, side_for
 from skipway.training.time_estimate import StepTimer, Workload, fit_to_budget
 
@@ -230,7 +230,7 @@ def configure(
 
     Raises SkipwayError for a budget shorter than an epoch.
     """
-    given = frozenset(changes)
+    given = frozenset(changes) | (own_fields(recipe) if recipe else frozenset())
     facts, task = facts_of(require_learnable(dataset)), task_for(dataset)
     model = changes.get("model", "")
     if recipe is not None:
@@ -261,9 +261,20 @@ def configure(
     return found
 
 
+def own_fields(recipe: Recipe) -> frozenset[str]:
+    """The fields in which `recipe` differs from the one of its name, which somebody set."""
+    named = RECIPES.get(recipe.name)
+    return frozenset(name for name, value in vars(recipe).items() if named is None or value != getattr(named, name))
+
+
 def with_changes(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
-    """`recipe` with the user's values; the epochs with a frozen body scale with those of the run."""
-    changed = replace(recipe, **changes)
+    """`recipe` with the user's values; the epochs with a frozen body scale with those of the run.
+
+    Raises SkipwayError for a length in both epochs and iterations.
+    """
+    both = changes.get("epochs") and changes.get("iterations")
+    refuse_if(both, "--epochs and --iterations both say how long a run is", "give one of them")
+    changed = replace(recipe, **{"iterations": 0, **changes} if changes.get("epochs") else changes)
     if "freeze" in changes or not recipe.freeze:
         return changed
     return replace(changed, freeze=round(recipe.freeze * changed.epochs / recipe.epochs))

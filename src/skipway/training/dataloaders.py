@@ -61,11 +61,11 @@ class Validation:
         if self.images is not None:
             yield from self.images.split(self.batch)[share]
         else:
-            for images, _ in in_order(self.split, self.preprocessing, self.batch, self.workers, share):
-                yield images
+            yield from in_order(self.split, self.preprocessing, self.batch, self.workers, share)
 
-    def targets(self) -> Labels:
-        return self.split.targets.tensor()
+    def targets(self, start: int, end: int) -> Labels:
+        """The annotations of the images from `start` to `end`."""
+        return self.split.targets.take(np.arange(start, end)).tensor()
 
 
 def batch_sampler(dataset: Dataset, task: Task, recipe: Recipe, group: Group = SINGLE_PROCESS) -> BatchSampler:

@@ -5,6 +5,8 @@ import math
 
 from skipway.training.recipes import Recipe
 
+POLY = 0.9  # power
+
 
 def lr_multiplier(recipe: Recipe, done: float) -> float:
     """The learning rate at the fraction `done` (0 to 1) of the run, as a multiple of `recipe.peak_rate()`."""
@@ -13,6 +15,8 @@ def lr_multiplier(recipe: Recipe, done: float) -> float:
     if done < recipe.warmup:
         return warmup(recipe, done / recipe.warmup)
     left = (1 - done) / (1 - recipe.warmup)
+    if recipe.schedule == "poly":  # Chen 2017 (arXiv:1606.00915), sec. 4.1
+        return left**POLY
     return left if recipe.schedule == "linear" else (1 - math.cos(math.pi * left)) / 2
 
 

@@ -11,11 +11,24 @@ FIELDS = get_type_hints(Recipe)
 MEANING = {
     name: kind.__metadata__[0] for name, kind in get_type_hints(Recipe, include_extras=True).items() if name != "name"
 }
-POSITIVE = ("batch", "lr", "lr_batch", "rate_decay", "survival", "muon_rate")
-AT_MOST_ONE = ("survival",)
+POSITIVE = ("batch", "val_every", "lr", "lr_batch", "rate_decay", "survival", "muon_rate")
+AT_MOST_ONE = ("survival", "mosaic")
 NOT_NEGATIVE = (
     *("size", "val", "seed", "epochs", "iterations", "momentum", "weight_decay", "warmup", "label_smoothing"),
-    *("mixup", "cutmix", "pad", "cutout", "average", "freeze", "small", "small_epochs", "channels", "micro"),
+    *(
+        "mixup",
+        "cutmix",
+        "mosaic",
+        "pad",
+        "cutout",
+        "average",
+        "freeze",
+        "small",
+        "small_epochs",
+        "channels",
+        "micro",
+        "crop_size",
+    ),
 )
 BELOW_ONE = ("val", "momentum", "warmup", "label_smoothing", "average")
 
@@ -69,9 +82,8 @@ def validate_recipe(recipe: Recipe) -> Recipe:
     for field, value in values.items():
         option = f"--{field.replace('_', '-')}"
         if get_origin(FIELDS[field]) is Literal and value not in get_args(FIELDS[field]):
-            raise UnknownNameError(
-                option, value, get_args(FIELDS[field]), f"one of {', '.join(get_args(FIELDS[field]))}"
-            )
+            known = [one for one in get_args(FIELDS[field]) if one]
+            raise UnknownNameError(option, value, known, f"one of {', '.join(known)}")
         if field in POSITIVE and not value > 0:
             raise SkipwayError(f"{option} must be above 0, not {value}")
         if field in NOT_NEGATIVE and not value >= 0:

@@ -25,6 +25,7 @@ class RecipeFields(TypedDict, total=False):
     fit: Literal["crop", "pad", "squash"]
     background: tuple[int, ...]
     val: float
+    val_every: int
     seed: int
 
     epochs: int
@@ -42,17 +43,20 @@ class RecipeFields(TypedDict, total=False):
     weight_decay: float
     decay_all: bool
 
-    schedule: Literal["step", "cosine", "onecycle", "linear"]
+    schedule: Literal["step", "cosine", "onecycle", "linear", "poly"]
     milestones: tuple[float, ...]
     factors: tuple[float, ...]
     warmup: float
 
+    criterion: Literal["", "cross-entropy", "focal", "dice", "cross-entropy+dice"]
     balance: Literal["none", "weights", "sampler"]
     label_smoothing: float
     mixup: float
     cutmix: float
+    mosaic: float
     crop: Literal["none", "pad", "resized", "scale"]
     pad: int
+    crop_size: int
     flip: bool
     cutout: int
     colour: bool

@@ -26,6 +26,7 @@ class Recipe:
     fit: Annotated[Literal["crop", "pad", "squash"], "how an image is made square; see Preprocessing"] = "crop"
     background: Annotated[tuple[int, ...], "R,G,B from 0 to 255, white or black: behind transparent pixels"] = WHITE
     val: Annotated[float, "share of train held out when the data have no val"] = 0.1
+    val_every: Annotated[int, "epochs between validations; the last is always validated"] = 1
     seed: Annotated[int, "of initial weights, order, augmentation and the val split"] = 0
 
     epochs: Annotated[int, "passes over train"] = 30
@@ -43,19 +44,25 @@ class Recipe:
     weight_decay: Annotated[float, "multiple of the weights added to their gradient"] = 1e-4
     decay_all: Annotated[bool, "false: no decay of batch-norm parameters and biases"] = True
 
-    schedule: Annotated[Literal["step", "cosine", "onecycle", "linear"], "learning rate schedule"] = "step"
+    schedule: Annotated[Literal["step", "cosine", "onecycle", "linear", "poly"], "learning rate schedule"] = "step"
     milestones: Annotated[tuple[float, ...], "step: shares of the run at which the next factor starts"] = (0.5, 0.75)
     factors: Annotated[tuple[float, ...], "step: multiples of the rate, one more than milestones"] = (1.0, 0.1, 0.01)
     warmup: Annotated[float, "share of the run over which the rate rises, except with step"] = 0.0
 
+    criterion: Annotated[
+        Literal["", "cross-entropy", "focal", "dice", "cross-entropy+dice"],
+        "the loss of label maps; empty: the task's own",
+    ] = ""
     balance: Annotated[Literal["none", "weights", "sampler"], "class imbalance: weights in the loss, or a sampler"] = (
         "none"
     )
     label_smoothing: Annotated[float, "share of each target spread over all classes; of tags, towards 0.5"] = 0.0
     mixup: Annotated[float, "alpha of Zhang 2018; 0: off"] = 0.0
     cutmix: Annotated[float, "alpha of Yun 2019; 0: off"] = 0.0
+    mosaic: Annotated[float, "boxes: probability of four images in one input (Bochkovskiy 2020); 0: off"] = 0.0
     crop: Annotated[Literal["none", "pad", "resized", "scale"], "random crops; see Augmentation"] = "pad"
     pad: Annotated[int, "pixels of padding for crop=pad"] = 4
+    crop_size: Annotated[int, "label maps: pixels a side of the crops of crop=scale; 0: the network's input"] = 0
     flip: Annotated[bool, "mirror half of the images"] = True
     cutout: Annotated[int, "side in pixels of a square set to the mean; 0: off"] = 0
     colour: Annotated[bool, "shift along the principal components of ImageNet's colours"] = False
@@ -253,6 +260,39 @@ Measured: results/detection.json.
 DETECT_FINETUNE = replace(DETECT, name="detect-finetune", iterations=500, lr=3e-4)
 """Boxes, from the weights of a detector that was trained on COCO."""
 
+SEGMENT = Recipe(
+    name="segment",
+    model="unet_resnet50",
+    pretrained="auto",
+    fit="pad",
+    iterations=2_000,
+    batch=8,
+    optimiser="adamw",
+    lr=1e-3,
+    lr_batch=16,
+    weight_decay=0.01,
+    decay_all=False,
+    schedule="poly",
+    warmup=0.05,
+    criterion="cross-entropy+dice",
+    crop="scale",
+    crop_size=192,
+    average=0.998,
+    val_every=10,
+)
+"""Label maps, from the weights of a body that was trained to classify, on random crops.
+
+The Dice loss finds rare classes as class weights do, and costs the frequent ones less (docs/log.md).
+"""
+
+SEGMENT_SCRATCH = replace(
+    SEGMENT, name="segment-scratch", model="unet_resnet18", pretrained="", iterations=8_000, lr=4e-3
+)
+"""Label maps without pretrained weights.
+
+Measured: results/segmentation.json.
+"""
+
 FAST_CIFAR = Recipe(
     name="fast-cifar",
     epochs=14,
@@ -292,6 +332,8 @@ RECIPES: dict[str, Recipe] = {
         DETECT,
         DETECT_SCRATCH,
         DETECT_FINETUNE,
+        SEGMENT,
+        SEGMENT_SCRATCH,
     )
 }
 

@@ -122,6 +122,7 @@ def make_card(setup: TrainSetup, data: str, hardware: Hardware, records: list[di
             "fingerprint": data,
             "counts": counts_of(dataset),
             "reading": dataclasses.asdict(dataset.reading),
+            **dataset.train.targets.facts(dataset.classes),
         },
         hardware=hardware.summary(),
         versions=versions(),

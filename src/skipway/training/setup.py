@@ -11,7 +11,7 @@ from skipway.data.dataset import Dataset, require_learnable, with_validation
 from skipway.data.decode import channels_in
 from skipway.data.loader import InMemoryLoader, StreamingLoader, natural_size
 from skipway.data.preprocess import Preprocessing
-from skipway.errors import SkipwayError
+from skipway.errors import SkipwayError, refuse_if
 from skipway.hardware import Hardware
 from skipway.models.analysis.trace import FLOAT32, activation_bytes
 from skipway.models.base import Network
@@ -164,7 +164,13 @@ def setup_training(
     size = size_of(dataset, recipe, channels)
     with group.main_process_first():  # downloaded once a machine
         pretrained = find(recipe.model, recipe.pretrained) if recipe.pretrained else None
-    task = task_for(dataset).for_training(dataset, vars(recipe), hardware.device)
+    task = task_for(dataset)
+    unsuited = recipe.criterion and recipe.criterion not in task.criteria
+    refuse_if(unsuited, f"--criterion {recipe.criterion} is not for {task.annotation}", "leave it out")
+    refuse_if(
+        recipe.mosaic and not task.combines_images, f"--mosaic is for boxes, not for {task.annotation}", "leave it out"
+    )
+    task = task.for_training(dataset, vars(recipe), hardware.device)
     network, net = build_network(task, recipe, channels, size, pretrained, console)
     recompute = wants_recomputation(task, network, recipe, size, hardware, console, group)
     recomputed = apply_variants(net, recipe, recompute, console)

@@ -20,17 +20,26 @@ class Plan:
     """The steps and costs of a run. `total`: its steps; `steps`: those of an epoch.
 
     Costs are relative to a step that trains the whole network on whole crops: `costs`: of a step, by
-    epoch; `validation`: of one validation, 0 where there is no val.
+    epoch; `validation`: of one validation, 0 where there is no val. `val_every`: epochs between validations.
     """
 
     total: int
     steps: int
     costs: Sequence[float]
     validation: float
+    val_every: int = 1
 
     @property
     def epochs(self) -> int:
         return len(self.costs)
+
+    def validated(self, epoch: int) -> bool:
+        """Whether there is a validation after `epoch`, counted from 1: every `val_every`-th, and the last."""
+        return epoch % self.val_every == 0 or epoch == self.epochs
+
+    def validations_after(self, epochs: int) -> int:
+        """The number of validations after the first `epochs` epochs."""
+        return sum(self.validated(epoch) for epoch in range(epochs + 1, self.epochs + 1))
 
     def cost_from(self, step: int) -> float:
         """The cost of all steps after the first `step`."""
@@ -46,11 +55,13 @@ def plan_of(recipe: Recipe, size: int, total: int, steps: int, val_images: int) 
     """
 
     def cost(epoch: int) -> float:
-        area = (recipe.small / size) ** 2 if epoch < recipe.small_epochs else 1.0
+        cropped = recipe.crop_size if recipe.crop == "scale" else 0
+        side = recipe.small if epoch < recipe.small_epochs else cropped or size
+        area = (side / size) ** 2
         return area * (FORWARD if recipe.only_head or epoch < recipe.freeze else 1.0)
 
     costs = [cost(epoch) for epoch in range(math.ceil(total / steps))]
-    return Plan(total, steps, costs, FORWARD * val_images / recipe.batch)
+    return Plan(total, steps, costs, FORWARD * val_images / recipe.batch, recipe.val_every)
 
 
 @dataclass(frozen=True)
@@ -127,7 +138,7 @@ class ProgressTimer:
         if unit is None:
             return None
         validation = self.plan.validation * unit if self.validation is None else self.validation
-        return self.plan.cost_from(self.step) * unit + validation * (self.plan.epochs - epochs)
+        return self.plan.cost_from(self.step) * unit + validation * self.plan.validations_after(epochs)
 
     def current_work(self) -> str:
         """What must be finished before the run can stop, and how many seconds that takes at most, as text."""

@@ -1,10 +1,7 @@
 """Validation, the record and a checkpoint at the end of an epoch."""
 
-import operator
-
 import torch
 
-from skipway.data.targets import map_labels
 from skipway.tasks.base import as_outputs
 from skipway.training.hooks import Hooks, best_epoch, current_lr, save_and_stop, save_checkpoint, status_of, throughput
 from skipway.training.progress import memory_used
@@ -14,12 +11,13 @@ from skipway.training.train_state import EpochMeters, TrainRun, TrainState
 
 
 def end_epoch(run: TrainRun, state: TrainState, hooks: Hooks) -> None:
-    """Validate, write and print the epoch's record; and write a checkpoint when val is the best so far."""
+    """Validate where it is due, write and print the epoch's record, and a checkpoint when val is the best so far."""
     drain_losses(run, state)
     sums = state.sums
     mean = sums.loss / sums.steps
+    epoch = len(state.records) + 1
     record = {
-        "epoch": len(state.records) + 1,
+        "epoch": epoch,
         "step": state.step,
         "rate": current_lr(run, state.step),
         "train_loss": mean,
@@ -28,7 +26,8 @@ def end_epoch(run: TrainRun, state: TrainState, hooks: Hooks) -> None:
         figures = run.setup.task.train_metrics(run.group.all_reduce(sums.tally))
         record |= {f"train_{k}": v for k, v in figures.items()}
     record |= throughput(run, state) | {"memory_gib": round(memory_used(run.hardware) / 2**30, 2)}
-    record |= {f"val_{k}": v for k, v in validate(run, state, hooks).items()}
+    if hooks.timer.plan.validated(epoch):
+        record |= {f"val_{k}": v for k, v in validate(run, state, hooks).items()}
     record["seconds"] = round(state.seconds(), 2)
     state.records.append(record)
     state.sums = EpochMeters()
@@ -52,7 +51,7 @@ def validate(run: TrainRun, state: TrainState, hooks: Hooks) -> dict[str, float]
     hooks.timer.begin_validation(in_parts=group.world == 1)
     net.eval()
     group.broadcast_tensors(net.buffers())
-    metrics, targets, count = run.setup.task.metrics(), validation.targets(), len(validation.split)
+    metrics, count = run.setup.task.metrics(), len(validation.split)
     starts = range(group.rank * validation.batch, count, group.world * validation.batch)
     for start, images in zip(starts, validation.batches(slice(group.rank, None, group.world)), strict=True):
         if group.world == 1 and hooks.stopping():
@@ -61,10 +60,7 @@ def validate(run: TrainRun, state: TrainState, hooks: Hooks) -> dict[str, float]
         with run.hardware.autocast():
             outputs = as_outputs(net(run.hardware.place_images(images)))
         done = start + len(images)
-        metrics.update(
-            tuple(output.float().cpu() for output in outputs),
-            map_labels(operator.itemgetter(slice(start, done)), targets),
-        )
+        metrics.update(tuple(output.float().cpu() for output in outputs), validation.targets(start, done))
         hooks.timer.validated_batch()
         hooks.advance(status_of(run, state, hooks.timer, (done, count)))
     own, *others = group.gather(metrics)

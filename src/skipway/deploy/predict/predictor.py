@@ -17,9 +17,10 @@ from skipway.deploy.engines.selection import folder_of, select_engine
 from skipway.deploy.export.folder import exported_int8
 from skipway.deploy.predict.inputs import Picture, is_one, named, pictures_of
 from skipway.deploy.predict.pipeline import Scored, decoders, overlapped
+from skipway.deploy.predict.tiles import stitch
 from skipway.errors import DataError, SkipwayError
 from skipway.hardware import Hardware, decide
-from skipway.tasks.base import Prediction
+from skipway.tasks.base import Prediction, Task
 from skipway.trained import TrainedModel
 
 if TYPE_CHECKING:
@@ -84,19 +85,23 @@ class Predictor:
 
     @overload  # a type checker sees in text both an image's path and an iterable of text
     def predict(  # type: ignore[overload-overlap]
-        self, images: Picture, top: int = 5, threshold: float | None = None
+        self, images: Picture, top: int = 5, threshold: float | None = None, tiles: bool = False
     ) -> Prediction: ...
 
     @overload
     def predict(
-        self, images: Iterable[Picture], top: int = 5, threshold: float | None = None
+        self, images: Iterable[Picture], top: int = 5, threshold: float | None = None, tiles: bool = False
     ) -> Iterator[Prediction]: ...
 
     def predict(
-        self, images: Picture | Iterable[Picture], top: int = 5, threshold: float | None = None
+        self, images: Picture | Iterable[Picture], top: int = 5, threshold: float | None = None, tiles: bool = False
     ) -> Prediction | Iterator[Prediction]:
         """The `top` likeliest classes of an image, or of each of several, in order; for networks that find objects,
-        those with a score of at least `threshold`, None for the card's.
+        those with a score of at least `threshold`, None for the card's; for networks of label maps, the class of each
+        pixel.
+
+        tiles: objects and label maps at the images' own resolution, by overlapping tiles of the network's input, in
+        memory that does not grow with the number of tiles; otherwise a large image is reduced to the input.
 
         An image is a path, its encoded bytes, a Pillow image, a uint8 or uint16 array (H, W, C) or (H, W), or a uint8
         tensor (C, H, W): one gives a Prediction. A list, a generator or any other iterable of images gives an iterator
@@ -110,15 +115,29 @@ class Predictor:
             raise SkipwayError(f"top must be at least 1, and is {top}")
         if threshold is not None and not 0 <= threshold <= 1:
             raise SkipwayError(f"threshold must be from 0 to 1, and is {threshold}")
-        answers = self.answers(pictures_of(images), top, threshold)
+        pictures, task = pictures_of(images), self.task.with_threshold(threshold)
+        answers = self.tiled(pictures, task) if tiles else self.answers(pictures, task, top)
         if not is_one(images):
             return answers
         [answer] = answers
         return answer
 
-    def answers(self, pictures: Iterator[Picture], top: int, threshold: float | None) -> Iterator[Prediction]:
+    def tiled(self, pictures: Iterator[Picture], task: Task) -> Iterator[Prediction]:
+        """A Prediction for each picture, one at a time."""
+        for name, item in named(pictures, self.preprocessing):
+            try:
+                if isinstance(item, DataError):
+                    raise item
+                image = self.preprocessing.decoded(item, name)
+            except DataError as fault:
+                yield task.unread(name, str(fault))
+                continue
+            stitcher = task.stitcher((image.shape[1], image.shape[2]))
+            stitch(image, self.preprocessing, self.engine, stitcher)
+            yield stitcher.finish(name)
+
+    def answers(self, pictures: Iterator[Picture], task: Task, top: int) -> Iterator[Prediction]:
         """A Prediction for each picture."""
-        task = self.task.with_threshold(threshold)
         for name, found in self.scored(pictures):
             if isinstance(found, DataError):
                 yield task.unread(name, str(found))

@@ -120,14 +120,14 @@ def write_coco(predictions: Iterable[Prediction], present: Presenter, classes: S
     return count
 
 
-def require_new_folder(folder: Path) -> None:
+def require_new_folder(folder: Path, option: str) -> None:
     """Makes `folder`. Raises SkipwayError where it is not empty, or cannot be made."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as fault:
-        raise SkipwayError(f"{folder} cannot be made ({fault.strerror}): choose another --draw") from None
+        raise SkipwayError(f"{folder} cannot be made ({fault.strerror}): choose another {option}") from None
     if any(folder.iterdir()):
-        raise SkipwayError(f"{folder} is not empty: choose another --draw")
+        raise SkipwayError(f"{folder} is not empty: choose another {option}")
 
 
 def drawn(
@@ -145,13 +145,24 @@ def drawn(
         if not prediction.error:
             pixels = preprocessing.decoded(Path(prediction.name), prediction.name).permute(1, 2, 0).numpy()
             picture = present.draw(as_rgb(pixels), prediction, classes)
-            picture.save(free_name(folder, Path(prediction.name).stem), quality=92)
+            picture.save(free_name(folder, Path(prediction.name).stem, ".jpg"), quality=92)
         yield prediction
 
 
-def free_name(folder: Path, stem: str) -> Path:
-    """folder/stem.jpg, with a number behind the stem where that is taken by an image of another folder."""
-    names = chain([folder / f"{stem}.jpg"], (folder / f"{stem}-{i}.jpg" for i in count_from(2)))
+def masked(predictions: Iterable[Prediction], present: Presenter, folder: Path) -> Iterator[Prediction]:
+    """`predictions`; the class of each pixel goes to `folder` as PNG with a palette, under the image's own name.
+
+    Raises SkipwayError for a task whose predictions are not of pixels.
+    """
+    for prediction in predictions:
+        if not prediction.error:
+            present.mask(prediction).save(free_name(folder, Path(prediction.name).stem, ".png"), optimize=True)
+        yield prediction
+
+
+def free_name(folder: Path, stem: str, ending: str) -> Path:
+    """folder/stem with `ending`, and a number behind the stem where that is taken by an image of another folder."""
+    names = chain([folder / f"{stem}{ending}"], (folder / f"{stem}-{i}{ending}" for i in count_from(2)))
     return next(name for name in names if not name.exists())
 
 

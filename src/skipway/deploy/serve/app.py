@@ -26,6 +26,7 @@ PAGE = {
     "/style.css": ("style.css", "text/css; charset=utf-8"),
     "/app.js": ("app.js", "text/javascript; charset=utf-8"),
     "/objects.js": ("objects.js", "text/javascript; charset=utf-8"),
+    "/segments.js": ("segments.js", "text/javascript; charset=utf-8"),
 }
 WEBP: dict[int | str, Any] = {200: {"content": {"image/webp": {"schema": {"type": "string", "format": "binary"}}}}}
 
@@ -85,7 +86,7 @@ def images(service: Service) -> APIRouter:
         top: Annotated[int, Query(ge=1, le=1000, description="Classes of an image.")] = 5,
         threshold: Annotated[float | SkipJsonSchema[None], least] = None,
     ) -> JSONResponse:
-        """What the network predicts for one or several images: the most likely classes, or objects."""
+        """What the network predicts for one or several images: the most likely classes, objects, or each pixel's."""
         service.batcher.require_room()  # said before the body is read: cheap for both
         with service.held.share() as share:
             uploads = await request_body.read(request, service.limits, share)
@@ -120,6 +121,7 @@ def about(service: Service) -> APIRouter:
     model = Model(
         network=str(card.network["name"]),
         task=card.task,
+        fields=list(service.answerer.schema()),
         classes=list(service.answerer.classes),
         parameters=card.parameters,
         size=side.size,

@@ -46,6 +46,7 @@ class Model(BaseModel):
 
     network: str
     task: str
+    fields: list[str] = Field(description="What an answer holds besides the image's name and error.")
     classes: list[str]
     parameters: int
     size: int = Field(description="Width in pixels of what the network sees.")

@@ -87,7 +87,10 @@ class Service:
     async def answer(self, upload: Upload, options: PredictOptions, since: float) -> dict[str, Any]:
         """{name, the task's fields, error}; of a task with classes the `top` most likely."""
         fitted = await self.decoded(lambda: self.open(upload), upload.name, since)
-        row = self.answerer.row(await self.batcher.outputs(fitted.image, since), fitted.size, options)
+        outputs = await self.batcher.outputs(fitted.image, since)
+        # in a thread: masks of a large photograph take longer than others should wait
+        loop = asyncio.get_running_loop()
+        row = await loop.run_in_executor(self.decoders, self.answerer.row, outputs, fitted.size, options)
         self.metrics.images.labels("answered").inc()
         return {"name": upload.name, **row, "error": ""}
 

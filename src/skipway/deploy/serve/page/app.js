@@ -1,6 +1,7 @@
 // Pictures go to this server and nowhere else; what is tried stays in this tab's memory.
 
 import { above, counted, drawBoxes, drawMasks } from "./objects.js";
+import { css, drawSegments } from "./segments.js";
 
 const AT_ONCE = 3; // requests under way at a time
 const KEPT = 60; // pictures in the history
@@ -98,31 +99,33 @@ async function introduce() {
     ["Parameters", model.parameters.toLocaleString("en")],
     ["Sees", `${model.size} × ${model.height} pixels, ${model.channels === 1 ? "grey" : "colour"}`],
     ...Object.entries(model.metrics).flatMap(([split, found]) => quality(split, found)),
-    fitted(),
+    ...fitted(),
     ["Recipe", model.recipe],
     ["Made", model.created.slice(0, 10)],
   ];
   $("card").replaceChildren(...facts.map(fact));
-  if (findsObjects()) setThreshold(model.calibration?.threshold ?? 0.3);
+  if (answersWith("objects")) setThreshold(model.calibration?.threshold ?? 0.3);
   $("classes").replaceChildren(...model.classes.map((name) => make("li", name)));
   $("about").hidden = false;
 }
 
-const findsObjects = () => model.task === "detect";
+// Whether the server's answers have a field: classes, objects or segments.
+const answersWith = (field) => model.fields.includes(field);
 
 function fitted() {
   const { calibration } = model;
-  if (findsObjects()) return ["Threshold", calibration ? `${calibration.threshold.toFixed(2)} (best F1 on ${calibration.split})` : "not fitted"];
-  return ["Probabilities", calibration ? `calibrated (temperature ${calibration.temperature.toFixed(2)})` : "not calibrated"];
+  if (answersWith("objects")) return [["Threshold", calibration ? `${calibration.threshold.toFixed(2)} (best F1 on ${calibration.split})` : "not fitted"]];
+  if (answersWith("classes")) return [["Probabilities", calibration ? `calibrated (temperature ${calibration.temperature.toFixed(2)})` : "not calibrated"]];
+  return [];
 }
 
 function quality(split, found) {
   if (found.ap !== undefined) return [[`Box AP, ${split}`, `${(100 * found.ap).toFixed(1)} (AP50 ${(100 * found.ap50).toFixed(1)})`]];
-  const value = found.top1 ?? found.map;
-  if (value === undefined) return [];
-  const [low, high] = found.top1_interval ?? [];
+  const [name, value] = Object.entries({ Accuracy: found.top1, "Mean average precision": found.map, "Mean IoU": found.miou }).find(([, value]) => value !== undefined) ?? [];
+  if (name === undefined) return [];
+  const [low, high] = found.top1_interval ?? found.miou_interval ?? [];
   const range = low === undefined ? "" : ` (${(100 * low).toFixed(1)} to ${(100 * high).toFixed(1)})`;
-  return [[`${found.top1 === undefined ? "Mean average precision" : "Accuracy"}, ${split}`, `${(100 * value).toFixed(1)} %${range}`]];
+  return [[`${name}, ${split}`, `${(100 * value).toFixed(1)} %${range}`]];
 }
 
 function fact([name, value]) {
@@ -181,11 +184,13 @@ async function answer(item) {
     if (item.file.size > model.limits.body_bytes - 1000) {
       throw new Refusal(413, `It is larger than the ${Math.floor(model.limits.body_bytes / 1e6)} MB that are taken.`);
     }
-    const query = findsObjects() ? `threshold=${LEAST}` : "top=5";
+    const query = answersWith("objects") ? `threshold=${LEAST}` : "top=5";
     const { images: [found], seconds } = await (await send(`v1/predict?${query}`, item.file)).json();
     Object.assign(item, { state: "answered", found, seconds, trip: (performance.now() - start) / 1000 });
     if (found.objects) {
       say(`${item.name}: ${summaryOf(item)}.`);
+    } else if (found.segments) {
+      say(`${item.name}: ${found.segments.map(({ class: name, share }) => `${name} ${percent(share)}`).join(", ")}.`);
     } else {
       Object.assign(item, { classes: found.classes, target: found.classes[0].class });
       say(`${item.name}: ${item.target}, ${percent(found.classes[0].probability)}.`);
@@ -225,13 +230,17 @@ function choose(item) {
   show(item);
 }
 
-// What an answer says: [above the verdict, the verdict, in the history], the same for classes and for objects.
+// What an answer says: [above the verdict, the verdict, in the history], whatever it holds.
 function wording(item) {
   if (item.state === "asking") return ["One moment", "Asking the network", "Asking", item.name];
   if (item.state === "failed") return ["No answer", item.name, "Not read", item.name];
   if (item.found.objects) {
     const shown = shownOf(item);
     return [`Score of at least ${threshold().toFixed(2)}`, summaryOf(item), count(shown.length, "object", "objects"), counted(shown)[0]?.[0] ?? ""];
+  }
+  if (item.found.segments) {
+    const [{ class: name, share }] = item.found.segments;
+    return [`Largest part, ${percent(share)}`, name, name, percent(share)];
   }
   const [best] = item.classes;
   return [`Most likely, ${percent(best.probability)}`, best.class, best.class, percent(best.probability)];
@@ -251,12 +260,16 @@ function show(item) {
   $("sentence").className = item.state === "failed" ? "fault" : "";
   $("again").hidden = !(item.state === "failed" && item.again);
   $("caption").textContent = item.state === "answered" ? `${item.name} · ${milliseconds(item.trip)}, of which ${milliseconds(item.seconds)} on the server` : item.name;
-  const objects = item.state === "answered" && Boolean(item.found.objects);
-  $("heat-controls").hidden = item.state !== "answered" || objects;
+  const { objects, segments } = item.state === "answered" ? item.found : {};
+  $("heat-controls").hidden = !item.classes;
   $("threshold-controls").hidden = !objects;
+  $("opacity-controls").hidden = !segments;
   if (objects) showCounts(item);
+  else if (segments) showShares(item);
   else showBars(item);
-  showObjects(item, objects);
+  $("masks").hidden = !segments;
+  showObjects(item, Boolean(objects));
+  if (segments) showSegments(item);
   showHeat(item);
 }
 
@@ -277,8 +290,8 @@ function setThreshold(value) {
 
 function showObjects(item, objects) {
   $("boxes").toggleAttribute("hidden", !objects); // SVG has no property of that name
-  $("masks").hidden = true;
   if (!objects) return;
+  $("masks").style.opacity = 1;
   const shown = shownOf(item);
   drawBoxes($("boxes"), shown, item.found, model.classes, item.only);
   drawMasks($("masks"), shown, item.found, model.classes);
@@ -303,8 +316,40 @@ function showCounts(item) {
   }));
 }
 
+// ---- The class of every pixel ---------------------------------------------------------------------------------------
+
+function showSegments(item) {
+  $("masks").style.opacity = $("opacity").value / 100;
+  if ($("masks").shown === item && $("masks").only === item.only) return;
+  Object.assign($("masks"), { shown: item, only: item.only });
+  drawSegments($("masks"), item.found.segments, model.classes, item.only);
+}
+
+function showShares(item) {
+  $("note").textContent = "Choose a class to see it alone. The bar is its share of the picture.";
+  $("bars").shown = null;
+  $("bars").replaceChildren(...item.found.segments.map(({ class: name, share }) => {
+    const element = $("bar-item").content.cloneNode(true).firstElementChild;
+    const button = element.firstElementChild;
+    const swatch = make("span", "");
+    swatch.className = "swatch";
+    swatch.style.background = css(model.classes.indexOf(name));
+    element.querySelector(".bar-name").append(swatch, name);
+    element.querySelector(".bar-value").textContent = percent(share);
+    element.querySelector(".bar-fill").style.setProperty("--share", share);
+    button.setAttribute("aria-pressed", String(item.only === name));
+    button.addEventListener("click", () => {
+      item.only = item.only === name ? undefined : name;
+      show(item);
+    });
+    return element;
+  }));
+}
+
+// ---- Classes of the picture -----------------------------------------------------------------------------------------
+
 function showBars(item) {
-  const found = item.state === "answered" ? item.classes : [];
+  const found = item.classes ?? [];
   $("note").textContent = !found.length ? "" : model.calibration ? "Probabilities are calibrated: of pictures given 80 %, about eight in ten are right." : "Probabilities as the network gives them; it was not calibrated.";
   if ($("bars").shown === found) {
     found.forEach(({ class: name }, place) => $("bars").children[place].firstElementChild.setAttribute("aria-pressed", String(item.heatOn && name === item.target)));
@@ -416,6 +461,11 @@ $("heat-on").addEventListener("change", (event) => {
 $("fade").addEventListener("input", () => {
   $("heat").style.opacity = $("fade").value / 100;
   $("fade-value").textContent = `${$("fade").value} %`;
+});
+
+$("opacity").addEventListener("input", () => {
+  $("masks").style.opacity = $("opacity").value / 100;
+  $("opacity-value").textContent = `${$("opacity").value} %`;
 });
 
 $("threshold").addEventListener("input", () => {

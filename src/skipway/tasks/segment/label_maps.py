@@ -1,0 +1,84 @@
+"""From a network's scores to the classes of an image's pixels."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from skipway.data.mask_targets import LabelMaps
+from skipway.data.preprocess import Preprocessing
+from skipway.tasks.base import Outputs
+from skipway.tasks.segment.confusion import boundary_counts, calibration_bins, confusion_matrix
+
+THUMBNAIL = 320  # pixels of the longer side at most
+BAND = 1 << 23  # scores that are interpolated at once
+
+
+class Decided(NamedTuple):
+    """Of each pixel of an image, the likeliest class, uint8 (H, W), and its probability, float32 (H, W)."""
+
+    labels: Tensor
+    confidence: Tensor
+
+
+def decide(logits: Tensor, preprocessing: Preprocessing, size: tuple[int, int]) -> Decided:
+    """From scores (C, *canvas) of the network's input to the pixels of the image of `size` (height, width), without the
+    margins.
+
+    Scores are interpolated bilinearly, some rows at a time: those of a large photograph would take gigabytes.
+    """
+    place = preprocessing.placement(*size)
+    inside = logits[:, place.top : place.top + place.height, place.left : place.left + place.width].contiguous()
+    labels, confidence = torch.empty(size, dtype=torch.uint8), torch.empty(size)
+    rows = max(BAND // (len(logits) * size[1]), 1)
+    for start in range(0, size[0], rows):
+        band = slice(start, min(start + rows, size[0]))
+        scores = interpolated_rows(inside, size, band)
+        best, classes = scores.max(0)
+        labels[band] = classes.to(torch.uint8)
+        confidence[band] = torch.exp(best - scores.logsumexp(0))
+    return Decided(labels, confidence)
+
+
+def interpolated_rows(scores: Tensor, size: tuple[int, int], rows: slice) -> Tensor:
+    """The `rows` of scores (C, h, w) interpolated bilinearly to (C, *size), between pixel centres, as torch does."""
+    height = scores.shape[1]
+    if scores.shape[1:] == size:
+        return scores[:, rows]
+    wanted = (torch.arange(rows.start, rows.stop, dtype=torch.float32) + 0.5) * (height / size[0]) - 0.5
+    wanted = wanted.clamp(min=0)
+    above = wanted.long().clamp(max=height - 1)
+    below = (above + 1).clamp(max=height - 1)
+    first = int(above[0])
+    needed = scores[None, :, first : int(below[-1]) + 1]
+    wide = functional.interpolate(needed, (needed.shape[2], size[1]), mode="bilinear", align_corners=False)[0]
+    share = (wanted - above)[:, None]
+    return wide[:, above - first] * (1 - share) + wide[:, below - first] * share
+
+
+def thumbnails(logits: Tensor) -> Tensor:
+    """uint8 (N, h, w), the likeliest classes in the network's input, at most THUMBNAIL pixels a side."""
+    height, width = logits.shape[2:]
+    scale = min(THUMBNAIL / max(height, width), 1.0)
+    rows = ((torch.arange(max(round(height * scale), 1)) + 0.5) / scale).long().clamp(max=height - 1)
+    columns = ((torch.arange(max(round(width * scale), 1)) + 0.5) / scale).long().clamp(max=width - 1)
+    return logits[:, :, rows][..., columns].argmax(1).to(torch.uint8)
+
+
+def statistics(outputs: Outputs, targets: LabelMaps, preprocessing: Preprocessing) -> Outputs:
+    """The fields of `ImageStatistics` for a batch of scores (N, C, *canvas), as tensors."""
+    logits = outputs[0]
+    classes, rows = logits.shape[1], []
+    for scores, labels, size in zip(logits, targets.labels, targets.sizes.tolist(), strict=True):
+        height, width = size
+        truth = labels[:height, :width]
+        found, confidence = decide(scores, preprocessing, (height, width))
+        rows.append(
+            (
+                confusion_matrix(truth, found, classes).int(),
+                boundary_counts(truth, found, classes).int(),
+                calibration_bins(truth, found, confidence),
+            )
+        )
+    return (*(torch.stack(parts) for parts in zip(*rows, strict=True)), thumbnails(logits))

@@ -1,0 +1,25 @@
+"""What each of two processes does for test_training.py; as `python two_segmenters.py FOLDER`."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from rich.console import Console
+from shapes import labelled_shapes
+
+from skipway import hardware
+from skipway.training import loop
+from skipway.training.distributed import init_distributed
+from skipway.training.recipes import SEGMENT_SCRATCH
+
+
+def main(out: Path) -> None:
+    model = "unet_resnet18d_x0_5_light"
+    recipe = replace(SEGMENT_SCRATCH, lr=2e-3, model=model, size=96, batch=8, iterations=4, crop="none", average=0.0)
+    cpu = hardware.decide("cpu", precision="float32", workers=0)
+    with init_distributed(cpu) as (group, own):
+        loop.train(labelled_shapes(16, val=7), recipe, out, own, Console(quiet=True), group=group)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
