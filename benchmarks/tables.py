@@ -308,7 +308,7 @@ WAYS = {"scratch": "from scratch", "head": "head on frozen features", "finetune"
 
 def timed(row: dict[str, Any]) -> str:
     """The time of a training in brackets; empty where it was not measured."""
-    return f" ({row['seconds']['mean']:.0f} s)" if row["seconds"] else ""
+    return f" ({row['seconds']['mean']:.0f} s)" if row.get("seconds") else ""
 
 
 def transfer_table() -> str:

@@ -38,7 +38,6 @@ from skipway.training.recipes import HEAD, Recipe
 COUNTS = (10, 50, 200)  # training images a class
 SEEDS = (0, 1, 2)
 WAYS = ("scratch", "head", "finetune")
-ONLY = {"scratch": (50,)}  # a training from scratch takes minutes whatever the count
 HELD, TESTED = 20, 50  # val and test images a class
 MARGIN = 4  # pixels around a cell
 DONE = Path("build/transfer")
@@ -147,10 +146,11 @@ def main() -> None:
         parser.add_argument(name)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS)
+    parser.add_argument("--untimed", nargs="*", choices=WAYS, default=[], help="ways beside which other programs ran")
     given = parser.parse_args()
     places = {"tiny": given.tiny, "cells": given.bccd, "cifar": given.cifar}
     threads = max(torch.get_num_threads() // given.jobs, 1)
-    cases = [(n, c, w) for w in reversed(given.ways) for n in places for c in ONLY.get(w, COUNTS)]
+    cases = [(n, c, w) for w in reversed(given.ways) for n in places for c in COUNTS]
     wanted = [(n, places[n], c, seed, w, threads) for n, c, w in cases for seed in SEEDS]
     with ProcessPoolExecutor(given.jobs, multiprocessing.get_context("spawn")) as workers:
         found = workers.map(measured, *zip(*wanted, strict=True))
@@ -163,7 +163,11 @@ def main() -> None:
             "images": rows[name, count, way, 0]["images"],
             "recipe": rows[name, count, way, 0]["recipe"],
             "test": mean_and_deviation([rows[name, count, way, seed]["test"] for seed in SEEDS]),
-            "seconds": mean_and_deviation([rows[name, count, way, seed]["seconds"] for seed in SEEDS]),
+            **(
+                {}
+                if way in given.untimed
+                else {"seconds": mean_and_deviation([rows[name, count, way, seed]["seconds"] for seed in SEEDS])}
+            ),
         }
         for name, count, way in cases
     ]
@@ -178,6 +182,7 @@ def main() -> None:
             },
             "seeds": list(SEEDS),
             "side_by_side": given.jobs,
+            "untimed": given.untimed,
             "table": table,
         },
     )
