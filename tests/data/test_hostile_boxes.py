@@ -458,7 +458,7 @@ for kind, text, said in [
     ("a name for a number", "names: {ant: 0}\ntrain: images\n", "has the name 0 for class 'ant'"),
     ("aliases", "names: &a [x]\ntrain: images\nmore: [*a, *a]\n", "it has aliases"),
     ("code", "names: !!python/object/apply:os.system ['true']\ntrain: images\n", "is not valid YAML (line 1"),
-    ("too deep", f"train: images\nnames: {'[' * 5000}", "is not valid YAML"),
+    ("too deep", f"train: images\nnames: {'[' * 1200}", "is not valid YAML"),
     ("a folder that is not there", "names: [a]\ntrain: nowhere\n", "train is 'nowhere', which does not exist"),
     ("a download", "names: [a]\ntrain: https://example.com/a.zip\n", "which does not exist"),
     ("a number for a folder", "names: [a]\ntrain: 3\n", "train is 3, not a folder"),
