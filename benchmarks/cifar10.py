@@ -16,8 +16,8 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
+import skipway
 from benchmarks.harness import mean_and_deviation, save
-from skipway.commands import train
 from skipway.training.recipes import FAST_CIFAR
 
 
@@ -25,8 +25,8 @@ def accuracy_of(data: str, seed: int, threads: int) -> float:
     """Test accuracy in percent after training with `seed` on `threads` threads."""
     torch.set_num_threads(threads)
     with tempfile.TemporaryDirectory() as folder:
-        run = train.train(data, replace(FAST_CIFAR, seed=seed), Path(folder, "run"), console=Console(width=160))
-        return round(100 * train.evaluate(run).metrics["top1"], 4)
+        run = skipway.train(data, replace(FAST_CIFAR, seed=seed), Path(folder, "run"), console=Console(width=160))
+        return round(100 * run.metrics["top1"], 4)
 
 
 def main() -> None:

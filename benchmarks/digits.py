@@ -8,8 +8,8 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import skipway
 from benchmarks.harness import mean_and_deviation, save
-from skipway.commands import train
 from skipway.training.recipes import QUICK
 
 SEEDS = (0, 1, 2, 3, 4)
@@ -20,9 +20,9 @@ def main() -> None:
     for seed in SEEDS:
         with tempfile.TemporaryDirectory() as folder:
             start = time.process_time()
-            run = train.train("digits", replace(QUICK, seed=seed), Path(folder, "run"))
+            run = skipway.train("digits", replace(QUICK, seed=seed), Path(folder, "run"))
             seconds.append(round(time.process_time() - start, 2))  # the report included
-            accuracy.append(round(100 * train.evaluate(run).metrics["top1"], 4))
+            accuracy.append(round(100 * run.metrics["top1"], 4))
             print(f"seed {seed}: {accuracy[-1]:.2f} %, {seconds[-1]} processor seconds", flush=True)
     save(
         "digits",

@@ -50,7 +50,7 @@ def labelled_folder(folder: Path, run: Path, photos: list[Path]) -> Path:
     from skipway import Predictor, decide
 
     for photo, answer in zip(photos, Predictor(run, decide("cpu")).predict(photos, top=1), strict=True):
-        place = folder / answer.classes[0][0]
+        place = folder / answer.label
         place.mkdir(parents=True, exist_ok=True)
         (place / photo.name).symlink_to(photo.resolve())
     return folder

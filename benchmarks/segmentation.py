@@ -24,10 +24,11 @@ from rich.console import Console
 import skipway
 from benchmarks.harness import mean_and_deviation, save
 from skipway import bundle, hardware
-from skipway.data import ReadOptions, open_dataset
+from skipway.data import open_dataset
 from skipway.data.dataset import Dataset
 from skipway.data.mask_targets import IGNORE, MaskTargets
 from skipway.data.preprocess import Preprocessing
+from skipway.data.read_options import ReadOptions
 from skipway.deploy.predict.writer import masked
 from skipway.training.autoconfig import configure
 

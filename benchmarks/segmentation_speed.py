@@ -37,10 +37,11 @@ import skipway
 from benchmarks.harness import alternate, save
 from benchmarks.segmentation import CLASSES, VOID
 from skipway import hardware, models
-from skipway.data import ReadOptions, open_dataset
+from skipway.data import open_dataset
 from skipway.data.dataset import Dataset, Split
 from skipway.data.mask_targets import IGNORE, MaskTargets
 from skipway.data.preprocess import IMAGENET_MEAN, IMAGENET_STD
+from skipway.data.read_options import ReadOptions
 from skipway.hardware import Hardware
 from skipway.training import optimiser, setup
 from skipway.training.recipes import SEGMENT_SCRATCH
