@@ -55,6 +55,14 @@ def test_an_export_gives_every_pixel_the_same_class(
         assert np.mean(labels == prediction.labels) > 0.9999
 
 
+def test_a_folded_network_runs_in_the_machines_own_precision(learnt: Path, pictures: list[Path]) -> None:
+    """Also in bfloat16, in which a capture's checks of types would fail."""
+    predictor = skipway.Predictor(learnt, engine="folded")
+    expected = skipway.Predictor(learnt, CPU).predict(pictures[1:5])
+    for found, eager in zip(predictor.predict(pictures[1:5]), expected, strict=True):
+        assert np.mean(found.labels == eager.labels) > 0.98
+
+
 def test_parity_counts_decided_pixels_alone() -> None:
     scores = torch.zeros(1, 3, 4, 5)
     scores[0, 1] = 2.0
