@@ -14,7 +14,7 @@ from skipway.data.mask_targets import IGNORE, from_label_maps
 from skipway.data.preprocess import Preprocessing
 from skipway.tasks.crop_window import Window
 from skipway.tasks.segment.confusion import boundaries
-from skipway.tasks.segment.label_maps import decide, thumbnails
+from skipway.tasks.segment.label_maps import confidences, label_map, thumbnails
 from skipway.tasks.segment.transform import LabelMapTransform
 
 PAD = Preprocessing(3, 96, 96, (0.5,) * 3, (0.5,) * 3, fit="pad", height=64)
@@ -87,9 +87,9 @@ def test_scores_of_the_input_come_back_to_the_pixels_of_the_image(size: tuple[in
     image, labels = halves(*size)
     white = PAD.fitted(image)[0].float() / 255
     logits = torch.stack([1 - white, white])
-    found = decide(logits, PAD, size)
-    assert found.labels.dtype == torch.uint8
-    assert (found.labels != labels).float().mean() < 0.03
+    found = label_map(logits, PAD, size)
+    assert found.dtype == torch.uint8
+    assert (found != labels).float().mean() < 0.03
     assert thumbnails(logits[None]).shape == (1, *PAD.canvas)
 
 
@@ -102,11 +102,10 @@ def test_classes_and_confidences_are_those_of_torchs_interpolation(
     squash = replace(PAD, fit="squash")
     logits = 3 * torch.randn(4, *PAD.canvas)
     expected = interpolate(logits[None], size, mode="bilinear", align_corners=False)[0]
-    found = decide(logits, squash, size)
-    torch.testing.assert_close(found.confidence, expected.softmax(0).amax(0))
+    torch.testing.assert_close(confidences(logits, squash, size), expected.softmax(0).amax(0))
     best = expected.topk(2, dim=0).values
     sure = best[0] - best[1] > 1e-4
-    assert torch.equal(found.labels[sure], expected.argmax(0).to(torch.uint8)[sure])
+    assert torch.equal(label_map(logits, squash, size)[sure], expected.argmax(0).to(torch.uint8)[sure])
     assert sure.float().mean() > 0.99
 
 

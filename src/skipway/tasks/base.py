@@ -88,16 +88,14 @@ class Prediction:
 
 
 class Stitcher(Protocol):
-    """Puts the predictions for overlapping tiles of an image together. whole: whether it is to see the image in one
-    piece, fitted to the network's input, too."""
+    """Puts the predictions for overlapping tiles of an image together. add_whole: takes the outputs for the image in
+    one piece, fitted to the network's input; None where only tiles count."""
 
-    whole: bool
+    @property
+    def add_whole(self) -> Callable[[Outputs], None] | None: ...
 
     def add(self, outputs: Outputs, top: int, left: int) -> None:
         """The outputs for the tile whose first pixel is at `top`, `left`; tiles come row by row."""
-
-    def add_whole(self, outputs: Outputs) -> None:
-        """The outputs for the image in one piece."""
 
     def finish(self, name: str) -> Prediction:
         """The prediction for the image called `name`."""

@@ -288,10 +288,7 @@ The Dice loss finds rare classes as class weights do, and costs the frequent one
 SEGMENT_SCRATCH = replace(
     SEGMENT, name="segment-scratch", model="unet_resnet18", pretrained="", iterations=8_000, lr=4e-3
 )
-"""Label maps without pretrained weights.
-
-Measured: results/segmentation.json.
-"""
+"""Label maps without pretrained weights. How loss and rate were chosen: docs/log.md."""
 
 FAST_CIFAR = Recipe(
     name="fast-cifar",

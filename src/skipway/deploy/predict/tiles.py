@@ -40,7 +40,7 @@ def tiles_of(image: Tensor, preprocessing: Preprocessing) -> Iterator[tuple[Tens
 
 def stitch(image: Tensor, preprocessing: Preprocessing, engine: Engine, stitcher: Stitcher) -> None:
     """Give `stitcher` the outputs for each tile of `image`, in order; only a few tiles are held at a time."""
-    if stitcher.whole:
+    if stitcher.add_whole is not None:
         inside = engine.submit(preprocessing.fitted(image)[None]).result()
         stitcher.add_whole(tuple(output[0] for output in inside))
     waiting: deque[tuple[list[tuple[int, int]], Future[Outputs]]] = deque()

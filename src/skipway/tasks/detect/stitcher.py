@@ -18,8 +18,6 @@ EDGE = 2.0  # pixels: a box that comes as near to an inner edge of a tile is cut
 class ObjectStitcher:
     """decoder: from outputs to detections; threshold: the least score; size: height and width of the image."""
 
-    whole = True
-
     def __init__(self, decoder: Decoder, classes: tuple[str, ...], threshold: float, size: tuple[int, int]) -> None:
         self.decoder, self.classes, self.threshold, self.size = decoder, classes, threshold, size
         self.found: list[Detected] = []

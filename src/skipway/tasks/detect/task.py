@@ -27,7 +27,7 @@ from skipway.tasks.base import (
     Stitcher,
     Task,
 )
-from skipway.tasks.canvas import longer_side, median_canvas
+from skipway.tasks.dense import DenseTask
 from skipway.tasks.detect.detections import MOST, Decoder
 from skipway.tasks.detect.metrics import DetectMetrics
 from skipway.tasks.detect.mosaic import Mosaic
@@ -36,12 +36,11 @@ from skipway.tasks.detect.stitcher import ObjectStitcher
 from skipway.tasks.detect.transform import BoxTransform, MaskedBoxes
 
 MULTIPLE = 32  # pixels: the coarsest stride of a residual body, of which the input's sides are multiples
-ON_GPU, ON_CPU = 640, 320  # pixels of the input's longer side
 SHOWN = 0.3  # score from which objects are predicted where no threshold was fitted
 
 
 @dataclass(frozen=True)
-class Detect(Task):
+class Detect(DenseTask):
     """Boxes of `classes`. network: its name; preprocessing: of the images, once it is known; threshold: the score from
     which objects are predicted; suppressed: whether non-maximum suppression is behind the network already."""
 
@@ -49,9 +48,11 @@ class Detect(Task):
     metric: ClassVar[str] = "ap"
     annotation: ClassVar[str] = "boxes with classes"
     figure_names: ClassVar[dict[str, str]] = {"val_ap": "val AP", "val_ap50": "val AP50"}
-    pools: ClassVar[bool] = False
     combines_images: ClassVar[bool] = True
-    in_memory: ClassVar[bool] = False
+    multiple: ClassVar[int] = MULTIPLE
+    smallest: ClassVar[int] = MULTIPLE
+    on_gpu: ClassVar[int] = 640
+    on_cpu: ClassVar[int] = 320
     classes: tuple[str, ...]
     network: str = ""
     preprocessing: Preprocessing | None = None
@@ -93,9 +94,6 @@ class Detect(Task):
     def require_network(self, name: str) -> None:
         models.require_detector(name)
 
-    def body_of(self, name: str) -> str:
-        return models.BODY_OF[name]
-
     def network_on(self, body: str, gpu: bool) -> str:
         """A detector itself; on a classifier FCOS, with its light head for a processor."""
         if models.is_detector(body):
@@ -107,26 +105,10 @@ class Detect(Task):
             return "detect-scratch"
         return "detect-finetune" if models.is_detector(weights) else "detect"
 
-    def size_for(self, dataset: Dataset, gpu: bool) -> int:
-        """The longer side of the images, at most ON_GPU or ON_CPU pixels."""
-        assert isinstance(dataset.train.targets, BoxTargets)
-        return longer_side(dataset.train.targets.sizes, ON_GPU if gpu else ON_CPU, MULTIPLE)
-
-    def network_options(self, name: str) -> set[str]:
-        return {"classes", "channels"}
-
-    def build(self, network: Mapping[str, Any]) -> Network:
-        return models.create_detector(**network)
-
     def trunk(self, net: Network) -> nn.Module:
         return net.get_submodule("backbone")
 
     # training
-
-    def canvas(self, dataset: Dataset, size: int) -> tuple[int, int]:
-        """`size` for the longer side, multiples of MULTIPLE for both: the median shape of the training images."""
-        assert isinstance(dataset.train.targets, BoxTargets)
-        return median_canvas(dataset.train.targets.sizes, size, MULTIPLE)
 
     def transform(self, preprocessing: Preprocessing, options: Mapping[str, Any]) -> Transform:
         masks = models.has_masks(options["model"])

@@ -1,6 +1,6 @@
 """From a network's scores to the classes of an image's pixels."""
 
-from typing import NamedTuple
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -15,30 +15,33 @@ THUMBNAIL = 320  # pixels of the longer side at most
 BAND = 1 << 23  # scores that are interpolated at once
 
 
-class Decided(NamedTuple):
-    """Of each pixel of an image, the likeliest class, uint8 (H, W), and its probability, float32 (H, W)."""
-
-    labels: Tensor
-    confidence: Tensor
-
-
-def decide(logits: Tensor, preprocessing: Preprocessing, size: tuple[int, int]) -> Decided:
-    """From scores (C, *canvas) of the network's input to the pixels of the image of `size` (height, width), without the
-    margins.
-
-    Scores are interpolated bilinearly, some rows at a time: those of a large photograph would take gigabytes.
-    """
+def scores_by_rows(
+    logits: Tensor, preprocessing: Preprocessing, size: tuple[int, int]
+) -> Iterator[tuple[slice, Tensor]]:
+    """Scores (C, *canvas) of the network's input for the pixels of the image of `size` (height, width), without the
+    margins: some rows at a time, (C, rows, W), since those of a large photograph would take gigabytes."""
     place = preprocessing.placement(*size)
     inside = logits[:, place.top : place.top + place.height, place.left : place.left + place.width].contiguous()
-    labels, confidence = torch.empty(size, dtype=torch.uint8), torch.empty(size)
     rows = max(BAND // (len(logits) * size[1]), 1)
     for start in range(0, size[0], rows):
         band = slice(start, min(start + rows, size[0]))
-        scores = interpolated_rows(inside, size, band)
-        best, classes = scores.max(0)
-        labels[band] = classes.to(torch.uint8)
-        confidence[band] = torch.exp(best - scores.logsumexp(0))
-    return Decided(labels, confidence)
+        yield band, interpolated_rows(inside, size, band)
+
+
+def label_map(logits: Tensor, preprocessing: Preprocessing, size: tuple[int, int]) -> Tensor:
+    """uint8 (H, W): the likeliest class of each pixel of the image, from scores (C, *canvas)."""
+    labels = torch.empty(size, dtype=torch.uint8)
+    for band, scores in scores_by_rows(logits, preprocessing, size):
+        labels[band] = scores.argmax(0).to(torch.uint8)
+    return labels
+
+
+def confidences(logits: Tensor, preprocessing: Preprocessing, size: tuple[int, int]) -> Tensor:
+    """float32 (H, W): the probability of that class."""
+    found = torch.empty(size)
+    for band, scores in scores_by_rows(logits, preprocessing, size):
+        found[band] = torch.exp(scores.amax(0) - scores.logsumexp(0))
+    return found
 
 
 def interpolated_rows(scores: Tensor, size: tuple[int, int], rows: slice) -> Tensor:
@@ -73,7 +76,8 @@ def statistics(outputs: Outputs, targets: LabelMaps, preprocessing: Preprocessin
     for scores, labels, size in zip(logits, targets.labels, targets.sizes.tolist(), strict=True):
         height, width = size
         truth = labels[:height, :width]
-        found, confidence = decide(scores, preprocessing, (height, width))
+        found = label_map(scores, preprocessing, (height, width))
+        confidence = confidences(scores, preprocessing, (height, width))
         rows.append(
             (
                 confusion_matrix(truth, found, classes).int(),

@@ -9,7 +9,7 @@ from skipway.data.mask_targets import LabelMaps
 from skipway.data.preprocess import Preprocessing
 from skipway.tasks.base import Outputs
 from skipway.tasks.segment.confusion import class_accuracy, confusion_matrix, mean_of, miou, pixel_accuracy
-from skipway.tasks.segment.label_maps import decide
+from skipway.tasks.segment.label_maps import label_map
 
 
 class SegmentMetrics:
@@ -22,7 +22,7 @@ class SegmentMetrics:
     def update(self, outputs: Outputs, targets: LabelMaps) -> None:
         for logits, labels, size in zip(outputs[0], targets.labels, targets.sizes.tolist(), strict=True):
             height, width = size
-            found = decide(logits, self.preprocessing, (height, width)).labels
+            found = label_map(logits, self.preprocessing, (height, width))
             self.confusion += confusion_matrix(labels[:height, :width], found, len(self.confusion))
 
     def merge(self, others: Sequence[Self]) -> None:

@@ -1,5 +1,7 @@
 """The class of each pixel of a large image, from the scores of overlapping tiles."""
 
+from typing import ClassVar
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -22,7 +24,7 @@ class LabelMapStitcher:
     """Scores are summed with weights, and a row of pixels is decided once no further tile covers it: held are the
     scores for a row of tiles, and the labels of the image."""
 
-    whole = False
+    add_whole: ClassVar[None] = None  # a smaller image would lack what tiles are for
 
     def __init__(self, classes: tuple[str, ...], size: tuple[int, int]) -> None:
         self.classes = classes
@@ -44,9 +46,6 @@ class LabelMapStitcher:
             self.scores = torch.cat([self.scores, torch.zeros(len(self.classes), missing, self.labels.shape[1])], 1)
         weighted = logits[:, :rows, :columns] * self.weights[:rows, :columns]
         self.scores[:, :rows, left : left + columns] += weighted
-
-    def add_whole(self, outputs: Outputs) -> None:
-        """Not used: a smaller image would lack what tiles are for."""
 
     def decide(self, top: int) -> None:
         """Give the rows above `top` their labels."""

@@ -15,7 +15,7 @@ from skipway.data.mask_targets import IGNORE, MaskTargets
 from skipway.data.preprocess import Preprocessing
 from skipway.data.targets import Targets
 from skipway.errors import refuse_if
-from skipway.models.base import ModelOutput, Network
+from skipway.models.base import ModelOutput
 from skipway.tasks.base import (
     Evaluation,
     LossResult,
@@ -25,10 +25,9 @@ from skipway.tasks.base import (
     Reporter,
     SplitOutputs,
     Stitcher,
-    Task,
 )
-from skipway.tasks.canvas import longer_side, median_canvas
-from skipway.tasks.segment.label_maps import decide, statistics
+from skipway.tasks.dense import DenseTask
+from skipway.tasks.segment.label_maps import label_map, statistics
 from skipway.tasks.segment.losses import CRITERIA, Criterion, median_frequency_weights
 from skipway.tasks.segment.metrics import SegmentMetrics
 from skipway.tasks.segment.parity import compare
@@ -36,14 +35,12 @@ from skipway.tasks.segment.prediction import SegmentPrediction
 from skipway.tasks.segment.stitcher import LabelMapStitcher
 from skipway.tasks.segment.transform import LabelMapTransform
 
-MULTIPLE = 8  # pixels, of which the input's sides are multiples
 SMALLEST = 64  # pixels of the input's longer side: the last map of a residual body then has more than one
-ON_GPU, ON_CPU = 768, 480  # pixels of the input's longer side
 AUXILIARY = 0.4  # weight of the auxiliary head's loss (Zhao 2017, arXiv:1612.01105, sec. 3.3)
 
 
 @dataclass(frozen=True)
-class Segment(Task):
+class Segment(DenseTask):
     """A class of `classes` for every pixel. preprocessing: of the images, once it is known; criterion: the name of the
     loss; weights: of the classes in it."""
 
@@ -58,8 +55,10 @@ class Segment(Task):
     output_note: ClassVar[str] = (
         "Scores are those of each class for each pixel of the input; the class of a pixel is that of the highest. "
     )
-    pools: ClassVar[bool] = False
-    in_memory: ClassVar[bool] = False
+    multiple: ClassVar[int] = 8
+    smallest: ClassVar[int] = SMALLEST
+    on_gpu: ClassVar[int] = 768
+    on_cpu: ClassVar[int] = 480
     criteria: ClassVar[tuple[str, ...]] = tuple(CRITERIA)
     classes: tuple[str, ...]
     preprocessing: Preprocessing | None = None
@@ -84,9 +83,6 @@ class Segment(Task):
     def require_network(self, name: str) -> None:
         models.require_segmenter(name)
 
-    def body_of(self, name: str) -> str:
-        return models.BODY_OF[name]
-
     def network_on(self, body: str, gpu: bool) -> str:
         """A segmenter itself; on a classifier U-Net, with its light decoder for a processor."""
         if models.is_segmenter(body):
@@ -96,21 +92,7 @@ class Segment(Task):
     def recipe_name(self, weights: str | None) -> str:
         return "segment-scratch" if weights is None else "segment"
 
-    def size_for(self, dataset: Dataset, gpu: bool) -> int:
-        """The longer side of the images, at most ON_GPU or ON_CPU pixels."""
-        return max(longer_side(targets_in(dataset).sizes, ON_GPU if gpu else ON_CPU, MULTIPLE), SMALLEST)
-
-    def network_options(self, name: str) -> set[str]:
-        return {"classes", "channels"}
-
-    def build(self, network: Mapping[str, Any]) -> Network:
-        return models.create_segmenter(**network)
-
     # training
-
-    def canvas(self, dataset: Dataset, size: int) -> tuple[int, int]:
-        """`size` for the longer side, multiples of MULTIPLE for both: the median shape of the training images."""
-        return median_canvas(targets_in(dataset).sizes, size, MULTIPLE)
 
     def transform(self, preprocessing: Preprocessing, options: Mapping[str, Any]) -> Transform:
         height, width = preprocessing.canvas
@@ -205,7 +187,7 @@ class Segment(Task):
         self, name: str, outputs: Outputs, size: tuple[int, int], temperature: float, top: int
     ) -> SegmentPrediction:
         """The class of each pixel of the image, whatever `top` is."""
-        labels = decide(outputs[0], self.fitted, size).labels.numpy()
+        labels = label_map(outputs[0], self.fitted, size).numpy()
         return SegmentPrediction(name, labels=labels, classes=self.classes, size=size)
 
     def stitcher(self, size: tuple[int, int]) -> Stitcher:
