@@ -9,8 +9,6 @@ build/detection is not repeated.
 
 import argparse
 import json
-import statistics
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,7 @@ import torch
 from rich.console import Console
 
 import skipway
-from benchmarks.harness import mean_and_deviation, save
+from benchmarks.harness import mean_and_deviation, milliseconds_an_image, save
 from skipway import bundle, hardware
 from skipway.commands.check import check_for_training
 from skipway.data import open_dataset
@@ -39,20 +37,6 @@ def train(bccd: Path, seed: int, settings: hardware.Hardware) -> Path:
     recipe = configure(dataset, None, {"seed": seed}, "scratch", None, settings, console)
     skipway.train(dataset, recipe, out, settings, console, bad=None)
     return out
-
-
-def one_image(run: Path, files: list[Path], settings: hardware.Hardware) -> dict[str, float]:
-    """Median milliseconds from a file to its boxes, one at a time, by engine."""
-    found = {}
-    for engine in ("eager", "auto"):
-        predictor = skipway.Predictor(run, settings, engine, goal="latency", sample=files[:16])
-        seconds = []
-        for file in files:
-            start = time.perf_counter()
-            predictor.predict(file)
-            seconds.append(time.perf_counter() - start)
-        found[engine] = round(1000 * statistics.median(seconds[3:]), 1)
-    return found
 
 
 def main() -> None:
@@ -87,7 +71,7 @@ def main() -> None:
             "ap_and_ap50_of_seed_0_by_class": per_class,
             "minutes": [round(card.seconds / 60, 1) for card in cards],
             "threads_of_a_training": settings.threads,
-            "milliseconds_an_image": one_image(runs[0], files, hardware.decide("cpu")),
+            "milliseconds_an_image": milliseconds_an_image(runs[0], files, hardware.decide("cpu")),
         },
     )
 

@@ -7,52 +7,29 @@ torchvision's side is as its references/detection: lists of images of their own 
 """
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from PIL import Image
-from rich.console import Console
 from torch import nn
 from torchvision.models.detection import fcos_resnet50_fpn
 from torchvision.transforms.v2 import functional as tv
 
-from benchmarks.harness import alternate, save
+from benchmarks.harness import alternate, save, training_steps, turns
 from skipway import hardware
 from skipway.data import open_dataset
 from skipway.data.box_targets import BoxTargets
 from skipway.data.dataset import Dataset
 from skipway.deploy.training_data import without_bad_annotations
-from skipway.training import optimiser, setup
 from skipway.training.recipes import DETECT_SCRATCH
 
 BATCH, SIZE, SHORTER = 8, 320, 240
 RECIPE = replace(
     DETECT_SCRATCH, model="fcos_resnet50", size=SIZE, batch=BATCH, lr=0.005, average=0.0, crop="none", iterations=1
 )
-
-
-def our_steps(dataset: Dataset, settings: hardware.Hardware) -> Iterator[None]:
-    """A step of the package's training at each turn."""
-    made = setup.setup_training(dataset, RECIPE, settings, Console(quiet=True))
-    (sgd,) = optimiser.optimisers(made.net, made.recipe)
-    made.net.train()
-
-    def forward(*inputs: Any) -> Any:
-        with settings.autocast():
-            return made.net(*inputs)
-
-    epoch = 0
-    while True:
-        for batch in made.batches.epoch(epoch):
-            batch = batch._replace(images=settings.place_images(batch.images))
-            sgd.zero_grad(set_to_none=True)
-            made.task.loss(forward, batch).losses["loss"].backward()
-            sgd.step()
-            yield
-        epoch += 1
 
 
 def torchvision_net() -> nn.Module:
@@ -88,14 +65,6 @@ def torchvision_steps(dataset: Dataset, settings: hardware.Hardware) -> Iterator
             yield
 
 
-def turns(steps: Iterator[None], count: int) -> Callable[[], None]:
-    def run() -> None:
-        for _ in range(count):
-            next(steps)
-
-    return run
-
-
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("bccd", type=Path)
@@ -107,7 +76,7 @@ def main() -> None:
     training: dict[str, Any] = {}
     for settings in dict.fromkeys((str(auto.dtype), str(float32.dtype))):
         used = auto if settings == str(auto.dtype) else float32
-        pair = {"skipway": our_steps(dataset, used), "torchvision": torchvision_steps(dataset, used)}
+        pair = {"skipway": training_steps(dataset, RECIPE, used), "torchvision": torchvision_steps(dataset, used)}
         found = alternate({name: turns(steps, given.steps) for name, steps in pair.items()}, given.rounds)
         speeds = {name: round(given.steps * BATCH / row["median_s"], 2) for name, row in found.items()}
         ratio = round(speeds["skipway"] / speeds["torchvision"], 3)

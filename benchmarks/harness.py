@@ -8,15 +8,19 @@ import platform
 import statistics
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
+from rich.console import Console
 
-from skipway import hardware
+from skipway import Predictor, hardware
+from skipway.data.dataset import Dataset
+from skipway.training import optimiser, setup
+from skipway.training.recipes import Recipe
 
 RESULTS = Path(__file__).parent.parent / "results"
 
@@ -33,6 +37,51 @@ def alternate(candidates: dict[str, Callable[[], None]], rounds: int, warm: int 
             run()
             seconds[name].append(time.perf_counter() - start)
     return {name: {"median_s": statistics.median(s), "all_s": [round(x, 5) for x in s]} for name, s in seconds.items()}
+
+
+def turns(steps: Iterator[None], count: int) -> Callable[[], None]:
+    """A candidate that takes `count` of the steps."""
+
+    def run() -> None:
+        for _ in range(count):
+            next(steps)
+
+    return run
+
+
+def training_steps(dataset: Dataset, recipe: Recipe, settings: hardware.Hardware) -> Iterator[None]:
+    """A step of the package's training at each turn, from the loader to updated weights."""
+    made = setup.setup_training(dataset, recipe, settings, Console(quiet=True))
+    (updated,) = optimiser.optimisers(made.net, made.recipe)
+    made.net.train()
+
+    def forward(*inputs: Any) -> Any:
+        with settings.autocast():
+            return made.net(*inputs)
+
+    epoch = 0
+    while True:
+        for batch in made.batches.epoch(epoch):
+            batch = batch._replace(images=settings.place_images(batch.images))
+            updated.zero_grad(set_to_none=True)
+            made.task.loss(forward, batch).losses["loss"].backward()
+            updated.step()
+            yield
+        epoch += 1
+
+
+def milliseconds_an_image(run: Path, files: list[Path], settings: hardware.Hardware) -> dict[str, float]:
+    """Median time from a file to its prediction, one at a time, by engine; the first three do not count."""
+    found = {}
+    for engine in ("eager", "auto"):
+        predictor = Predictor(run, settings, engine, goal="latency", sample=files[:16])
+        seconds = []
+        for file in files:
+            start = time.perf_counter()
+            predictor.predict(file)
+            seconds.append(time.perf_counter() - start)
+        found[engine] = round(1000 * statistics.median(seconds[3:]), 1)
+    return found
 
 
 def mean_and_deviation(values: list[float]) -> dict[str, Any]:

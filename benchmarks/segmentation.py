@@ -9,9 +9,7 @@ build/segmentation is not repeated.
 """
 
 import argparse
-import statistics
 import tempfile
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +20,7 @@ from PIL import Image
 from rich.console import Console
 
 import skipway
-from benchmarks.harness import mean_and_deviation, save
+from benchmarks.harness import mean_and_deviation, milliseconds_an_image, save
 from skipway import bundle, hardware
 from skipway.data import open_dataset
 from skipway.data.dataset import Dataset
@@ -67,20 +65,6 @@ def miou_of_files(run: Path, dataset: Dataset, settings: hardware.Hardware) -> f
     return round(100 * float(np.mean(both / (counts.sum(0) + counts.sum(1) - both))), 2)
 
 
-def one_image(run: Path, files: list[Path], settings: hardware.Hardware) -> dict[str, float]:
-    """Median milliseconds from a file to its label map, one at a time, by engine."""
-    found = {}
-    for engine in ("eager", "auto"):
-        predictor = skipway.Predictor(run, settings, engine, goal="latency", sample=files[:16])
-        seconds = []
-        for file in files[:30]:
-            start = time.perf_counter()
-            predictor.predict(file)
-            seconds.append(time.perf_counter() - start)
-        found[engine] = round(1000 * statistics.median(seconds[3:]), 1)
-    return found
-
-
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("camvid", type=Path)
@@ -119,7 +103,7 @@ def main() -> None:
             "iou_and_accuracy_of_seed_0_by_class": classes,
             "minutes": [round(card.seconds / 60, 1) for card in cards],
             "threads_of_a_training": settings.threads,
-            "milliseconds_an_image": one_image(runs[0], files, hardware.decide("cpu")),
+            "milliseconds_an_image": milliseconds_an_image(runs[0], files[:30], hardware.decide("cpu")),
         },
     )
 

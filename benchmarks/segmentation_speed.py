@@ -34,7 +34,7 @@ from torchvision.tv_tensors import Image as ImageTensor
 from torchvision.tv_tensors import Mask
 
 import skipway
-from benchmarks.harness import alternate, save
+from benchmarks.harness import alternate, save, training_steps, turns
 from benchmarks.segmentation import CLASSES, VOID
 from skipway import hardware, models
 from skipway.data import open_dataset
@@ -43,7 +43,6 @@ from skipway.data.mask_targets import IGNORE, MaskTargets
 from skipway.data.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from skipway.data.read_options import ReadOptions
 from skipway.hardware import Hardware
-from skipway.training import optimiser, setup
 from skipway.training.recipes import SEGMENT_SCRATCH
 
 COUNT, CROP, BATCH = 11, 192, 8
@@ -95,23 +94,7 @@ def network_step(net: nn.Module, settings: Hardware) -> Callable[[], None]:
 def our_steps(dataset: Dataset, model: str, settings: Hardware) -> Iterator[None]:
     """A step of the package's training at each turn."""
     recipe = replace(SEGMENT_SCRATCH, model=model, size=LONGER, crop_size=CROP, batch=BATCH, average=0.0, iterations=1)
-    made = setup.setup_training(dataset, recipe, settings, Console(quiet=True))
-    (adam,) = optimiser.optimisers(made.net, made.recipe)
-    made.net.train()
-
-    def forward(*inputs: Any) -> Any:
-        with settings.autocast():
-            return made.net(*inputs)
-
-    epoch = 0
-    while True:
-        for batch in made.batches.epoch(epoch):
-            batch = batch._replace(images=settings.place_images(batch.images))
-            adam.zero_grad(set_to_none=True)
-            made.task.loss(forward, batch).losses["loss"].backward()
-            adam.step()
-            yield
-        epoch += 1
+    return training_steps(dataset, recipe, settings)
 
 
 class Files(TorchDataset):
@@ -154,14 +137,6 @@ def their_steps(dataset: Dataset, model: str, settings: Hardware) -> Iterator[No
             loss_of(outputs, labels).backward()
             adam.step()
             yield
-
-
-def turns(steps: Iterator[None], count: int) -> Callable[[], None]:
-    def run() -> None:
-        for _ in range(count):
-            next(steps)
-
-    return run
 
 
 # ---------------------------------------------------------------------------------------------------------------------
