@@ -437,7 +437,7 @@ class Task(ABC):
     def stitcher(self, size: tuple[int, int]) -> Stitcher:
         """For the tiles of an image of `size` (height, width). Raises SkipwayError where a part of an image has no
         prediction of its own."""
-        raise SkipwayError(f"{self.annotation} are not predicted by tiles: leave out --tiles")
+        raise SkipwayError(f"answers of the task {self.name} are not predicted by tiles: leave out --tiles")
 
     def with_threshold(self, threshold: float | None) -> "Task":
         """The task that predicts what has at least this score; None: unchanged. Ignored where nothing has a score of
