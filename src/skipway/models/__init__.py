@@ -1,7 +1,7 @@
 """Every network by name: `build(name, ...)` makes one, `list_models(pattern)` lists them.
 
-The same for object detection, `create_detector` and `list_detectors`, and for semantic segmentation, `create_segmenter`
-and `list_segmenters`.
+The same for object detection, `create_detector` and `list_detectors`, for semantic segmentation, `create_segmenter`
+and `list_segmenters`, and for image generation, `create_generator` and `list_generators`.
 """
 
 import os
@@ -21,6 +21,13 @@ from skipway.models.detection.registry import (
     require_detector,
     suppresses,
 )
+from skipway.models.generation.registry import (
+    create_generator,
+    is_generator,
+    list_generators,
+    require_generator,
+)
+from skipway.models.generation.unet import GENERATORS
 from skipway.models.networks import (
     NETWORKS,
     SMALL,
@@ -45,19 +52,23 @@ from skipway.models.segmentation.registry import (
 __all__ = [
     "BODY_OF",
     "DETECTORS",
+    "GENERATORS",
     "NETWORKS",
     "SEGMENTERS",
     "SMALL",
     "build",
     "create_dense",
     "create_detector",
+    "create_generator",
     "create_segmenter",
     "has_masks",
     "is_dense",
     "is_detector",
+    "is_generator",
     "is_known",
     "is_segmenter",
     "list_detectors",
+    "list_generators",
     "list_models",
     "list_segmenters",
     "nms_threshold",
@@ -65,6 +76,7 @@ __all__ = [
     "recompute",
     "register",
     "require_detector",
+    "require_generator",
     "require_known",
     "require_name",
     "require_segmenter",
@@ -75,9 +87,11 @@ __all__ = [
 
 
 def require_known(name: str) -> None:
-    """Raises UnknownNameError, with the closest name, if no classifier, detector or segmenter has that name."""
-    if not is_dense(name) and not is_known(name):
-        raise UnknownNameError("model", name, [*NETWORKS, *BODY_OF], "`skipway list` shows all names of classifiers")
+    """Raises UnknownNameError, with the closest name, if no network of any task has that name."""
+    if not is_dense(name) and not is_known(name) and not is_generator(name):
+        raise UnknownNameError(
+            "model", name, [*NETWORKS, *BODY_OF, *GENERATORS], "`skipway list` shows all names of classifiers"
+        )
 
 
 def build(
