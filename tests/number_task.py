@@ -112,7 +112,7 @@ class Number(Task):
     def outputs(self) -> int:
         return 1
 
-    def loss(self, forward: Callable[[Tensor], Any], batch: Batch, generator: Any = None) -> LossResult:
+    def loss(self, forward: Callable[[Tensor], Any], batch: Batch, random: Any = None) -> LossResult:
         outputs = forward(batch.images)
         return LossResult({"loss": (outputs.float()[:, 0] - batch.targets).square().mean()}, outputs)
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from rich.console import Console
 from torch import nn
@@ -15,10 +16,11 @@ from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_
 
 from skipway import hardware
 from skipway.data import open_dataset
-from skipway.data.dataset import Dataset, Split
+from skipway.data.dataset import Dataset
+from skipway.data.image_targets import with_task
 from skipway.training import hooks, loggers, loop
 from skipway.training.distributed import SINGLE_PROCESS, Group, init_distributed
-from skipway.training.recipes import QUICK, Recipe
+from skipway.training.recipes import GENERATE_8, QUICK, Recipe
 from skipway.training.sync_batchnorm import SyncBatchNorm
 
 FLOAT32 = hardware.decide("cpu", precision="float32", workers=0)
@@ -27,15 +29,15 @@ RECIPES = {  # by name; each must give the losses that one process has
     "plain": replace(GENTLE, epochs=5),
     "mixed": replace(GENTLE, epochs=1, mixup=0.2, cutmix=1.0, flip=True, cutout=2, average=0.0),
     "drawn": replace(GENTLE, epochs=1, balance="sampler", optimiser="muon"),
+    "generated": replace(GENERATE_8, iterations=10, batch=24, channels=1),
 }
 PARTS = replace(GENTLE, epochs=1, micro=4, sync_norm=False)
 
 
-def digits() -> Dataset:
-    dataset = open_dataset("digits")
+def digits(task: str = "") -> Dataset:
+    dataset = with_task(open_dataset("digits"), task)
     train = dataset.train
-    few = Split(train.items[:270], train.labels[:270], train.names[:270])
-    return replace(dataset, train=few, test=None)
+    return replace(dataset, train=train.take(np.arange(270)), test=None)
 
 
 def losses(recipe: Recipe, out: Path, group: Group) -> list[float]:
@@ -47,7 +49,8 @@ def losses(recipe: Recipe, out: Path, group: Group) -> list[float]:
         yield lambda _step, figures: found.append(figures["loss"]) if "loss" in figures else None
 
     logged, loggers.TRACKERS["none"], hooks.LOGGED = hooks.LOGGED, listing, 1
-    loop.train(digits(), recipe, out, FLOAT32, Console(quiet=True), group=group)
+    task = "generate" if recipe.name == GENERATE_8.name else ""
+    loop.train(digits(task), recipe, out, FLOAT32, Console(quiet=True), group=group)
     loggers.TRACKERS["none"], hooks.LOGGED = loggers.no_logger, logged
     return found
 

@@ -10,7 +10,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from skipway.training.recipes import RECIPES, Recipe
 from skipway.training.setup import fitted_batch
-from skipway.training.weight_averaging import averaging, decay_after
+from skipway.training.weight_averaging import averaging, decay_after, exponent_of, power_averaging
 
 SIZES = (20, 50, 100, 245, 1_000, 5_000, 20_000, 100_000)
 
@@ -65,3 +65,27 @@ def test_counts_of_batches_are_copied_not_averaged() -> None:
         net(torch.randn(4, 2))
         averaged.update_parameters(net)
     assert averaged.module.num_batches_tracked == net.num_batches_tracked == 3
+
+
+@pytest.mark.parametrize(("width", "exponent"), [(0.10, 6.94), (0.05, 16.97)])
+def test_the_power_function_has_the_exponents_of_the_paper(width: float, exponent: float) -> None:
+    """Karras 2024, arXiv:2312.02696, sec. 3.1."""
+    assert exponent_of(width) == pytest.approx(exponent, abs=0.01)
+
+
+@pytest.mark.parametrize("width", [0.05, 0.1, 0.2])
+def test_a_power_average_weighs_the_steps_by_a_power_of_their_number(width: float) -> None:
+    """The weights of n steps are t^g / sum of t^g, up to the sum's difference from an integral; their deviation is the
+    relative width, whatever n is."""
+    for steps in (100, 800):
+        net = nn.Linear(steps, 1, bias=False)
+        averaged = AveragedModel(net, multi_avg_fn=power_averaging(width))
+        for step in range(steps):  # the weights of each step are a unit vector of its own
+            with torch.no_grad():
+                net.weight.zero_()[0, step] = 1
+            averaged.update_parameters(net)
+        weights = averaged.module.weight[0].double().detach()
+        times = torch.arange(1, steps + 1) / steps
+        assert weights.sum() == pytest.approx(1, abs=1e-4)
+        mean = (weights * times).sum()
+        assert ((weights * (times - mean) ** 2).sum()).sqrt() == pytest.approx(width, rel=0.03)

@@ -3,12 +3,16 @@
 import json
 import math
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
 import torch
+from small import CPU, QUIET, few_digits, weights
 
-from skipway import models
+from skipway import bundle, models
+from skipway.data.loader import derive_seed
 from skipway.errors import SkipwayError
+from skipway.training import loop
 from skipway.training.lr_schedule import lr_multiplier
 from skipway.training.optimiser import groups, norms, optimisers, set_rate, set_training_mode
 from skipway.training.recipe_fields import FIELDS, MEANING, parse, validate_recipe
@@ -186,3 +190,28 @@ def test_frozen_norms_stand_still_while_convolutions_learn() -> None:
     norm_names = {f"{n}.{p}" for n, m in net.named_modules() if m in set(norms(net)) for p in m.state_dict()}
     assert not changed & norm_names
     assert "conv1.weight" in changed
+
+
+def test_warm_up_stable_decay_is_level_between_its_rise_and_the_last_third() -> None:
+    recipe = replace(QUICK, schedule="wsd", warmup=0.1)
+    found = [lr_multiplier(recipe, done) for done in (0.05, 0.1, 0.4, 2 / 3, 5 / 6, 1.0)]
+    assert found == pytest.approx([0.5, 1.0, 1.0, 1.0, 0.5, 0.0])
+
+
+def test_a_step_is_no_longer_than_the_rate_times_the_clipped_gradient(tmp_path: Path) -> None:
+    """Plain SGD moves all weights together by the rate times the gradient, whose norm is clipped."""
+    plain = replace(QUICK, model="resnet20", batch=20, iterations=1, lr=1.0, lr_batch=20, schedule="step")
+    plain = replace(plain, momentum=0.0, nesterov=False, weight_decay=0.0, average=0.0)
+    moved = {}
+    for clip in (0.0, 0.01):
+        run = loop.train(few_digits(), replace(plain, clip=clip), tmp_path / str(clip), CPU, QUIET)
+        card = bundle.read_card(run)
+        with torch.random.fork_rng():
+            torch.manual_seed(derive_seed(0))
+            before = dict(models.build(**card.network).named_parameters())
+        after = weights(run)
+        moved[clip] = float(
+            torch.stack([(after[k] - w.detach()).square().sum() for k, w in before.items()]).sum().sqrt()
+        )
+    assert moved[0.01] == pytest.approx(0.01, rel=1e-3)
+    assert moved[0.0] > 0.1

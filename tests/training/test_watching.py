@@ -92,7 +92,7 @@ def test_the_bar_tells_time_left_speed_and_memory_in_a_terminals_line(columns: i
 def test_the_outlook_tells_time_steps_and_memory_and_what_to_do_when_it_is_long() -> None:
     gpu = replace(CPU, device=torch.device("cuda"))
     assert time_estimate_message(840, 0, 3200, 1_900_000_000, CPU) == "about 14 min (3,200 steps), 1.9 GB"
-    advice = "; for a shorter run: a smaller --model or --size, --budget 10m, or --recipe head"
+    advice = "; for a shorter run: a smaller --model or --size, or --budget 10m"
     assert time_estimate_message(12_000, 0, 32_000, 10**9, CPU) == f"about 3 h 20 min (32,000 steps), 1.0 GB{advice}"
     assert time_estimate_message(12_000, 0, 32_000, 10**9, gpu) == "about 3 h 20 min (32,000 steps), 1.0 GB"
     rest = "about 3 h 20 min (31,000 of 32,000 steps left), 1.0 GB"

@@ -186,9 +186,11 @@ def with_weights(recipe: Recipe, given: frozenset[str], facts: DataFacts, hardwa
 
 def task_recipe(task: Task, facts: DataFacts, start: Start, pretrained: str) -> Choice:
     """The task's recipe for a start, or for the weights that the user named; its steps are at least those of
-    FEWEST_PASSES over the images."""
+    FEWEST_PASSES over the images. Of a task without pretrained weights, the recipe for the images' size."""
     weights = None if start == "scratch" else (network_of(pretrained) if pretrained else "") or ""
-    recipe = find_recipe(task.recipe_name(weights))
+    recipe = find_recipe(task.recipe_name(weights, facts.side))
+    if not task.pretrained:
+        return Choice(recipe, "the usual recipe for their size")
     steps = max(recipe.iterations, FEWEST_PASSES[start] * facts.images // recipe.batch)
     reason = "--from-scratch was given" if start == "scratch" else "pretrained weights are a better start than none"
     return Choice(replace(recipe, iterations=steps), reason)
@@ -244,6 +246,8 @@ def configure(
     found = with_changes(choice.recipe, changes)
     if task.recipe_name(None):
         found = for_task(found, task, dataset, given, hardware)
+        if task.own_channels and facts.grey and facts.channels == 3 and "channels" not in given:
+            found = replace(found, channels=1)
     else:
         found = with_weights(found, given, facts, hardware)
     cut = ""

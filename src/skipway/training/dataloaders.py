@@ -96,16 +96,20 @@ def build_loaders(
     order = batch_sampler(dataset, task, recipe, group)
     height, width = task.canvas(dataset, size)
     record = replace(unnormalised(recipe, channels, width), height=height if height != width else 0)
-    fits = len(dataset.train) * channels * size * size <= IN_MEMORY_LIMIT
+    fixed = task.preprocessing_for(record)
+    fits = len(dataset.train) * channels * size * size <= IN_MEMORY_LIMIT and height == width
     if size > models.SMALL or not fits or not task.in_memory or recipe.crop in ("resized", "scale"):
-        preprocessing = match_preprocessing(for_large(dataset.train, record), reference)
+        preprocessing = fixed or match_preprocessing(for_large(dataset.train, record), reference)
         transform = task.transform(preprocessing, vars(recipe))
         return preprocessing, *build_streaming_loaders(
             dataset, order, preprocessing, augmentation, transform, hardware, console
         )
     if not isinstance(dataset.train.items, np.ndarray):
         console.print(f"decoding {len(dataset.train):,} images into memory")
-    images, preprocessing = load_small_images(dataset.train, record, reference)
+    if fixed:
+        images, preprocessing = decode_all(dataset.train, fixed), fixed
+    else:
+        images, preprocessing = load_small_images(dataset.train, record, reference)
     targets = map_labels(lambda t: t.to(hardware.device), dataset.train.targets.tensor())
     batches = InMemoryLoader(images.to(hardware.device), targets, order, preprocessing, augmentation)
     val_images = decode_all(dataset.val, preprocessing).to(hardware.device) if dataset.val else None

@@ -6,6 +6,7 @@ import math
 from skipway.training.recipes import Recipe
 
 POLY = 0.9  # power
+DECAYED = 1 / 3  # share of the run over which wsd falls
 
 
 def lr_multiplier(recipe: Recipe, done: float) -> float:
@@ -14,6 +15,8 @@ def lr_multiplier(recipe: Recipe, done: float) -> float:
         return recipe.factors[bisect.bisect_right(recipe.milestones, done)]
     if done < recipe.warmup:
         return warmup(recipe, done / recipe.warmup)
+    if recipe.schedule == "wsd":  # warm-up, stable, decay (Hu 2024, arXiv:2404.06395, sec. 4)
+        return min((1 - done) / DECAYED, 1.0)
     left = (1 - done) / (1 - recipe.warmup)
     if recipe.schedule == "poly":  # Chen 2017 (arXiv:1606.00915), sec. 4.1
         return left**POLY

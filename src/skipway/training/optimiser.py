@@ -70,7 +70,8 @@ def kernel_groups(net: Network, recipe: Recipe) -> list[dict]:
 def optimisers(net: Network, recipe: Recipe) -> list[torch.optim.Optimizer]:
     """SGD with momentum, or AdamW, over `groups`; with "muon", Muon for the kernels and SGD for the rest."""
     if recipe.optimiser == "adamw":
-        return [torch.optim.AdamW(groups(net, recipe), lr=recipe.peak_rate(), betas=(recipe.momentum, 0.999))]
+        betas = (recipe.momentum, recipe.beta2)
+        return [torch.optim.AdamW(groups(net, recipe), lr=recipe.peak_rate(), betas=betas, fused=True)]
     if recipe.optimiser == "sgd":
         return [sgd(groups(net, recipe), recipe)]
     kernels = kernel_groups(net, recipe)

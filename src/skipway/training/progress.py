@@ -21,7 +21,7 @@ STATM, STATUS = Path("/proc/self/statm"), Path("/proc/self/status")
 EVERY = 30.0  # seconds between two lines where there is no terminal
 WIDE = 100  # columns of a terminal from which the bar is longer and shows the share of time spent waiting
 LONG = 20 * 60  # seconds of a run on a CPU from which SHORTER is printed
-SHORTER = "for a shorter run: a smaller --model or --size, --budget 10m, or --recipe head"
+SHORTER = "for a shorter run: a smaller --model or --size, or --budget 10m"
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ FIELDS = get_type_hints(Recipe)
 MEANING = {
     name: kind.__metadata__[0] for name, kind in get_type_hints(Recipe, include_extras=True).items() if name != "name"
 }
-POSITIVE = ("batch", "val_every", "lr", "lr_batch", "rate_decay", "survival", "muon_rate")
+POSITIVE = ("time_std", "batch", "val_every", "lr", "lr_batch", "rate_decay", "survival", "muon_rate")
 AT_MOST_ONE = ("survival", "mosaic")
 NOT_NEGATIVE = (
     *("size", "val", "seed", "epochs", "iterations", "momentum", "weight_decay", "warmup", "label_smoothing"),
@@ -28,9 +28,14 @@ NOT_NEGATIVE = (
         "channels",
         "micro",
         "crop_size",
+        "clip",
+        "label_dropout",
+        "dropout",
+        "average_width",
     ),
 )
-BELOW_ONE = ("val", "momentum", "warmup", "label_smoothing", "average")
+WIDEST = 0.28  # of a power-function average; that of equal weights is 1 / sqrt(12)
+BELOW_ONE = ("val", "momentum", "beta2", "label_dropout", "dropout", "warmup", "label_smoothing", "average")
 
 
 def parse(field: str, text: str) -> Any:
@@ -92,6 +97,8 @@ def validate_recipe(recipe: Recipe) -> Recipe:
             raise SkipwayError(f"{option} must be at most 1, and is {value}")
         if field in BELOW_ONE and not value < 1:
             raise SkipwayError(f"{option} must be below 1, and is {value}")
+    if not recipe.average_width < WIDEST:
+        raise SkipwayError(f"--average-width must be below {WIDEST}, and is {recipe.average_width}")
     if not (recipe.epochs or recipe.iterations):
         raise SkipwayError("--epochs must be above 0, not 0")
     if len(recipe.factors) != len(recipe.milestones) + 1:

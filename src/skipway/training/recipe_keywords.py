@@ -39,14 +39,16 @@ class RecipeFields(TypedDict, total=False):
     lr: float
     lr_batch: int
     momentum: float
+    beta2: float
     nesterov: bool
     weight_decay: float
     decay_all: bool
 
-    schedule: Literal["step", "cosine", "onecycle", "linear", "poly"]
+    schedule: Literal["step", "cosine", "onecycle", "linear", "poly", "wsd"]
     milestones: tuple[float, ...]
     factors: tuple[float, ...]
     warmup: float
+    clip: float
 
     criterion: Literal["", "cross-entropy", "focal", "dice", "cross-entropy+dice"]
     balance: Literal["none", "weights", "sampler"]
@@ -63,7 +65,13 @@ class RecipeFields(TypedDict, total=False):
     small: int
     small_epochs: int
 
+    time_mean: float
+    time_std: float
+    label_dropout: float
+    dropout: float
+
     average: float
+    average_width: float
     zero_scale: bool
     survival: float
     recompute: Literal["auto", "on", "off"]

@@ -40,14 +40,19 @@ class Recipe:
     lr: Annotated[float, "peak learning rate for lr-batch images a step; scales with the batch"] = 0.1
     lr_batch: Annotated[int, "images a step that lr is given for"] = 128
     momentum: Annotated[float, "of SGD and Muon; AdamW's first beta"] = 0.9
+    beta2: Annotated[float, "AdamW's second beta"] = 0.999
     nesterov: Annotated[bool, "Nesterov momentum"] = False
     weight_decay: Annotated[float, "multiple of the weights added to their gradient"] = 1e-4
     decay_all: Annotated[bool, "false: no decay of batch-norm parameters and biases"] = True
 
-    schedule: Annotated[Literal["step", "cosine", "onecycle", "linear", "poly"], "learning rate schedule"] = "step"
+    schedule: Annotated[
+        Literal["step", "cosine", "onecycle", "linear", "poly", "wsd"],
+        "of the learning rate; wsd: constant until its last third",
+    ] = "step"
     milestones: Annotated[tuple[float, ...], "step: shares of the run at which the next factor starts"] = (0.5, 0.75)
     factors: Annotated[tuple[float, ...], "step: multiples of the rate, one more than milestones"] = (1.0, 0.1, 0.01)
     warmup: Annotated[float, "share of the run over which the rate rises, except with step"] = 0.0
+    clip: Annotated[float, "largest norm of all gradients together; 0: any"] = 0.0
 
     criterion: Annotated[
         Literal["", "cross-entropy", "focal", "dice", "cross-entropy+dice"],
@@ -69,7 +74,15 @@ class Recipe:
     small: Annotated[int, "pixels a side of the crops in the first small-epochs epochs; see Augmentation"] = 0
     small_epochs: Annotated[int, "epochs on small crops, which cost less; 0: none"] = 0
 
+    time_mean: Annotated[float, "generation: mean of logit(t), the times learned from"] = 0.0
+    time_std: Annotated[float, "generation: deviation of logit(t)"] = 1.0
+    label_dropout: Annotated[float, "generation: share of images learned without their class, for guidance"] = 0.0
+    dropout: Annotated[float, "generation: in residual units"] = 0.0
+
     average: Annotated[float, "decay per step of the exponential moving average of weights; 0: off"] = 0.0
+    average_width: Annotated[
+        float, "instead: relative width of a power-function average (Karras 2024, arXiv:2312.02696); 0: off"
+    ] = 0.0
     zero_scale: Annotated[bool, "start each unit as the identity: its last batch-norm scale at 0"] = False
     survival: Annotated[float, "stochastic depth: survival probability of the last unit (Huang 2016); 1: off"] = 1.0
     recompute: Annotated[Literal["auto", "on", "off"], "activation checkpointing; auto: if memory is short"] = "auto"
@@ -290,6 +303,60 @@ SEGMENT_SCRATCH = replace(
 )
 """Label maps without pretrained weights. How loss and rate were chosen: docs/log.md."""
 
+GENERATE_32 = Recipe(
+    name="generate-32",
+    model="unet32",
+    iterations=40_000,
+    batch=256,
+    optimiser="adamw",
+    lr=3e-4,
+    lr_batch=256,
+    beta2=0.99,
+    weight_decay=0.0,
+    schedule="wsd",
+    warmup=0.05,
+    clip=1.0,
+    crop="none",
+    time_mean=-1.2,
+    time_std=1.2,
+    label_dropout=0.1,
+    dropout=0.1,
+    average_width=0.1,
+)
+"""Colour images of about 32 pixels: ten million images (times: Karras 2022, arXiv:2206.00364, table 1)."""
+
+GENERATE_8 = replace(
+    GENERATE_32,
+    name="generate-8",
+    model="unet8",
+    iterations=1_500,
+    batch=64,
+    lr=1e-3,
+    lr_batch=64,
+    time_mean=-0.8,
+    dropout=0.0,
+    flip=False,
+)
+"""Images of a few pixels, as the digits of scikit-learn. Measured: results/generation.json."""
+
+GENERATE_28 = replace(GENERATE_8, name="generate-28", model="unet28", iterations=3_000, batch=128, lr_batch=128)
+"""Small grey images, as MNIST. Measured: results/generation.json."""
+
+GENERATE_64 = replace(
+    GENERATE_32,
+    name="generate-64",
+    model="unet64",
+    size=64,
+    iterations=80_000,
+    batch=128,
+    lr=2e-4,
+    lr_batch=128,
+    time_mean=-0.8,
+    time_std=1.6,
+    flip=False,
+)
+"""Photographs, at 64 pixels. Not run by us in full."""
+
 FAST_CIFAR = Recipe(
     name="fast-cifar",
     epochs=14,
@@ -331,6 +398,10 @@ RECIPES: dict[str, Recipe] = {
         DETECT_FINETUNE,
         SEGMENT,
         SEGMENT_SCRATCH,
+        GENERATE_8,
+        GENERATE_28,
+        GENERATE_32,
+        GENERATE_64,
     )
 }
 

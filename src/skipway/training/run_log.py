@@ -73,10 +73,12 @@ def check_first_loss(loss: float, chance: float, console: Console) -> None:
     console.print(text)
 
 
-def describe(record: dict[str, Any], figure_names: Mapping[str, str]) -> str:
-    """The record as a line of text. figure_names: the task's figures, which are shares of 1, and their names."""
+def describe(record: dict[str, Any], figure_names: Mapping[str, str], plain: Mapping[str, str]) -> str:
+    """The record as a line of text. figure_names: the task's figures, which are shares of 1, and their names; plain:
+    its other figures."""
     parts = [f"epoch {record['epoch']:3d}", f"loss {record['train_loss']:.4f}"]
     parts += [f"{name} {100 * record[key]:.2f} %" for key, name in figure_names.items() if key in record]
+    parts += [f"{name} {record[key]:.4f}" for key, name in plain.items() if key in record]
     parts.append(f"{record['images_per_second']:,.0f} images/s")
     parts.append(f"waiting {100 * record['waiting']:.1f} %")
     return "  ".join([*parts, f"{record['seconds']:.1f} s"])

@@ -138,6 +138,8 @@ def build_network(
         network["shortcut"] = recipe.shortcut
     if "stem" in task.network_options(recipe.model):
         network["stem"] = (pretrained and pretrained.stem()) or models.stem_for(size)
+    if "dropout" in task.network_options(recipe.model):
+        network["dropout"] = recipe.dropout
     net = task.build(network)
     require_sizes(recipe, net, size)
     if recipe.colour and channels != 3:

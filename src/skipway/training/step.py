@@ -6,11 +6,13 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.nn.utils import clip_grad_norm_
 
 from skipway.data.loader import Batch, derive_seed
 from skipway.errors import SkipwayError
+from skipway.tasks.batch_random import BatchRandom
 from skipway.training.errors import NonFiniteError, make_nonfinite_error, names_in, out_of_memory
 from skipway.training.lr_schedule import lr_multiplier
 from skipway.training.optimiser import set_rate
@@ -33,6 +35,8 @@ def train_step(run: TrainRun, state: TrainState, batch: Batch, counted: bool) ->
     if (state.step + 1) % READ_EVERY.get(run.hardware.device.type, READ_SELDOM) == 0:
         # before the update, so that on a CPU the weights are still those before the error
         drain_losses(run, state)
+    if recipe.clip:
+        clip_grad_norm_(learning(state), recipe.clip)
     for optimiser in state.optimisers:
         optimiser.step()
     if state.averaged is not None:
@@ -75,35 +79,34 @@ def print_micro_batch(batch: int, micro: int, console: Console) -> None:
 
 def accumulate_gradients(run: TrainRun, state: TrainState, batch: Batch, counted: bool) -> tuple[Tensor, Tensor | None]:
     """Like `gradients`, in parts of at most `state.micro` images; processes exchange gradients with the last part."""
-    state.net.zero_grad(set_to_none=True)
-    count, generator = len(batch.images), generator_for(run, state)
+    for optimiser in state.optimisers:
+        optimiser.zero_grad(set_to_none=True)
+    count, random = len(batch.images), random_for(run, state)
     at_once = state.micro or count
     if at_once >= count:
-        return forward_backward(run, state, batch, counted, 1.0, generator)
+        return forward_backward(run, state, batch, counted, 1.0, random)
     parts, losses, counts = batch.split(at_once), [], []
     for number, part in enumerate(parts, 1):
         last, net = number == len(parts), state.data_parallel
         with nullcontext() if last or not isinstance(net, DistributedDataParallel) else net.no_sync():
-            loss, part_counts = forward_backward(run, state, part, counted, len(part.images) / count, generator)
+            own = random.part(at_once * (number - 1), at_once * number)
+            loss, part_counts = forward_backward(run, state, part, counted, len(part.images) / count, own)
         losses.append(loss)
         counts += [part_counts] if part_counts is not None else []
     return torch.stack(losses).sum(), torch.stack(counts).sum(0) if counts else None
 
 
 def forward_backward(
-    run: TrainRun, state: TrainState, batch: Batch, counted: bool, share: float, generator: torch.Generator
+    run: TrainRun, state: TrainState, batch: Batch, counted: bool, share: float, random: BatchRandom
 ) -> tuple[Tensor, Tensor | None]:
-    """Forward and backward of `share` times the mean loss of `batch`, which is that share of the whole batch.
-
-    generator: shared by the parts of a step, so that each draws other numbers.
-    """
+    """Forward and backward of `share` times the mean loss of `batch`, which is that share of the whole batch."""
     task = run.setup.task
 
     def forward(*inputs: Any) -> Any:
         with run.hardware.autocast():
             return state.forward(*inputs)
 
-    losses, outputs = task.loss(forward, batch, generator)
+    losses, outputs = task.loss(forward, batch, random)
     loss = losses["loss"]
     if state.step == 0 and share == 1.0:
         chance = task.chance_loss(outputs, batch.targets)
@@ -116,10 +119,15 @@ def forward_backward(
     return loss.detach(), counts
 
 
-def generator_for(run: TrainRun, state: TrainState) -> torch.Generator:
-    """The random generator of a task's loss, seeded by seed, step and rank, because processes have different images."""
-    seed = derive_seed(run.setup.recipe.seed, state.step, run.group.rank)
-    return torch.Generator(run.hardware.device).manual_seed(seed)
+def learning(state: TrainState) -> list[nn.Parameter]:
+    """The parameters that the optimisers update; searching the network for them would take longer than small steps."""
+    return [p for optimiser in state.optimisers for group in optimiser.param_groups for p in group["params"]]
+
+
+def random_for(run: TrainRun, state: TrainState) -> BatchRandom:
+    """The random numbers of a task's loss, for this process's images of the step."""
+    order = run.setup.batches.order
+    return BatchRandom(derive_seed(order.seed, state.step), order.batch, order.share, run.hardware.device)
 
 
 def drain_losses(run: TrainRun, state: TrainState) -> None:

@@ -24,7 +24,7 @@ from skipway.training.run_manifest import RunOptions, has_manifest
 from skipway.training.setup import TrainSetup
 from skipway.training.state_codec import Checkpoint, all_finite, collect_state, restore_state
 from skipway.training.sync_batchnorm import convert_sync_batchnorm
-from skipway.training.weight_averaging import averaging
+from skipway.training.weight_averaging import AveragedNetwork, averaging, power_averaging
 
 MAY_CHANGE = ("lr", "micro", "recompute")  # recipe fields that may differ on resuming, which is printed
 TALLY = "sum.tally"
@@ -105,8 +105,9 @@ def fresh_state(run: TrainRun) -> TrainState:
     if recipe.sync_norm and run.group.world > 1:
         convert_sync_batchnorm(net, of_torch=run.hardware.device.type == "cuda" and not run.setup.recomputed)
     averaged = None
-    if recipe.average:
-        averaged = AveragedModel(net, multi_avg_fn=averaging(recipe.average), use_buffers=True)
+    update = power_averaging(recipe.average_width) if recipe.average_width else averaging(recipe.average)
+    if recipe.average or recipe.average_width:
+        averaged = AveragedNetwork(net, update)
     return TrainState(net, net, net, optimisers(net, recipe), averaged, recipe.micro)
 
 

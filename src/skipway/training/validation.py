@@ -1,8 +1,10 @@
 """Validation, the record and a checkpoint at the end of an epoch."""
 
+import io
+
 import torch
 
-from skipway.tasks.base import as_outputs
+from skipway.bundle import PREVIEWS, write_atomically
 from skipway.training.hooks import Hooks, best_epoch, current_lr, save_and_stop, save_checkpoint, status_of, throughput
 from skipway.training.progress import memory_used
 from skipway.training.run_log import describe, write_records
@@ -28,15 +30,30 @@ def end_epoch(run: TrainRun, state: TrainState, hooks: Hooks) -> None:
     record |= throughput(run, state) | {"memory_gib": round(memory_used(run.hardware) / 2**30, 2)}
     if hooks.timer.plan.validated(epoch):
         record |= {f"val_{k}": v for k, v in validate(run, state, hooks).items()}
+        write_preview(run, state)
     record["seconds"] = round(state.seconds(), 2)
     state.records.append(record)
     state.sums = EpochMeters()
     hooks.log(state.step, record)
     if run.group.rank == 0:
         write_records(run.out, state.records, run.console)
-    run.console.print(describe(record, run.setup.task.figure_names), soft_wrap=True)
+    task = run.setup.task
+    run.console.print(describe(record, task.figure_names, task.plain_figure_names), soft_wrap=True)
     if best_epoch(run, state.records) == (record["epoch"], record["step"]):
         save_checkpoint(run, state, hooks.manager)
+
+
+def write_preview(run: TrainRun, state: TrainState) -> None:
+    """Write the task's picture of the current network into the run's folder `previews`, if it has one."""
+    if run.group.rank:
+        return
+    with run.hardware.autocast():
+        picture = run.setup.task.preview(state.eval_model(), run.setup.preprocessing, run.hardware.device)
+    if picture is not None:
+        stream = io.BytesIO()
+        picture.save(stream, "PNG")
+        (run.out / PREVIEWS).mkdir(exist_ok=True)
+        write_atomically(run.out / PREVIEWS / f"step-{state.step:07d}.png", stream.getvalue())
 
 
 @torch.inference_mode()
@@ -57,10 +74,11 @@ def validate(run: TrainRun, state: TrainState, hooks: Hooks) -> dict[str, float]
         if group.world == 1 and hooks.stopping():
             save_and_stop(run, state, hooks)
         images = run.setup.preprocessing.normalised(images.to(run.hardware.device))
-        with run.hardware.autocast():
-            outputs = as_outputs(net(run.hardware.place_images(images)))
         done = start + len(images)
-        metrics.update(tuple(output.float().cpu() for output in outputs), validation.targets(start, done))
+        targets = validation.targets(start, done)
+        with run.hardware.autocast():
+            outputs = run.setup.task.forward(net, run.hardware.place_images(images), targets, start)
+        metrics.update(tuple(output.float().cpu() for output in outputs), targets)
         hooks.timer.validated_batch()
         hooks.advance(status_of(run, state, hooks.timer, (done, count)))
     own, *others = group.gather(metrics)

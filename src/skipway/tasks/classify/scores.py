@@ -15,6 +15,7 @@ from skipway.data.preprocess import Preprocessing
 from skipway.models.base import ModelOutput, Network
 from skipway.tasks.aux_loss import with_auxiliary_losses
 from skipway.tasks.base import Evaluation, Explain, LossResult, Outputs, Parity, Presenter, Reporter, SplitOutputs, Task
+from skipway.tasks.batch_random import BatchRandom
 from skipway.tasks.classify import class_balance
 from skipway.tasks.classify.prediction import ClassPrediction
 
@@ -71,7 +72,7 @@ class ClassScores(Task):
     def sampling_weights(self, dataset: Dataset) -> np.ndarray:
         return class_balance.sampling_weights(dataset.train.labels, len(self.classes))
 
-    def loss(self, forward: Callable[..., Any], batch: Batch, generator: torch.Generator | None = None) -> LossResult:
+    def loss(self, forward: Callable[..., Any], batch: Batch, random: BatchRandom | None = None) -> LossResult:
         """With auxiliary classifiers: see `tasks.aux_loss`."""
         outputs = forward(batch.images)
         return LossResult({"loss": self.output_loss(outputs, batch.targets)}, outputs)

@@ -27,6 +27,7 @@ from skipway.tasks.base import (
     Stitcher,
     Task,
 )
+from skipway.tasks.batch_random import BatchRandom
 from skipway.tasks.dense import DenseTask
 from skipway.tasks.detect.detections import MOST, Decoder
 from skipway.tasks.detect.metrics import DetectMetrics
@@ -100,7 +101,7 @@ class Detect(DenseTask):
             return body
         return f"fcos_{body}" if gpu else f"fcos_{body}_light"
 
-    def recipe_name(self, weights: str | None) -> str:
+    def recipe_name(self, weights: str | None, side: int = 0) -> str:
         if weights is None:
             return "detect-scratch"
         return "detect-finetune" if models.is_detector(weights) else "detect"
@@ -137,7 +138,7 @@ class Detect(DenseTask):
         refuse_if(options["balance"] != "none", "--balance is for one class an image", "leave it out")
         return self
 
-    def loss(self, forward: Callable[..., Any], batch: Batch, generator: torch.Generator | None = None) -> LossResult:
+    def loss(self, forward: Callable[..., Any], batch: Batch, random: BatchRandom | None = None) -> LossResult:
         """The sum of the network's losses."""
         targets = batch.targets
         assert isinstance(targets, Boxes | MaskedBoxes)

@@ -26,6 +26,7 @@ from skipway.tasks.base import (
     SplitOutputs,
     Stitcher,
 )
+from skipway.tasks.batch_random import BatchRandom
 from skipway.tasks.dense import DenseTask
 from skipway.tasks.segment.label_maps import label_map, statistics
 from skipway.tasks.segment.losses import CRITERIA, Criterion, median_frequency_weights
@@ -89,7 +90,7 @@ class Segment(DenseTask):
             return body
         return f"unet_{body}" if gpu else f"unet_{body}_light"
 
-    def recipe_name(self, weights: str | None) -> str:
+    def recipe_name(self, weights: str | None, side: int = 0) -> str:
         return "segment-scratch" if weights is None else "segment"
 
     # training
@@ -130,7 +131,7 @@ class Segment(DenseTask):
         ignored = f", {100 * pixels[-1] / max(pixels.sum(), 1):.1f} % of pixels ignored" if pixels[-1] else ""
         return f"segment ({self.annotation} of {self.outputs} classes{ignored})"
 
-    def loss(self, forward: Callable[..., Any], batch: Batch, generator: torch.Generator | None = None) -> LossResult:
+    def loss(self, forward: Callable[..., Any], batch: Batch, random: BatchRandom | None = None) -> LossResult:
         """The criterion, and with an auxiliary head AUXILIARY times its own."""
         assert isinstance(batch.targets, Tensor)
         outputs, labels, criterion = forward(batch.images), batch.targets.long(), self.loss_function
