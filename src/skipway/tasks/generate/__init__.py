@@ -1,0 +1,1 @@
+"""Image generation: networks that turn noise into images (flow matching)."""
