@@ -31,6 +31,7 @@ Net = TypeVar("Net", bound=nn.Module)
 SCHEMA = 1
 FILES = ("weights.safetensors", "card.json", "README.md")
 SUMS = "SHA256SUMS"
+PREVIEWS = "previews"  # the folder of a run that the pictures of its training are in
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,7 +127,8 @@ def readme(card: Card) -> str:
         fitted = f"fitted on {card.calibration['n']} images of {card.calibration['split']}"
         values = {name: value for name, value in card.calibration.items() if name not in ("split", "n")}
         lines += [f"- {name} {value:.4f}, {fitted}" for name, value in values.items()]
-    lines += ["", "Use it with `skipway predict THIS_FOLDER images...` or `skipway.load(THIS_FOLDER)`.", ""]
+    use = "`skipway predict THIS_FOLDER images...` (a generator with `skipway generate THIS_FOLDER`)"
+    lines += ["", f"Use it with {use} or `skipway.load(THIS_FOLDER)`.", ""]
     return "\n".join(lines)
 
 

@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from skipway.cli.options import ClassNamesOption, FormatOption, IgnoreOption, JsonOption, console, print_json
+from skipway.cli.options import (
+    ClassNamesOption,
+    FormatOption,
+    IgnoreOption,
+    JsonOption,
+    TaskOption,
+    console,
+    print_json,
+)
 from skipway.errors import SkipwayError
 
 if TYPE_CHECKING:
@@ -40,6 +48,7 @@ def check(
     box_format: FormatOption = "",
     ignore: IgnoreOption = "",
     class_names: ClassNamesOption = "",
+    task: TaskOption = "",
     as_json: JsonOption = False,
 ) -> None:
     r"""Decode every image and say what is wrong: unreadable files, leaks between splits, conflicting labels,
@@ -62,7 +71,7 @@ def check(
 
     policy = policy_of(bad)
     require_new_png(preview)
-    reading = ReadOptions(label_column, label_pattern, box_format, ignore, class_names)
+    reading = ReadOptions(label_column, label_pattern, box_format, ignore, class_names, task)
     examination, source = checks.check_and_open(data, size, channels, policy, console(stderr=True), reading)
     if as_json:
         from dataclasses import asdict

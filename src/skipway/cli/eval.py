@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from skipway.cli.options import DeviceOption, JsonOption, WorkersOption, console, decide, print_json
-from skipway.errors import SkipwayError
+from skipway.errors import SkipwayError, refuse_if
 
 
 def evaluate(
@@ -17,6 +17,13 @@ def evaluate(
     ensemble: Annotated[
         bool, typer.Option("--ensemble", help="Evaluate the average of the runs' probabilities.")
     ] = False,
+    classifier: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="Generators: finds the classes of samples, and gives features.")
+    ] = None,
+    samples: Annotated[int, typer.Option(help="Generators: images to generate; 0: as many as suit.")] = 0,
+    inception: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Generators: Inception's weights, for FID and KID.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the report.")] = None,
     as_json: JsonOption = False,
     device: DeviceOption = "auto",
@@ -25,7 +32,7 @@ def evaluate(
     """Evaluate a trained network, or compare several on the same images.
 
     Examples: skipway eval RUN | skipway eval RUN photos/test | skipway eval RUN OTHER --on photos/test |
-    skipway eval RUN OTHER --on photos/test --ensemble
+    skipway eval RUN OTHER --on photos/test --ensemble | skipway eval GENERATOR --classifier RUN
 
     DATA is by default what the network was trained on. Compared runs are each tested against the first.
     """
@@ -36,11 +43,14 @@ def evaluate(
     hardware = decide(device, workers=workers)
     progress = console(stderr=as_json)
     if len(runs) > 1 and not ensemble:
+        refuse_if(
+            classifier or samples or inception, "--classifier, --samples and --inception are for one run", "drop them"
+        )
         compared = compare_runs(runs, data, split, out, hardware, progress, protocol)
         if as_json:
             print_json(compared.to_json())
         return
-    found = evaluate_runs(runs, data, split, out, hardware, progress, protocol)
+    found = evaluate_runs(runs, data, split, out, hardware, progress, protocol, classifier, samples, inception)
     if as_json:
         rows = {"per_class": found.per_class} if hasattr(found, "per_class") else {}
         print_json({"split": found.scored.split, "data": found.scored.data, "metrics": found.metrics, **rows})

@@ -34,6 +34,9 @@ IgnoreOption = Annotated[
 ClassNamesOption = Annotated[
     str, typer.Option(metavar="NAMES", help="Of the values of masks, in order: sky,road,... or a file of them.")
 ]
+TaskOption = Annotated[
+    str, typer.Option("--task", metavar="NAME", help="What to learn instead of the annotations: generate.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 

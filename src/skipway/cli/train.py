@@ -20,6 +20,7 @@ from skipway.cli.options import (
     OfflineOption,
     PrecisionOption,
     SwitchOption,
+    TaskOption,
     WorkersOption,
     console,
     decide,
@@ -79,6 +80,7 @@ def train(
     box_format: FormatOption = "",
     ignore: IgnoreOption = "",
     class_names: ClassNamesOption = "",
+    task: TaskOption = "",
     bad: BadOption = "error",
     devices: Annotated[int, typer.Option(help="Processes, each on a GPU or on its share of the processor.")] = 1,
     deterministic: Annotated[bool, typer.Option("--deterministic", help="Equal digits for equal seeds.")] = False,
@@ -93,16 +95,15 @@ def train(
     workers: WorkersOption = None,
     fields: dict[str, str],
 ) -> None:
-    """Train a network on images, to classify them, find objects, or label pixels; leaves a bundle and a report.
+    """Train a network that classifies images, finds objects, labels pixels or generates images, and evaluate it.
 
-    Network, weights, size, batch and length are chosen to suit the data and the machine, unless they are given.
+    Network, weights, size, batch and length are chosen to suit the data and the machine, unless they are given: every
+    option from --model on is a field of the recipe, and is as the recipe has it unless given.
 
     Examples: skipway train photos/ | skipway train photos/ --budget 10m --out runs/flowers | skipway train cifar10
-    --model resnet56 --recipe he2015-cifar --seed 3 | skipway train --resume runs/flowers
-
-    Every option from --model on is a field of the recipe, and is as the recipe has it unless given.
+    --recipe he2015-cifar --seed 3 | skipway train --resume RUN | skipway train photos/ --task generate
     """
-    reading = (label_column, label_pattern, box_format, ignore, class_names)
+    reading = (label_column, label_pattern, box_format, ignore, class_names, task)
     start = TrainArguments(data, recipe, from_scratch, budget, *reading, out, bad)
     require_one_start(start, resume)
     go_offline(offline)
@@ -130,6 +131,7 @@ class TrainArguments:
     format: str
     ignore: str
     class_names: str
+    task: str
     out: Path | None
     bad: str
 
@@ -210,7 +212,9 @@ def start_run(start: TrainArguments, machine: dict[str, Any], kept: dict[str, An
         bad=policy_of(start.bad),
         options=options,
         changes=values,
-        reading=ReadOptions(start.label_column, start.label_pattern, start.format, start.ignore, start.class_names),
+        reading=ReadOptions(
+            start.label_column, start.label_pattern, start.format, start.ignore, start.class_names, start.task
+        ),
         start="scratch" if start.from_scratch else "pretrained",
         budget=start.budget,
     )

@@ -16,7 +16,7 @@ from skipway.commands.arguments import QUIET, Folder, as_data, as_paths, resolve
 from skipway.data.dataset import Dataset
 from skipway.data.preprocess import Preprocessing
 from skipway.deploy.training_data import read_options_of, reopen_dataset
-from skipway.errors import DataError, SkipwayError, UnknownNameError
+from skipway.errors import DataError, SkipwayError, UnknownNameError, refuse_if
 from skipway.evaluation.evaluate import Scorer, score
 from skipway.evaluation.report import Report, write_report
 from skipway.evaluation.test_time_augmentation import PROTOCOLS, ensemble, summarising
@@ -31,6 +31,8 @@ from skipway.tasks.base import (
     ReportContext,
     SplitOutputs,
 )
+from skipway.tasks.generate.classifier_features import ClassifierFeatures
+from skipway.tasks.generate.sample_evaluation import SampleEvaluation
 from skipway.trained import TrainedModel
 from skipway.training.recipes import RECIPES, find_recipe
 
@@ -75,9 +77,10 @@ def open_run(run: str | Path, hardware: Hardware, protocol: str = AS_BUNDLED) ->
     if protocol not in PROTOCOLS:
         raise UnknownNameError("protocol", protocol, PROTOCOLS, f"one of {', '.join(PROTOCOLS)}")
     model = TrainedModel.load(Path(run), hardware)
-    card, task = model.card, model.task
+    card, task = model.card, model.task.for_evaluation(model.net, model.preprocessing, hardware.device)
+    own = task.scorer()
     if protocol == AS_BUNDLED:
-        scorer = summarising(model.net, model.preprocessing, hardware, task.summarise)
+        scorer = own or summarising(model.net, model.preprocessing, hardware, task.summarise)
     else:
         require_pooling(task)
         scorer = PROTOCOLS[protocol](model.net, model.preprocessing, hardware, task.pool)
@@ -140,18 +143,28 @@ def evaluate(
     hardware: Hardware | None = None,
     console: Console = QUIET,
     protocol: str = AS_BUNDLED,
+    classifier: Folder | None = None,
+    samples: int = 0,
+    inception: Folder | None = None,
 ) -> Evaluation:
     """Evaluate a trained network on images, and write report.html and report.json.
 
     run: the folder of a bundle, or several, whose probabilities are then averaged. data: None for what the (first) run
     was trained on. split: None for test, or else val, or else all. out: the report's folder; None for
-    RUN/reports/<data>-<split>. protocol: a name of `evaluation.test_time_augmentation.PROTOCOLS`. Raises SkipwayError.
+    RUN/reports/<data>-<split>. protocol: a name of `evaluation.test_time_augmentation.PROTOCOLS`.
+
+    For generators: classifier: the run of a classifier, in whose features samples are compared with images, and which
+    finds their classes; None for the features of the one in the package. samples: how many are generated; 0 for as
+    many as suit. inception: a file of Inception's weights, for FID and KID. Raises SkipwayError.
     """
     request = request_of(data, split, out, hardware, console, protocol)
     runs = as_paths(run)
     if not runs:
         raise SkipwayError("there is no run to evaluate: name at least one")
     opened, dataset, mark = open_all(runs, request)
+    if classifier or samples or inception:
+        options = sample_options(classifier, samples, inception, request.hardware)
+        opened = [replace(one, task=one.task.with_samples(options)) for one in opened]
     several = len(runs) > 1
     chosen = average_runs(opened, dataset, mark, request.split) if several else opened[0]
     evaluation = chosen.evaluate(score(chosen.card, dataset, mark, request.split, chosen.scorer))
@@ -159,6 +172,23 @@ def evaluate(
     folder = folder_of(request, opened[0], evaluation, "-ensemble" if several else "")
     write_and_print(folder, chosen, evaluation, request.protocol, command, request.console)
     return evaluation
+
+
+def sample_options(
+    classifier: Folder | None, samples: int, inception: Folder | None, hardware: Hardware
+) -> SampleEvaluation:
+    """How samples are evaluated. Raises SkipwayError for a run that is no classifier of one class per image."""
+    weights = None if inception is None else Path(inception)
+    if classifier is None:
+        return SampleEvaluation(None, samples, weights)
+    model = TrainedModel.load(Path(classifier), hardware)
+    refuse_if(
+        model.task.activation != "softmax", f"{classifier} is no classifier of one class per image", "give another run"
+    )
+    name, checksum = Path(classifier).name, model.card.weights_sha256
+    classes, device = tuple(model.card.classes), hardware.device
+    features = ClassifierFeatures(name, checksum, model.net, model.preprocessing, classes, device)
+    return SampleEvaluation(features, samples, weights)
 
 
 def request_of(
@@ -224,13 +254,18 @@ def write_and_print(
     folder: Path, run: LoadedRun, evaluation: Evaluation, protocol: str, command: str, console: Console
 ) -> None:
     """The report of `evaluation` in `folder`; the result, what speaks against it, and the page's path are printed."""
-    context = ReportContext(run.card, run.preprocessing, run.explain, run.records, protocol)
+    context = ReportContext(run.card, run.preprocessing, run.explain, run.records, protocol, previews_of(run.run))
     report = Report(run.task, evaluation, context, command, training_command(run.card))
     page = write_report(folder, report)
     console.print(run.task.reporter.result(evaluation), soft_wrap=True, markup=False)
     for finding in report.findings:
         console.print(finding.summary(), style=STYLES[finding.severity], soft_wrap=True, markup=False)
     console.print(f"report {page}", soft_wrap=True, markup=False)
+
+
+def previews_of(run: str) -> tuple[Path, ...]:
+    """The pictures that were drawn during a training, in order."""
+    return tuple(sorted(Path(run, bundle.PREVIEWS).glob("step-*.png")))
 
 
 def training_command(card: Card) -> str:

@@ -23,6 +23,7 @@ from skipway.trained import TrainedModel, task_of
 from skipway.training.time_estimate import duration
 
 if TYPE_CHECKING:
+    from skipway.deploy.generate.generator import Generator
     from skipway.deploy.predict.predictor import Predictor
 
 
@@ -96,6 +97,14 @@ class Run:
         from skipway.deploy.predict.predictor import Predictor
 
         return Predictor(self, hardware, engine, goal, sample, say)
+
+    def generator(
+        self, hardware: Hardware | None = None, engine: str = "eager", say: Notify = ignore_message
+    ) -> "Generator":
+        """A `Generator` of this network; the arguments are those of its class."""
+        from skipway.deploy.generate.generator import Generator
+
+        return Generator(self, hardware, engine, say)
 
     def evaluate(
         self,

@@ -27,11 +27,12 @@ FEW = 12  # rows, of which `list` also names the weights
 
 def network_rows(pattern: str) -> list[dict[str, Any]]:
     """A row for each classification network whose name matches. Raises UnknownNameError when none does, or SkipwayError
-    with the detectors and segmenters that do."""
+    with the networks of other tasks that do."""
     from skipway.models.pretrained.registry import WEIGHTS  # here, since it brings torchvision, and `show` needs none
 
     names = models.list_models(pattern)
-    if not names and (others := [*models.list_detectors(pattern), *models.list_segmenters(pattern)]):
+    dense = [*models.list_detectors(pattern), *models.list_segmenters(pattern)]
+    if not names and (others := [*dense, *models.list_generators(pattern)]):
         raise SkipwayError(f"no classification network matches {pattern}, but others do: {', '.join(others)}")
     if not names:
         raise UnknownNameError("model", pattern, models.NETWORKS, "`skipway list` names all of them")

@@ -20,10 +20,12 @@ from skipway.data.formats.mask_layouts import find_mask_format
 from skipway.data.formats.mask_parquet import open_any_parquet
 from skipway.data.formats.mask_table import open_any_table
 from skipway.data.formats.pattern_folder import open_pattern_folder
+from skipway.data.formats.unlabelled import is_unlabelled, open_unlabelled
 from skipway.data.formats.voc import open_voc
 from skipway.data.formats.voc_semantic import open_voc_semantic
 from skipway.data.formats.webdataset import open_shards
 from skipway.data.formats.yolo import open_yolo
+from skipway.data.image_targets import with_task
 from skipway.data.read_options import DEFAULT_READ_OPTIONS, ReadOptions, require_only
 from skipway.errors import DataError, UnknownNameError
 
@@ -114,7 +116,10 @@ def open_dataset(where: str, reading: ReadOptions = DEFAULT_READ_OPTIONS) -> Dat
     `reading` holds options that the files do not determine. The data set's name is `where`; with its `reading` it can
     be opened again. Raises SkipwayError, in one line, for anything else, and for an option that does not apply.
     """
-    return replace(open_without_options(where, reading), reading=reading)
+    own = replace(reading, task="")
+    if reading.task and own == DEFAULT_READ_OPTIONS and Path(where).is_dir() and is_unlabelled(Path(where)):
+        return replace(open_unlabelled(Path(where)), reading=reading)
+    return replace(with_task(open_without_options(where, own), reading.task), reading=reading)
 
 
 def open_without_options(where: str, reading: ReadOptions) -> Dataset:

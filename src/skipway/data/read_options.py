@@ -17,6 +17,7 @@ APPLIES_TO = {
     "format": "is for a folder or file with annotations of boxes or masks",
     "ignore": "is for data with a mask for each image",
     "class_names": "is for data with a mask for each image",
+    "task": "is for data that suit several tasks",
 }
 
 
@@ -25,7 +26,8 @@ class ReadOptions:
     """label_column: the column with the labels; label_pattern: a regular expression that finds an image's class in its
     file name (see `name_pattern`); format: of annotations, a key of `data.BOX_FORMATS` or `data.MASK_FORMATS`; ignore:
     values or names of classes in masks that are neither learnt nor counted, separated by commas; class_names: a table
-    of the classes in masks (see `class_table`), or their names in the order of their values, separated by commas. Empty
+    of the classes in masks (see `class_table`), or their names in the order of their values, separated by commas;
+    task: what to learn from the images instead of their annotations, a key of `image_targets.CONVERSIONS`. Empty
     if not given. Raises TypeError for values that are not strings."""
 
     label_column: str = ""
@@ -33,6 +35,7 @@ class ReadOptions:
     format: str = ""
     ignore: str = ""
     class_names: str = ""
+    task: str = ""
 
     def __post_init__(self) -> None:
         if not all(isinstance(value, str) for value in asdict(self).values()):

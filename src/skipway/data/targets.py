@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -89,8 +89,8 @@ class ClassTargets(Targets):
     def __len__(self) -> int:
         return len(self.labels)
 
-    def take(self, indices: np.ndarray) -> "ClassTargets":
-        return ClassTargets(self.labels[indices])
+    def take(self, indices: np.ndarray) -> Self:
+        return replace(self, labels=self.labels[indices])
 
     def tensor(self) -> Tensor:
         return torch.from_numpy(self.labels)
@@ -114,8 +114,8 @@ class ClassTargets(Targets):
         """Indices of `fraction` of each class. A class keeps at least one image."""
         return stratified_indices(self.labels, classes, fraction, rng)
 
-    def relabel(self, to: np.ndarray, classes: int) -> "ClassTargets":
-        return ClassTargets(to[self.labels])
+    def relabel(self, to: np.ndarray, classes: int) -> Self:
+        return replace(self, labels=to[self.labels])
 
     def require_learnable(self, name: str, classes: tuple[str, ...]) -> None:
         present = np.unique(self.labels)

@@ -20,7 +20,7 @@ def reopen_dataset(data: str | Dataset | None, card: Card) -> tuple[Dataset, str
     """`data`, or those that the network was trained on (None), and their fingerprint.
 
     Those of the training are read as they were then, and without the images that the training left out: their
-    fingerprint is then that of the card. Masks of others are read with the names that those of the training had. Raises
+    fingerprint is then that of the card. Others are read for the same task, and their masks with the same names. Raises
     DataError where they cannot be opened.
     """
     if isinstance(data, Dataset):
@@ -28,8 +28,8 @@ def reopen_dataset(data: str | Dataset | None, card: Card) -> tuple[Dataset, str
     else:
         own = data is None or data == card.data["name"]
         reading = read_options_of(card)
-        masks = ReadOptions(ignore=reading.ignore, class_names=reading.class_names)
-        dataset = open_dataset(card.data["name"], reading) if own else open_dataset(str(data), masks)
+        others = ReadOptions(ignore=reading.ignore, class_names=reading.class_names, task=reading.task)
+        dataset = open_dataset(card.data["name"], reading) if own else open_dataset(str(data), others)
     dataset = without_bad_annotations(dataset)
     mark = dataset.fingerprint
     if mark != card.data["fingerprint"] and card.data.get("left_out"):

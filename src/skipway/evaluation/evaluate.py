@@ -34,6 +34,16 @@ def score(card: Card, dataset: Dataset, fingerprint: str, split: str | None, sco
     start = time.perf_counter()
     outputs = scorer(images)
     seconds = time.perf_counter() - start
+    train = dataset.train if trained_on else None
     return SplitOutputs(
-        dataset.name, name, tuple(card.classes), images, fingerprint, trained_on, dataset.left_out, outputs, seconds
+        dataset.name,
+        name,
+        tuple(card.classes),
+        images,
+        fingerprint,
+        trained_on,
+        dataset.left_out,
+        outputs,
+        seconds,
+        train,
     )

@@ -9,12 +9,19 @@ from skipway.models import NETWORKS
 from skipway.tasks.base import Task
 from skipway.tasks.classify.task import Classify
 from skipway.tasks.detect.task import Detect
+from skipway.tasks.generate.task import Generate
 from skipway.tasks.segment.task import Segment
 from skipway.tasks.tag.task import Tag
 
 __all__ = ["TASKS", "Task", "classifier", "task_for", "task_for_network", "task_named"]
 
-TASKS: dict[str, type[Task]] = {"classify": Classify, "tag": Tag, "detect": Detect, "segment": Segment}
+TASKS: dict[str, type[Task]] = {
+    "classify": Classify,
+    "tag": Tag,
+    "detect": Detect,
+    "segment": Segment,
+    "generate": Generate,
+}
 
 
 def task_named(name: str, classes: Sequence[str]) -> Task:

@@ -7,6 +7,7 @@ predictions and evaluations are shown is in the task's presenter and reporter, i
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol, Self
 
 import numpy as np
@@ -18,15 +19,18 @@ from skipway import models
 from skipway.data.dataset import Dataset, Split
 from skipway.data.loader import Batch, Transform
 from skipway.data.preprocess import Preprocessing
-from skipway.data.targets import Targets
+from skipway.data.targets import Labels, Targets
 from skipway.errors import SkipwayError
 from skipway.models.base import Network
+from skipway.tasks.batch_random import BatchRandom
+from skipway.tasks.generate.sampler import Sampler
 
 AS_BUNDLED = "center"  # the protocol of evaluation that temperatures are fitted with
 ENSEMBLE = "ensemble"  # the recipe name in the card of an ensemble
 Outputs = tuple[Tensor, ...]  # of a network, in the order of `Task.output_names`; the first dimension counts images
 Explain = Callable[[Tensor, Tensor], Tensor]  # uint8 images (N, C, H, W), classes (N,) -> heat (N, H, W) in [0, 1]
 Records = Sequence[dict[str, Any]]  # the lines of metrics.jsonl
+Runner = Callable[..., Outputs]  # the tensors of `Task.input_names` -> outputs, float32 on the CPU
 
 
 def as_outputs(found: Tensor | Sequence[Tensor]) -> Outputs:
@@ -39,6 +43,17 @@ class LossResult(NamedTuple):
 
     losses: dict[str, Tensor]
     outputs: Any
+
+
+class WithPreprocessing(nn.Module):
+    """A network that takes fitted images as they are: uint8 (N, C, *canvas) -> the network's outputs."""
+
+    def __init__(self, net: nn.Module, preprocessing: Preprocessing) -> None:
+        super().__init__()
+        self.net, self.preprocessing = net, preprocessing
+
+    def forward(self, images: Tensor) -> Any:
+        return self.net(self.preprocessing.normalised(images))
 
 
 class Metrics(Protocol):
@@ -128,7 +143,8 @@ class SplitOutputs:
     """The images of a split and a network's outputs for them.
 
     data, split: names of the data set and split; fingerprint: of the whole data set; trained_on: whether it is the
-    training data set; left_out: (image, reason) of images in no split; seconds: how long the network took.
+    training data set; left_out: (image, reason) of images in no split; seconds: how long the network took; train: the
+    images that the network was trained on, None where they are others.
     """
 
     data: str
@@ -140,6 +156,7 @@ class SplitOutputs:
     left_out: tuple[tuple[str, str], ...]
     outputs: Outputs
     seconds: float
+    train: Split | None = None
 
     @property
     def scores(self) -> Tensor:
@@ -178,7 +195,8 @@ class ReportContext:
     """What a reporter may show besides an evaluation.
 
     card: the bundle's card as plain fields; preprocessing: the network's; explain: Grad-CAM of the network, None where
-    several were averaged; records: the epochs of the training; protocol: the name of the test-time augmentation.
+    several were averaged; records: the epochs of the training; protocol: the name of the test-time augmentation;
+    previews: files of the pictures that were drawn during the training, in order.
     """
 
     card: Any
@@ -186,6 +204,7 @@ class ReportContext:
     explain: Explain | None
     records: Records
     protocol: str
+    previews: tuple[Path, ...] = ()
 
 
 class Presenter(ABC):
@@ -292,6 +311,10 @@ class Task(ABC):
     higher_is_better: ClassVar[bool] = True
     annotation: ClassVar[str]  # of an image, as text: what such a network learns from
     figure_names: ClassVar[dict[str, str]] = {}  # figures in the line of an epoch, in percent: train_x or val_x -> name
+    plain_figure_names: ClassVar[dict[str, str]] = {}  # likewise, figures that are no shares
+    pretrained: ClassVar[bool] = True  # there may be weights to start from
+    generates: ClassVar[bool] = False  # images, from noise, instead of predictions from images
+    own_channels: ClassVar[bool] = False  # grey images have one channel, whatever their files hold
     output_names: ClassVar[tuple[str, ...]] = ("scores",)
     output_note: ClassVar[str] = ""  # how the outputs are to be read, for the README of exports; ends in a space
     criteria: ClassVar[tuple[str, ...]] = ()  # that a recipe may name instead of the task's own loss
@@ -340,9 +363,9 @@ class Task(ABC):
         """The default of the recipe's `size`, in pixels; 0: by the recipe."""
         return 0
 
-    def recipe_name(self, weights: str | None) -> str:
-        """The default recipe, from the network that the weights to start from belong to, None for no weights; "": one
-        that suits the images."""
+    def recipe_name(self, weights: str | None, side: int = 0) -> str:
+        """The default recipe, from the network that the weights to start from belong to, None for no weights, and the
+        images' usual shorter side in pixels; "": one that suits the images."""
         return ""
 
     def network_options(self, name: str) -> set[str]:
@@ -367,6 +390,11 @@ class Task(ABC):
         """Height and width of the network's input for a recipe's `size`."""
         return size, size
 
+    def preprocessing_for(self, record: Preprocessing) -> Preprocessing | None:
+        """`record`, whose mean and deviation are not set, as the task needs it; None: the images' own or those of
+        pretrained weights."""
+        return None
+
     def transform(self, preprocessing: Preprocessing, options: Mapping[str, Any]) -> Transform | None:
         """Images and targets augmented together, by the recipe's fields `options`; None: images alone."""
         return None
@@ -381,8 +409,9 @@ class Task(ABC):
         raise SkipwayError(f"--balance sampler needs classes, which the task {self.name} does not have: leave it out")
 
     @abstractmethod
-    def loss(self, forward: Callable[..., Any], batch: Batch, generator: torch.Generator | None = None) -> LossResult:
-        """The loss of a batch, for which `forward`, the network, is called; `generator`: for random numbers."""
+    def loss(self, forward: Callable[..., Any], batch: Batch, random: BatchRandom | None = None) -> LossResult:
+        """The loss of a batch, for which `forward`, the network, is called. `random`: of the batch's random numbers;
+        None: of any."""
 
     def chance_loss(self, outputs: Any, targets: Any) -> Tensor | None:
         """The loss at chance, which a new network should start near; None: not known."""
@@ -405,6 +434,29 @@ class Task(ABC):
     @abstractmethod
     def metrics(self) -> Metrics:
         """A new accumulator."""
+
+    def forward(self, net: Callable[..., Any], images: Tensor, targets: Labels, start: int) -> Outputs:
+        """What `metrics` measures of `net`, for normalised images whose first is image `start` of the split."""
+        return as_outputs(net(images))
+
+    def preview(self, net: nn.Module, preprocessing: Preprocessing, device: torch.device) -> Image | None:
+        """A picture of what `net` does, always for the same inputs, drawn at each validation; None: there is none."""
+        return None
+
+    def for_evaluation(self, net: Network, preprocessing: Preprocessing, device: torch.device) -> "Task":
+        """The task with what `scorer` and `evaluate` need of a trained network, which is on `device`."""
+        return self
+
+    def with_samples(self, options: Any) -> "Task":
+        """The task that evaluates generated images with `options` (`SampleEvaluation`). Raises SkipwayError where
+        nothing is generated."""
+        raise SkipwayError(
+            f"--classifier, --samples and --inception are for generators: leave them out for {self.name}"
+        )
+
+    def scorer(self) -> Callable[[Split], Outputs] | None:
+        """The function from a split to its outputs where these are not `net(images)`."""
+        return None
 
     @abstractmethod
     def evaluate(self, scored: SplitOutputs, calibration: Mapping[str, Any] | None) -> Evaluation:
@@ -429,6 +481,10 @@ class Task(ABC):
 
     # prediction
 
+    def require_predictions(self) -> None:
+        """Raises SkipwayError where the network predicts nothing from images."""
+        return
+
     @abstractmethod
     def predict(self, name: str, outputs: Outputs, size: tuple[int, int], temperature: float, top: int) -> Prediction:
         """The prediction for the image called `name`, of `size` (height, width) pixels, from its outputs, without the
@@ -438,6 +494,38 @@ class Task(ABC):
         """For the tiles of an image of `size` (height, width). Raises SkipwayError where a part of an image has no
         prediction of its own."""
         raise SkipwayError(f"answers of the task {self.name} are not predicted by tiles: leave out --tiles")
+
+    # generation
+
+    def sampler(self, net: nn.Module, preprocessing: Preprocessing, device: torch.device, batch: int = 0) -> Sampler:
+        """Draws images from `net`, which is on `device`; `batch` images at once, 0: as many as suit the device. Raises
+        SkipwayError where nothing is generated."""
+        raise SkipwayError(f"the task {self.name} generates no images: use `skipway predict`")
+
+    # engines and exports
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        """The names of the tensors that engines and exports take."""
+        return ("images",)
+
+    def deployed(self, net: nn.Module, preprocessing: Preprocessing) -> nn.Module:
+        """What engines and exports run, a module that takes the tensors of `input_names`: `net` on fitted images."""
+        return WithPreprocessing(net, preprocessing)
+
+    def example_inputs(self, preprocessing: Preprocessing, count: int) -> tuple[Tensor, ...]:
+        """Tensors in the order of `input_names` as `deployed` takes them, each with `count` first: black images."""
+        shape = (count, preprocessing.channels, *preprocessing.canvas)
+        return (torch.zeros(shape, dtype=torch.uint8).contiguous(memory_format=torch.channels_last),)
+
+    def random_inputs(self, preprocessing: Preprocessing, count: int) -> tuple[tuple[Tensor, ...], str] | None:
+        """Typical inputs, as `example_inputs`, and what they are, in words; None where images of the data are."""
+        return None
+
+    def whole_parity(self, reference: Runner, found: Runner, preprocessing: Preprocessing) -> Parity | None:
+        """Whether `found`, of an export, leads to the results of `reference` where a result takes several calls; None
+        where it takes one."""
+        return None
 
     def with_threshold(self, threshold: float | None) -> "Task":
         """The task that predicts what has at least this score; None: unchanged. Ignored where nothing has a score of
