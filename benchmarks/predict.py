@@ -61,7 +61,7 @@ def network_rate(run: Path) -> tuple[str, float]:
     predictor = Predictor(run, engine="auto")
     images = torch.randint(0, 256, (predictor.engine.batch, 3, 224, 224), dtype=torch.uint8)
     chosen = f"{predictor.engine.name}, {format_options(predictor.engine.options)}"
-    return chosen, measure_speed(predictor.engine, images, 5)[0]
+    return chosen, measure_speed(predictor.engine, (images,), 5)[0]
 
 
 def prepare(folder: Path, photos: list[Path]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from skipway.bundle import Card
 from skipway.data.preprocess import Preprocessing
 from skipway.deploy.engines.base import EngineInput
 from skipway.hardware import decide
+from skipway.tasks import Classify
 
 CLASSES = ["ant", "bee", "cat", "dog", "elk", "fox", "gnu", "hen"]
 SHOWN = Preprocessing(3, 32, 32, (0.5, 0.4, 0.3), (0.2, 0.25, 0.3))
@@ -86,7 +87,7 @@ def make_images(tmp_path: Path) -> Callable[..., list[Path]]:
 
 
 def as_trained(net: torch.nn.Module, **fields: object) -> EngineInput:
-    return EngineInput(net.eval(), SHOWN, decide("cpu"), **fields)  # type: ignore[arg-type]
+    return EngineInput(net.eval(), Classify(tuple(CLASSES)), SHOWN, decide("cpu"), **fields)  # type: ignore[arg-type]
 
 
 def random_images(count: int, seed: int = 0) -> Tensor:

@@ -15,7 +15,6 @@ from skipway.deploy.engines import selection as choosing
 from skipway.deploy.engines.base import Engine, EngineInput, EngineKind, EngineMissingError, Options, run_synchronously
 from skipway.deploy.predict.predictor import Predictor
 from skipway.deploy.sample_images import Samples
-from skipway.tasks import task_named
 from skipway.tasks.base import Outputs
 from skipway.trained import TrainedModel
 
@@ -62,10 +61,10 @@ def tried(monkeypatch: pytest.MonkeyPatch, run: Path, speeds: dict[str, float], 
     }
     monkeypatch.setattr(choosing, "ENGINES", kinds)
     order = iter(speeds.values())
-    monkeypatch.setattr(choosing, "measure_speed", lambda engine, images, seconds: (next(order), 1.0))
+    monkeypatch.setattr(choosing, "measure_speed", lambda engine, inputs, seconds: (next(order), 1.0))
     card = bundle.read_card(run)
-    trained, task = as_trained(TrainedModel.load(run).net), task_named(card.task, card.classes)
-    return choosing.select_engine(trained, card, task, lambda: Samples(random_images(8), None, "8 images"), say)
+    trained = as_trained(TrainedModel.load(run).net)
+    return choosing.select_engine(trained, card, lambda: Samples((random_images(8),), None, "8 images"), say)
 
 
 def test_the_fastest_that_agrees_is_chosen_and_the_others_are_named(
@@ -147,7 +146,7 @@ def test_calls_under_way_are_counted_once() -> None:
         return done
 
     engine = Engine("counting", "float32", {}, 4, 3, submit)
-    per_second, alone = choosing.measure_speed(engine, random_images(2), seconds=0)
+    per_second, alone = choosing.measure_speed(engine, [random_images(2)], seconds=0)
     assert set(calls) == {4}
     assert per_second > 0
     assert alone >= 0

@@ -63,7 +63,7 @@ def test_compile_gives_the_networks_probabilities() -> None:
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA graphs need a CUDA device")
 def test_cuda_graphs_give_the_networks_probabilities() -> None:
-    trained = EngineInput(small_net().cuda().eval(), SHOWN, decide("cuda"))
+    trained = EngineInput(small_net().cuda().eval(), TASK, SHOWN, decide("cuda"))
     scores = engines.build("cuda-graphs", trained, FLOAT32).scores(random_images(7))
     torch.testing.assert_close(scores, engines.build("eager", trained).scores(random_images(7)), atol=1e-3, rtol=1e-3)
 

@@ -13,9 +13,10 @@ from skipway.data.preprocess import Preprocessing
 from skipway.deploy import engines
 from skipway.deploy.engines.base import EngineInput
 from skipway.hardware import decide
+from skipway.tasks import classifier
 
 preprocessing = Preprocessing(3, 32, 32, (0.5,) * 3, (0.2,) * 3)
-trained = EngineInput(models.build("resnet20").eval(), preprocessing, decide("cpu"))
+trained = EngineInput(models.build("resnet20").eval(), classifier(["a"] * 10), preprocessing, decide("cpu"))
 held = [engines.build("openvino", trained)]
 held[0].scores(torch.zeros(1, 3, 32, 32, dtype=torch.uint8))
 thread = threading.Thread(target=held.clear)

@@ -16,11 +16,8 @@ from skipway.deploy.export.sensitivity import module_names, noise_over_signal, r
 from skipway.deploy.predict.predictor import Predictor
 from skipway.deploy.sample_images import Samples
 from skipway.errors import SkipwayError
-from skipway.tasks import Classify
 
 from .conftest import CLASSES, as_trained, random_images
-
-TASK = Classify(tuple(CLASSES))
 
 
 def two_layers() -> nn.Sequential:
@@ -57,7 +54,7 @@ def coloured(each: int, seed: int) -> Samples:
     labels = torch.arange(8).repeat(each)
     corners = torch.stack([labels & 1, labels >> 1 & 1, labels >> 2 & 1], 1).view(-1, 3, 1, 1)
     noise = torch.randint(-30, 30, (len(labels), 3, 32, 32), generator=rng)
-    return Samples((60 + 130 * corners + noise).to(torch.uint8), labels, f"images of seed {seed}")
+    return Samples(((60 + 130 * corners + noise).to(torch.uint8),), labels, f"images of seed {seed}")
 
 
 @pytest.fixture(scope="module")
@@ -69,14 +66,14 @@ def outcome(
     net: nn.Sequential, images: tuple[Samples, Samples], max_drop: float
 ) -> tuple[quantize.QuantizationResult, list[str]]:
     assert images[1].targets is not None
-    trained = as_trained(learnt(net, images[1].images, images[1].targets))
+    trained = as_trained(learnt(net, *images[1].inputs, images[1].targets))
     said: list[str] = []
 
     def made(graph) -> engines.Engine:
         return openvino_cpu.engine_of(graph, trained, {"precision": "int8", "batch": 8, "streams": 1}, "int8")
 
     reference = engines.build("eager", trained)
-    return quantize.quantize(trained, TASK, images, max_drop, reference, made, said.append)[1], said
+    return quantize.quantize(trained, images, max_drop, reference, made, said.append)[1], said
 
 
 def test_a_network_that_int8_suits_is_taken_whole(images: tuple[Samples, Samples]) -> None:

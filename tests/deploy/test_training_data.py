@@ -39,7 +39,7 @@ def test_what_the_training_left_out_is_left_out_again(skipped: tuple[Path, Datas
     assert evaluate.dataset_of(None, card)[1] == card.data["fingerprint"]
     assert sample_images.at_hand(card, (), None, 50).origin == f"{len(left.train)} images of train of {left.name}"
     calibration, judged = chosen_images(card, None)  # as --int8 takes them: the corrupt file is not opened
-    assert len(calibration.images) + len(judged.images) == len(left.train)
+    assert len(calibration.inputs[0]) + len(judged.inputs[0]) == len(left.train)
 
 
 def test_the_data_are_read_as_the_training_read_them(make_run: MakeRun, make_photos, tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def test_an_export_gives_the_objects_that_predict_finds(
     evidence = json.loads((out / "evidence.json").read_text())
     assert list(evidence["batches"]) == ["1"], "it takes one image at a time"
     assert evidence["batches"]["1"]["agrees"] and evidence["batches"]["1"]["objects"] >= 16
-    assert evidence["input"]["shape"] == [1, 3, 96, 96]
+    assert evidence["inputs"][0]["shape"] == [1, 3, 96, 96]
     assert [one["shape"] for one in evidence["outputs"]] == [[1, 100, 4], [1, 100], [1, 100]]
     page = (out / "README.md").read_text()
     assert "one image at a time" in page and "only the best is left" in page and "any batch" not in page

@@ -23,7 +23,8 @@ def export(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Export a network: any batch, uint8 images in, normalisation inside; proven equal before it is written.
+    """Export a network: any batch, uint8 images in, normalisation inside; of a generator, the velocity of noisy images.
+    Proven equal before it is written.
 
     Examples: skipway export RUN --format onnx | skipway export RUN --format openvino --int8
     """
@@ -35,6 +36,8 @@ def export(
         return
     for batch, row in done.evidence["batches"].items():
         console().print(f"batch {batch}: {row['summary']}", soft_wrap=True)
+    if done.evidence["whole"]:
+        console().print(f"whole results: {done.evidence['whole']['summary']}", soft_wrap=True)
     compared = f"compared with {done.evidence['compared_with']}, on {done.evidence['images']}"
     outputs = ", ".join(output["name"] for output in done.evidence["outputs"])
     meaning = f"; probabilities = {done.evidence['probabilities']}" if done.evidence["probabilities"] else ""

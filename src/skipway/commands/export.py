@@ -24,12 +24,13 @@ def export(
     notify: Notify = ignore_message,
 ) -> ExportResult:
     """Export the bundle `run`: uint8 images in, normalisation inside, any batch; compared with eager before it is kept.
+    Of a generator, the velocity of noisy images at given times, and whole samples are compared.
 
     format: "onnx", "openvino" or "torch". out: a new folder, RUN/exports/<format> when None. int8: in int8, if that
     loses at most `max_drop` points on images that it was not calibrated on (OpenVINO). images, data: what to compare
-    on; the training's data when neither is given. nms: with non-maximum suppression of overlapping boxes inside, for
-    one image at a time (onnx, openvino). notify: called with a line for each mixture of precisions. Raises
-    SkipwayError, and nothing is left behind.
+    on; the training's data when neither is given, and noise for a generator. nms: with non-maximum suppression of
+    overlapping boxes inside, for one image at a time (onnx, openvino). notify: called with a line for each mixture of
+    precisions. Raises SkipwayError, and nothing is left behind.
     """
     shown = list(islice(images_of(as_paths(images)), PROVEN_ON)) if images else []
     place = None if data is None else os.fspath(data)

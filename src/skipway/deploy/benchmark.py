@@ -16,7 +16,7 @@ from skipway.deploy.export.folder import exported_int8
 from skipway.deploy.sample_images import Samples, at_hand, generated
 from skipway.hardware import Hardware
 from skipway.models.base import classes_of
-from skipway.tasks import Task, classifier
+from skipway.tasks import classifier
 from skipway.trained import TrainedModel
 
 IMAGES = 16
@@ -34,8 +34,8 @@ class BenchmarkResult:
     rows: list[dict[str, Any]]
 
 
-def load_subject(what: str, hardware: Hardware) -> tuple[EngineInput, Task, str, Callable[[], Samples]]:
-    """A bundle's network, or a named one with random weights at its usual size: what to measure, and images for it.
+def load_subject(what: str, hardware: Hardware) -> tuple[EngineInput, str, Callable[[], Samples]]:
+    """A bundle's network, or a named one with random weights at its usual size: what to measure, and inputs for it.
 
     Raises SkipwayError for what is neither.
     """
@@ -43,23 +43,23 @@ def load_subject(what: str, hardware: Hardware) -> tuple[EngineInput, Task, str,
         model = TrainedModel.load(Path(what))
         card = model.card
         trained = replace(EngineInput.of(model, hardware), int8=exported_int8(Path(what)))
-        return trained, model.task, card.network["name"], lambda: at_hand(card, (), None, IMAGES)
+        return trained, card.network["name"], lambda: at_hand(card, (), None, IMAGES)
     net = models.build(what).eval()
     size = 224 if net.smallest > 8 else 32
     shown = for_photographs(size)
     task = classifier([str(number) for number in range(classes_of(net))])
-    return EngineInput(net, shown, hardware), task, what, lambda: generated(shown, IMAGES)
+    return EngineInput(net, task, shown, hardware), what, lambda: generated(shown, IMAGES)
 
 
 def benchmark_engines(what: str, hardware: Hardware, say: Notify, seconds: float) -> BenchmarkResult:
     """Every engine for both goals, each variant for at least `seconds`. Raises SkipwayError for an unknown network."""
-    trained, task, name, images = load_subject(what, hardware)
+    trained, name, inputs = load_subject(what, hardware)
     trained = replace(trained, net=hardware.place(trained.net))
-    samples = images()
+    samples = inputs()
     rows = []
     for goal in GOALS:
         say(f"{name}, {goal}, {samples.origin}")
-        for row in time_engines(replace(trained, goal=goal), task, samples, seconds):
+        for row in time_engines(replace(trained, goal=goal), samples, seconds):
             say(format_row(row))
             rows.append({"goal": goal, **asdict(row)})
     return BenchmarkResult(name, trained.preprocessing.size, samples.origin, machine_summary(hardware), rows)

@@ -1,4 +1,4 @@
-"""Sample images for comparing engines and exports: real ones where there are any, with their origin."""
+"""Sample inputs for comparing engines and exports: real images where there are any, with their origin."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,13 +16,15 @@ from skipway.data.preprocess import Preprocessing
 from skipway.data.targets import Labels
 from skipway.deploy.training_data import reopen_dataset
 from skipway.errors import DataError, SkipwayError
+from skipway.trained import task_of
 
 
 @dataclass(frozen=True)
 class Samples:
-    """Fitted images uint8 (n, C, *canvas), their targets where they are known, and what they are, in words."""
+    """Inputs of a network, (n, ...) each: fitted images uint8 (n, C, *canvas), or what its task takes instead; the
+    images' targets where they are known; and what they are, in words."""
 
-    images: Tensor
+    inputs: tuple[Tensor, ...]
     targets: Labels | None
     origin: str
 
@@ -35,7 +37,7 @@ def given(items: Sequence[Path | Item], preprocessing: Preprocessing) -> Samples
             opened.append(preprocessing.open(item, str(item) if isinstance(item, Path) else f"image {i}"))
         except DataError:
             continue  # predict names it when its turn comes
-    return Samples(torch.stack(opened), None, f"{len(opened)} of the images given") if opened else None
+    return Samples((torch.stack(opened),), None, f"{len(opened)} of the images given") if opened else None
 
 
 def generated(preprocessing: Preprocessing, count: int) -> Samples:
@@ -45,7 +47,7 @@ def generated(preprocessing: Preprocessing, count: int) -> Samples:
     smooth = torch.nn.functional.interpolate(coarse, size=preprocessing.canvas, mode="bicubic").clamp(0, 1)
     noise = torch.rand(smooth.shape, generator=rng)
     images = (smooth * 0.9 + noise * 0.1).mul(255).round().to(torch.uint8)
-    return Samples(images, None, f"{count} generated images, as no real ones were at hand")
+    return Samples((images,), None, f"{count} generated images, as no real ones were at hand")
 
 
 def source_of(card: Card, data: str | None) -> Dataset:
@@ -76,15 +78,22 @@ def opened(dataset: Dataset, name: str, places: np.ndarray, card: Card) -> Sampl
     """The images of a split at `places`, fitted as the card says."""
     chosen = dataset.split(name).take(places)
     images = decode_all(chosen, Preprocessing(**card.preprocessing))
-    return Samples(images, chosen.targets.tensor(), f"{len(chosen)} images of {name} of {dataset.name}")
+    return Samples((images,), chosen.targets.tensor(), f"{len(chosen)} images of {name} of {dataset.name}")
 
 
 def at_hand(card: Card, items: Sequence[Path | Item], data: str | None, count: int) -> Samples:
-    """`items`, else images of `data` or of the card's data, else generated ones.
+    """`items`, else images of `data` or of the card's data, else generated ones; random inputs for a network that takes
+    no images.
 
-    Raises DataError when `data` or `items` are given and hold no image that can be read.
+    Raises DataError when `data` or `items` are given and hold no image that can be read, or the network takes none.
     """
-    preprocessing = Preprocessing(**card.preprocessing)
+    preprocessing, task = Preprocessing(**card.preprocessing), task_of(card)
+    random = task.random_inputs(preprocessing, count)
+    if random is not None:
+        if items or data is not None:
+            raise DataError(f"a network of the task {task.name} takes no images: leave out images and data")
+        inputs, origin = random
+        return Samples(inputs, None, origin)
     if items:
         found = given(list(items)[:count], preprocessing)
         if found is None:

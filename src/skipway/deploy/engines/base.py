@@ -1,8 +1,11 @@
-"""What an engine is: a function from fitted uint8 images to the network's outputs, and what it is made of."""
+"""What an engine is: a function from a network's inputs to its outputs, and what it is made of.
 
-from collections.abc import Callable, Mapping
+Most networks take fitted uint8 images alone; which tensors a network takes, and in which order, its task says.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -12,7 +15,8 @@ from torch import Tensor, nn
 from skipway.data.preprocess import Preprocessing
 from skipway.errors import SkipwayError
 from skipway.hardware import Hardware
-from skipway.tasks.base import Outputs, as_outputs
+from skipway.tasks.base import Outputs, Task, as_outputs
+from skipway.tasks.inference import generation_batch
 from skipway.trained import TrainedModel
 
 Goal = Literal["throughput", "latency"]
@@ -32,42 +36,56 @@ class EngineMissingError(SkipwayError):
 class EngineInput:
     """What an engine is built from. It leaves `net` as it is.
 
-    net: in float32 and evaluation mode, on `hardware`'s device; goal: many images a second, or one image soon; store: a
-    folder of this network's own where an engine may keep what took long to make, None where nothing is kept; int8: the
-    folder that an export in int8 is in once there is one; weights: their SHA-256; outputs: how many tensors the network
-    returns; single: whether the network takes one image at a time.
+    net: in float32 and evaluation mode, on `hardware`'s device; task: what it is for, and so its inputs and outputs;
+    goal: many images a second, or one image soon; store: a folder of this network's own where an engine may keep what
+    took long to make, None where nothing is kept; int8: the folder that an export in int8 is in once there is one;
+    weights: their SHA-256; single: whether the network takes one image at a time.
     """
 
     net: nn.Module
+    task: Task
     preprocessing: Preprocessing
     hardware: Hardware
     goal: Goal = "throughput"
     store: Path | None = None
     int8: Path | None = None
     weights: str = ""
-    outputs: int = 1
     single: bool = False
 
     @classmethod
     def of(cls, trained: TrainedModel, hardware: Hardware) -> "EngineInput":
         """For a bundle's network, which is on `hardware`'s device."""
-        outputs, weights = len(trained.task.output_names), trained.card.weights_sha256
-        return cls(trained.net, trained.preprocessing, hardware, weights=weights, outputs=outputs)
+        return cls(trained.net, trained.task, trained.preprocessing, hardware, weights=trained.card.weights_sha256)
 
-    def example(self, count: int) -> Tensor:
-        """Black images, uint8 (count, C, *canvas), in the memory order that engines like best."""
-        shape = (count, self.preprocessing.channels, *self.preprocessing.canvas)
-        return torch.zeros(shape, dtype=torch.uint8).contiguous(memory_format=torch.channels_last)
+    def example(self, count: int) -> tuple[Tensor, ...]:
+        """Inputs for `count` images, in the memory order that engines like best."""
+        return self.task.example_inputs(self.preprocessing, count)
+
+    @property
+    def takes_images(self) -> bool:
+        """Whether fitted uint8 images are the network's only input."""
+        return [given.dtype for given in self.example(1)] == [torch.uint8]
+
+    @property
+    def contiguous(self) -> bool:
+        """Whether `Hardware.place` leaves the network in contiguous memory, although its format is another."""
+        slow = self.hardware.device.type == "cpu" and self.hardware.dtype is torch.bfloat16
+        return slow and getattr(self.net, "contiguous_on_cpu", False)
+
+    @property
+    def placement(self) -> Hardware:
+        """`hardware` in the memory format of the network, for graphs of it and their inputs."""
+        return replace(self.hardware, memory_format=torch.contiguous_format) if self.contiguous else self.hardware
 
 
 @dataclass(frozen=True)
 class Engine:
-    """A network ready to score images.
+    """A network ready to run.
 
     precision: of its convolutions; options: with which the same engine is built again; batch: images that a call takes
-    at most; depth: calls under way at a time that keep it busy. `submit` takes uint8 (n, C, size, size) on the CPU, n
-    at most `batch`, and gives the network's outputs, float32 (n, ...) on the CPU, in the order of the task's
-    `output_names`; calls may overlap where `depth` is above 1.
+    at most; depth: calls under way at a time that keep it busy. `submit` takes the tensors of the task's `input_names`,
+    most often uint8 images (n, C, height, width) alone, on the CPU, n at most `batch`, and gives the network's outputs,
+    float32 (n, ...) on the CPU, in the order of the task's `output_names`; calls may overlap where `depth` is above 1.
     """
 
     name: str
@@ -75,16 +93,16 @@ class Engine:
     options: Options
     batch: int
     depth: int
-    submit: Callable[[Tensor], Future[Outputs]]
+    submit: Callable[..., Future[Outputs]]
 
-    def outputs(self, images: Tensor) -> Outputs:
-        """The outputs (n, ...) of any number of images."""
-        waiting = [self.submit(part) for part in images.split(self.batch)]
+    def outputs(self, *inputs: Tensor) -> Outputs:
+        """The outputs (n, ...) for inputs (n, ...), any n."""
+        waiting = [self.submit(*part) for part in split_inputs(inputs, self.batch)]
         return tuple(torch.cat(parts) for parts in zip(*(one.result() for one in waiting), strict=True))
 
-    def scores(self, images: Tensor) -> Tensor:
+    def scores(self, *inputs: Tensor) -> Tensor:
         """The first of the outputs."""
-        return self.outputs(images)[0]
+        return self.outputs(*inputs)[0]
 
 
 @dataclass(frozen=True)
@@ -98,21 +116,32 @@ class EngineKind:
     variants: Callable[[EngineInput], list[Options]]
 
 
-def run_synchronously(run: Callable[[Tensor], Tensor | Outputs]) -> Callable[[Tensor], Future[Outputs]]:
+def run_synchronously(run: Callable[..., Tensor | Outputs]) -> Callable[..., Future[Outputs]]:
     """`run` as `submit` has it: done when it returns."""
 
-    def submit(images: Tensor) -> Future[Outputs]:
+    def submit(*inputs: Tensor) -> Future[Outputs]:
         done: Future[Outputs] = Future()
-        done.set_result(as_outputs(run(images)))
+        done.set_result(as_outputs(run(*inputs)))
         return done
 
     return submit
 
 
-def pad_batch(images: Tensor, batch: int) -> Tensor:
-    """`images` with zeros behind them to make up `batch`."""
-    missing = batch - len(images)
-    return torch.cat([images, images.new_zeros(missing, *images.shape[1:])]) if missing else images
+def split_inputs(inputs: Sequence[Tensor], batch: int) -> list[tuple[Tensor, ...]]:
+    """Inputs (n, ...) as those of batches of at most `batch`."""
+    return list(zip(*(given.split(batch) for given in inputs), strict=True))
+
+
+def pad_batch(given: Tensor, batch: int) -> Tensor:
+    """An input (n, ...) with zeros behind it to make up `batch`."""
+    missing = batch - len(given)
+    return torch.cat([given, given.new_zeros(missing, *given.shape[1:])]) if missing else given
+
+
+def placed(inputs: Sequence[Tensor], batch: int, hardware: Hardware) -> list[Tensor]:
+    """`inputs` made up to `batch`, on the device, (n, C, H, W) in its memory format. Their types stay."""
+    whole = [pad_batch(given, batch) for given in inputs]
+    return [hardware.place_images(given) if given.dim() == 4 else given.to(hardware.device) for given in whole]
 
 
 def channels_behind(images: Tensor) -> Tensor:
@@ -120,9 +149,14 @@ def channels_behind(images: Tensor) -> Tensor:
     return images.permute(0, 2, 3, 1).contiguous()
 
 
-def usual_batch(goal: Goal, device: torch.device) -> int:
-    """Images in a call: one where it must come soon, else enough to keep `device` busy."""
-    return 1 if goal == "latency" else 256 if device.type == "cuda" else 8
+def usual_batch(trained: EngineInput) -> int:
+    """Images in a call: one where it must come soon, else enough to keep the device busy."""
+    device = trained.hardware.device
+    if trained.goal == "latency":
+        return 1
+    if trained.task.generates:
+        return generation_batch(device, trained.preprocessing.canvas)
+    return 256 if device.type == "cuda" else 8
 
 
 def require_processor(name: str, hardware: Hardware) -> None:

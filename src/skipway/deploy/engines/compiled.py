@@ -9,7 +9,7 @@ from skipway.deploy.engines.base import (
     EngineKind,
     EngineMissingError,
     Options,
-    pad_batch,
+    placed,
     run_synchronously,
     usual_batch,
 )
@@ -22,20 +22,21 @@ from skipway.tasks.base import Outputs, as_outputs
 
 def build(trained: EngineInput, options: Options) -> Engine:
     """Options: precision, "float32" or "bfloat16". Raises EngineMissingError where it does not compile."""
-    hardware = trained.hardware
-    batch = usual_batch(trained.goal, hardware.device)
+    hardware = trained.placement
+    batch = usual_batch(trained)
     dtype = getattr(torch, str(options["precision"]))
     compiled = torch.compile(hardware.place(fold_batch_norm(captured(trained))), dynamic=False)
 
     @torch.no_grad()  # tensors made in inference mode would have the compiled code checked anew
-    def run(images: Tensor) -> Outputs:
-        placed = hardware.place_images(pad_batch(images, batch))
+    def run(*inputs: Tensor) -> Outputs:
+        there = placed(inputs, batch, hardware)
         with torch.autocast(hardware.device.type, dtype=torch.bfloat16, enabled=dtype is torch.bfloat16):
-            return tuple(output[: len(images)].float().cpu() for output in as_outputs(compiled(placed)))
+            outputs = as_outputs(compiled(*there))
+        return tuple(output[: len(inputs[0])].float().cpu() for output in outputs)
 
     try:
         with quiet():
-            run(trained.example(batch))
+            run(*trained.example(batch))
     except Exception as fault:  # of any library between here and the compiler
         raise EngineMissingError(f"compile: torch.compile failed ({first_line(fault)})") from fault
     return Engine("compile", str(options["precision"]), options, batch, 1, run_synchronously(run))

@@ -10,6 +10,7 @@ from skipway.deploy.engines.base import (
     EngineMissingError,
     Options,
     pad_batch,
+    placed,
     run_synchronously,
     usual_batch,
 )
@@ -22,19 +23,19 @@ WARM = 3  # passes before recording, in which the libraries choose their kernels
 
 def build(trained: EngineInput, options: Options) -> Engine:
     """Options: precision, "float32" or "bfloat16". Raises EngineMissingError without a CUDA device."""
-    hardware = trained.hardware
+    hardware = trained.placement
     if hardware.device.type != "cuda":
         raise EngineMissingError("cuda-graphs needs a CUDA device: there is none in use")
-    batch = usual_batch(trained.goal, hardware.device)
+    batch = usual_batch(trained)
     dtype = getattr(torch, str(options["precision"]))
     net = hardware.place(fold_batch_norm(captured(trained)))
-    images_there = hardware.place_images(trained.example(batch))
+    inputs_there = placed(trained.example(batch), batch, hardware)
     graph, beside = torch.cuda.CUDAGraph(), torch.cuda.Stream()
 
     @torch.no_grad()
     def forward() -> Outputs:
         with torch.autocast("cuda", dtype=torch.bfloat16, enabled=dtype is torch.bfloat16, cache_enabled=False):
-            return tuple(output.float() for output in as_outputs(net(images_there)))
+            return tuple(output.float() for output in as_outputs(net(*inputs_there)))
 
     beside.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(beside):
@@ -44,10 +45,11 @@ def build(trained: EngineInput, options: Options) -> Engine:
     with torch.cuda.graph(graph):
         outputs_there = forward()
 
-    def run(images: Tensor) -> Outputs:
-        images_there.copy_(pad_batch(images, batch))
+    def run(*inputs: Tensor) -> Outputs:
+        for there, given in zip(inputs_there, inputs, strict=True):
+            there.copy_(pad_batch(given, batch))
         graph.replay()
-        return tuple(output[: len(images)].cpu() for output in outputs_there)
+        return tuple(output[: len(inputs[0])].cpu() for output in outputs_there)
 
     return Engine("cuda-graphs", str(options["precision"]), options, batch, 1, run_synchronously(run))
 

@@ -8,7 +8,7 @@ from skipway.deploy.engines.base import (
     EngineInput,
     EngineKind,
     Options,
-    pad_batch,
+    placed,
     run_synchronously,
     usual_batch,
 )
@@ -18,16 +18,17 @@ from skipway.tasks.base import Outputs, as_outputs
 
 def build(trained: EngineInput, options: Options) -> Engine:
     """Options: precision, "float32" or "bfloat16"."""
-    hardware = trained.hardware
+    hardware = trained.placement
     net = hardware.place(fold_batch_norm(captured(trained)))
-    batch = usual_batch(trained.goal, hardware.device)
+    batch = usual_batch(trained)
     dtype = getattr(torch, str(options["precision"]))
 
     @torch.inference_mode()
-    def run(images: Tensor) -> Outputs:
-        placed = hardware.place_images(pad_batch(images, batch))
+    def run(*inputs: Tensor) -> Outputs:
+        there = placed(inputs, batch, hardware)
         with torch.autocast(hardware.device.type, dtype=torch.bfloat16, enabled=dtype is torch.bfloat16):
-            return tuple(output[: len(images)].float().cpu() for output in as_outputs(net(placed)))
+            outputs = as_outputs(net(*there))
+        return tuple(output[: len(inputs[0])].float().cpu() for output in outputs)
 
     return Engine("folded", str(options["precision"]), options, batch, 1, run_synchronously(run))
 

@@ -29,6 +29,8 @@ def variants(trained: EngineInput) -> list[Options]:
 
 
 def require_export(trained: EngineInput) -> Path:
+    if not trained.takes_images:
+        raise EngineMissingError(f"int8 is for networks that take images, which those of {trained.task.name} do not")
     if trained.int8 is None or not trained.int8.is_dir():
         raise EngineMissingError("int8 was not exported: skipway export RUN --format openvino --int8")
     return trained.int8

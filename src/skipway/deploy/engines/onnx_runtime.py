@@ -14,7 +14,6 @@ from skipway.deploy.engines.base import (
     usual_batch,
 )
 from skipway.deploy.export.formats import onnx_bytes, require_onnxruntime
-from skipway.deploy.export.graph import INPUT
 from skipway.tasks.base import Outputs
 
 
@@ -26,25 +25,25 @@ def build(trained: EngineInput, options: Options) -> Engine:
 
 
 def engine_of(model: bytes, trained: EngineInput, options: Options) -> Engine:
-    """An engine of a serialized ONNX model that takes uint8 (?, C, size, size)."""
+    """An engine of a serialized ONNX model of any batch."""
     runtime = require_onnxruntime()
     settings = runtime.SessionOptions()
     settings.intra_op_num_threads = trained.hardware.threads
     settings.log_severity_level = 3  # errors: the optimiser warns of constants that it folds
     session = runtime.InferenceSession(model, settings, providers=["CPUExecutionProvider"])
-    batch = int(options["batch"])
+    batch, names = int(options["batch"]), trained.task.input_names
 
-    def run(images: Tensor) -> Outputs:
-        whole = pad_batch(images, batch).contiguous(memory_format=torch.contiguous_format)
-        found = session.run(None, {INPUT: whole.numpy()})
-        return tuple(torch.from_numpy(output[: len(images)]) for output in found)
+    def run(*inputs: Tensor) -> Outputs:
+        whole = [pad_batch(given, batch).contiguous().numpy() for given in inputs]
+        found = session.run(None, dict(zip(names, whole, strict=True)))
+        return tuple(torch.from_numpy(output[: len(inputs[0])]) for output in found)
 
     return Engine("onnxruntime", "float32", options, batch, 1, run_synchronously(run))
 
 
 def variants(trained: EngineInput) -> list[Options]:
     require_onnxruntime()
-    return [{"batch": usual_batch(trained.goal, trained.hardware.device)}]
+    return [{"batch": usual_batch(trained)}]
 
 
 KIND = EngineKind(build, variants)

@@ -19,6 +19,7 @@ from skipway.deploy.engines.base import (
     channels_behind,
     pad_batch,
     require_processor,
+    usual_batch,
 )
 from skipway.deploy.engines.openvino_core import core
 from skipway.deploy.export.formats import openvino_graph, save_openvino
@@ -53,17 +54,19 @@ def graph_of(trained: EngineInput) -> Any:
 
 
 def engine_of(graph: Any, trained: EngineInput, options: Options, name: str = "openvino") -> Engine:
-    """An engine of an ov.Model that takes uint8 (?, C, size, size); of a quantised one, precision is "int8"."""
+    """An engine of an ov.Model of any batch; of a quantised one, precision is "int8"."""
     from openvino import Layout, Type
     from openvino.preprocess import PrePostProcessor
 
     precision, batch, streams = str(options["precision"]), int(options["batch"]), int(options["streams"])
     graph = graph.clone()
-    example = trained.example(batch)
-    graph.reshape(list(example.shape))
+    examples = trained.example(batch)
+    graph.reshape({place: list(example.shape) for place, example in enumerate(examples)})
     steps = PrePostProcessor(graph)
-    steps.input().tensor().set_element_type(Type.u8).set_layout(Layout("NHWC"))  # as images lie in memory
-    steps.input().model().set_layout(Layout("NCHW"))
+    for place, example in enumerate(examples):
+        if example.dtype is torch.uint8:
+            steps.input(place).tensor().set_element_type(Type.u8).set_layout(Layout("NHWC"))  # as images lie in memory
+            steps.input(place).model().set_layout(Layout("NCHW"))
     settings = {
         "INFERENCE_PRECISION_HINT": HINTS[floating(trained) if precision == "int8" else precision],
         "INFERENCE_NUM_THREADS": trained.hardware.threads,
@@ -80,22 +83,27 @@ def engine_of(graph: Any, trained: EngineInput, options: Options, name: str = "o
     for _ in range(streams):
         idle.put(compiled.create_infer_request())
 
-    def run(images: Tensor) -> Outputs:
+    def run(*inputs: Tensor) -> Outputs:
         request = idle.get()
         try:
-            request.infer([channels_behind(pad_batch(images, batch)).numpy()], share_inputs=True)
+            request.infer([in_layout(pad_batch(given, batch)).numpy() for given in inputs], share_inputs=True)
             # the network's own; an export may have probabilities behind them
-            tensors = [request.get_output_tensor(place) for place in range(trained.outputs)]
-            return tuple(torch.from_numpy(tensor.data[: len(images)].copy()) for tensor in tensors)
+            tensors = [request.get_output_tensor(place) for place in range(len(trained.task.output_names))]
+            return tuple(torch.from_numpy(tensor.data[: len(inputs[0])].copy()) for tensor in tensors)
         finally:
             idle.put(request)
 
     threads = ThreadPoolExecutor(streams, thread_name_prefix=name)
 
-    def submit(images: Tensor) -> Future[Outputs]:
-        return threads.submit(run, images)
+    def submit(*inputs: Tensor) -> Future[Outputs]:
+        return threads.submit(run, *inputs)
 
     return Engine(name, precision, options, batch, 2 * streams, submit)
+
+
+def in_layout(given: Tensor) -> Tensor:
+    """An input as the compiled network takes it: uint8 images with their channels behind."""
+    return channels_behind(given) if given.dtype is torch.uint8 else given.contiguous()
 
 
 def floating(trained: EngineInput) -> str:
@@ -110,9 +118,12 @@ def variants(trained: EngineInput) -> list[Options]:
     precisions = list(dict.fromkeys([floating(trained), "float32"]))
     if trained.goal == "latency":
         return [{"precision": p, "batch": 1, "streams": 1} for p in precisions]
-    pairs = dict.fromkeys([(threads, 8), (threads, 1), (max(1, threads // 4), 8)])
+    usual = usual_batch(trained)
+    # a generator's batch is divided among the streams: of small images several batches under way are rarely there
+    shared = max(1, usual // threads) if trained.task.generates else usual
+    pairs = dict.fromkeys([(threads, shared), (threads, 1), (max(1, threads // 4), usual)])
     tried: list[Options] = [{"precision": precisions[0], "batch": batch, "streams": n} for n, batch in pairs]
-    return tried + [{"precision": p, "batch": 8, "streams": threads} for p in precisions[1:]]
+    return tried + [{"precision": p, "batch": shared, "streams": threads} for p in precisions[1:]]
 
 
 def require_openvino() -> None:

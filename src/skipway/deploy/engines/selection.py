@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,16 +22,18 @@ from torch import Tensor
 
 from skipway.bundle import Card, to_json, write_atomically
 from skipway.deploy.engines import ENGINES, build
-from skipway.deploy.engines.base import Engine, EngineInput, EngineMissingError, Notify, Options
+from skipway.deploy.engines.base import Engine, EngineInput, EngineMissingError, Goal, Notify, Options
+from skipway.deploy.export.folder import exported_int8
 from skipway.download import cache_folder
 from skipway.errors import SkipwayError, first_line
 from skipway.hardware import Hardware, device_name
-from skipway.tasks import Task
 from skipway.tasks.base import Outputs
+from skipway.trained import TrainedModel
 
 if TYPE_CHECKING:
     from skipway.deploy.sample_images import Samples
 
+AUTO, REFERENCE = "auto", "eager"
 SECONDS = 2.0  # of measuring each variant, at least
 NEARLY = 1.15  # times the fastest one's time: a gain that a longer start and a noisy measurement may eat up
 LIBRARIES = ("skipway", "torch", "openvino", "onnxruntime")
@@ -64,19 +66,19 @@ class EngineChoice:
     rows: tuple[EngineTiming, ...]
 
 
-def measure_speed(engine: Engine, images: Tensor, seconds: float = SECONDS) -> tuple[float, float]:
+def measure_speed(engine: Engine, inputs: Sequence[Tensor], seconds: float = SECONDS) -> tuple[float, float]:
     """Images a second with `depth` calls under way, and the median milliseconds of a call by itself."""
-    batch = images[torch.arange(engine.batch) % len(images)].contiguous(memory_format=torch.channels_last)
-    engine.submit(batch).result()
+    batch = [as_decoded(given[torch.arange(engine.batch) % len(given)]) for given in inputs]
+    engine.submit(*batch).result()
     alone = []
     for _ in range(5):
         start = time.perf_counter()
-        engine.submit(batch).result()
+        engine.submit(*batch).result()
         alone.append(time.perf_counter() - start)
     waiting: deque[Future[Outputs]] = deque()
     start, done = time.perf_counter(), 0
     while time.perf_counter() - start < seconds or done < 2 * engine.depth:
-        waiting.append(engine.submit(batch))
+        waiting.append(engine.submit(*batch))
         if len(waiting) >= engine.depth:
             waiting.popleft().result()
             done += 1
@@ -84,11 +86,14 @@ def measure_speed(engine: Engine, images: Tensor, seconds: float = SECONDS) -> t
     return done * engine.batch / (time.perf_counter() - start), 1000 * statistics.median(alone)
 
 
-def time_engines(
-    trained: EngineInput, task: Task, samples: "Samples", seconds: float = SECONDS
-) -> Iterator[EngineTiming]:
+def as_decoded(given: Tensor) -> Tensor:
+    """An input as it comes: images, as they were decoded, with their channels last."""
+    return given.contiguous(memory_format=torch.channels_last) if given.dtype is torch.uint8 else given
+
+
+def time_engines(trained: EngineInput, samples: "Samples", seconds: float = SECONDS) -> Iterator[EngineTiming]:
     """Every variant of every engine, eager first: whether it agrees on `samples`, and how fast it is."""
-    expected = build("eager", trained).outputs(samples.images)
+    expected = build(REFERENCE, trained).outputs(*samples.inputs)
     for name, kind in ENGINES.items():
         try:
             variants = kind.variants(trained)
@@ -98,8 +103,8 @@ def time_engines(
         for options in variants:
             try:
                 engine = kind.build(trained, options)
-                found = task.parity(expected, engine.outputs(samples.images), engine.precision)
-                speed, alone = measure_speed(engine, samples.images, seconds)
+                found = trained.task.parity(expected, engine.outputs(*samples.inputs), engine.precision)
+                speed, alone = measure_speed(engine, samples.inputs, seconds)
             except Exception as fault:  # whatever a library raises, the other engines have their turn
                 yield EngineTiming(name, options, "", None, None, "missing", first_line(fault))
                 continue
@@ -155,9 +160,7 @@ def read_choice(file: Path) -> EngineChoice | None:
         return None
 
 
-def select_engine(
-    trained: EngineInput, card: Card, task: Task, samples: Callable[[], "Samples"], say: Notify
-) -> EngineChoice:
+def select_engine(trained: EngineInput, card: Card, samples: Callable[[], "Samples"], say: Notify) -> EngineChoice:
     """The choice for this network, machine and goal: remembered, or else measured on `samples`, said and remembered.
 
     Raises SkipwayError where what was measured cannot be kept.
@@ -167,16 +170,16 @@ def select_engine(
     known = read_choice(file)
     if known is not None:
         return known
-    images = samples()
-    say(f"measuring the engines on this machine, once for this network, with {images.origin}")
+    chosen = samples()
+    say(f"measuring the engines on this machine, once for this network, with {chosen.origin}")
     rows = []
-    for row in time_engines(trained, task, images):
+    for row in time_engines(trained, chosen):
         rows.append(row)
         say(format_row(row))
     best = fastest(rows, trained.goal)
     name = f"{card.network['name']}, {card.preprocessing['size']} pixels, weights {card.weights_sha256[:12]}"
     choice = EngineChoice(
-        best.engine, best.options, trained.goal, images.origin, name, machine_summary(trained.hardware), tuple(rows)
+        best.engine, best.options, trained.goal, chosen.origin, name, machine_summary(trained.hardware), tuple(rows)
     )
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -187,6 +190,24 @@ def select_engine(
         ) from None
     say(f"chosen and remembered in {file}: {best.engine} {format_options(best.options)}")
     return choice
+
+
+def open_engine(
+    name: str, model: TrainedModel, hardware: Hardware, goal: Goal, samples: Callable[[], "Samples"], say: Notify
+) -> Engine:
+    """The engine called `name` of a bundle's network, which is on `hardware`'s device: "auto" is the one that
+    `select_engine` chooses.
+
+    Raises UnknownNameError for a name that is none, EngineMissingError where it cannot run.
+    """
+    trained = replace(EngineInput.of(model, hardware), goal=goal)
+    if name == REFERENCE:
+        return build(name, trained)
+    trained = replace(trained, store=folder_of(model.card, hardware), int8=exported_int8(model.folder))
+    if name != AUTO:
+        return build(name, trained)
+    choice = select_engine(trained, model.card, samples, say)
+    return build(choice.engine, trained, choice.options)
 
 
 def format_options(options: Options) -> str:

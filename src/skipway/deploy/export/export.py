@@ -1,4 +1,4 @@
-"""Export to another program's format, written only after its outputs agreed with eager's on real images."""
+"""Export to another program's format, written only after its outputs agreed with eager's on typical inputs."""
 
 import json
 import shutil
@@ -12,27 +12,23 @@ import torch
 from torch import Tensor
 
 from skipway.bundle import FILES, Card, to_json
-from skipway.data.preprocess import Preprocessing
 from skipway.deploy import engines
 from skipway.deploy.engines import openvino_cpu
-from skipway.deploy.engines.base import Engine, EngineInput, Notify, ignore_message
+from skipway.deploy.engines.base import Engine, EngineInput, Notify, ignore_message, split_inputs
 from skipway.deploy.engines.selection import versions
 from skipway.deploy.export.folder import CARD, EVIDENCE, usual_folder, write_sums
-from skipway.deploy.export.formats import CLASSES_NOTE, FORMATS, Exportable, Runner, finish_openvino
-from skipway.deploy.export.graph import INPUT, PROBABILITIES, output_names
+from skipway.deploy.export.formats import CLASSES_NOTE, FORMATS, Exportable, NamedRunner, finish_openvino
+from skipway.deploy.export.graph import PROBABILITIES, output_names
 from skipway.deploy.export.quantize import QuantizationResult, chosen_images, quantize
+from skipway.deploy.export.readme import readme
 from skipway.deploy.sample_images import Samples, at_hand
 from skipway.errors import SkipwayError, UnknownNameError, refuse_if
 from skipway.hardware import decide
-from skipway.tasks.base import Outputs, Parity, Task
+from skipway.tasks.base import Outputs, Parity, Runner, Task
 from skipway.trained import TrainedModel
 
 BATCHES = (1, 2, 7)  # images at a time that every export is proven with, if it takes more than one
 PROVEN_ON = 14  # images
-FITS = {
-    "pad": "the whole image resized to fit, centred and padded with the mean colour",
-    "squash": "the whole image resized, whatever its aspect ratio",
-}
 TURNED = 1e-5  # how far an export's probabilities may be from those that its own scores give
 
 
@@ -81,6 +77,8 @@ def export(run: str | Path, wanted: ExportRequest, say: Notify = ignore_message)
     model = TrainedModel.load(Path(run))
     card = model.card
     trained = EngineInput.of(model, decide("cpu"))
+    if wanted.max_drop is not None and not trained.takes_images:
+        raise SkipwayError(f"--int8 is for networks that take images, which those of {card.task} do not: leave it out")
     made = exportable(trained, model, wanted.nms)
     samples = at_hand(card, wanted.images, wanted.data, PROVEN_ON)
     try:
@@ -105,11 +103,10 @@ def export(run: str | Path, wanted: ExportRequest, say: Notify = ignore_message)
 def exportable(trained: EngineInput, model: TrainedModel, nms: bool) -> Exportable:
     """What is exported of a bundle; `nms`: with non-maximum suppression behind the network. Raises SkipwayError where
     there is nothing to suppress."""
-    task: Task = model.task
     if nms:
-        task, net = task.with_suppression(model.net)
-        trained = replace(trained, net=net, single=True)
-    return Exportable(trained, task, model.card.temperature, notes(model.card))
+        task, net = model.task.with_suppression(model.net)
+        trained = replace(trained, net=net, task=task, single=True)
+    return Exportable(trained, model.card.temperature, notes(model.card))
 
 
 def write_exact(
@@ -119,11 +116,11 @@ def write_exact(
     SkipwayError when it disagrees."""
     FORMATS[form].write(made, folder)
     runner = FORMATS[form].runner(folder)
-    expected = engines.build("eager", reference).outputs(samples.images)
-    rows = check_export(runner, made, samples, "float32", expected)
-    found = runner(samples.images[:1])
-    outputs = tuple(found[name] for name in made.task.output_names)
-    return evidence_of(made, card, form, samples, outputs, rows)
+    eager = engines.build("eager", reference)
+    rows = check_export(runner, made, samples, "float32", eager.outputs(*samples.inputs))
+    whole = check_results(runner, made, eager)
+    outputs = named(runner, made)(*(given[:1] for given in samples.inputs))
+    return evidence_of(made, card, form, samples, outputs, rows, whole=whole)
 
 
 def write_int8(
@@ -131,23 +128,33 @@ def write_int8(
 ) -> dict[str, Any]:
     """Likewise in int8, after the gate: every batch size then gives what the engine gave there."""
     assert wanted.max_drop is not None
-    trained, task = made.trained, made.task
+    trained = made.trained
 
     def engine(graph: Any) -> Engine:
         options = {**openvino_cpu.variants(trained)[0], "precision": "int8"}
         return openvino_cpu.engine_of(graph, trained, options, "int8")
 
     images, reference = chosen_images(card, wanted.data), engines.build("eager", trained)
-    graph, found = quantize(trained, task, images, wanted.max_drop, reference, engine, say)
+    graph, found = quantize(trained, images, wanted.max_drop, reference, engine, say)
     finish_openvino(graph, made, folder)
     runner = FORMATS["openvino"].runner(folder)
-    expected = tuple(runner(samples.images)[name] for name in task.output_names)
+    expected = named(runner, made)(*samples.inputs)
     rows = check_export(runner, made, samples, "float32", expected)
     return evidence_of(made, card, wanted.form, samples, expected, rows, found)
 
 
+def named(runner: NamedRunner, made: Exportable) -> Runner:
+    """`runner` with the network's outputs alone, in their order."""
+
+    def run(*inputs: Tensor) -> Outputs:
+        found = runner(*inputs)
+        return tuple(found[name] for name in made.task.output_names)
+
+    return run
+
+
 def check_export(
-    runner: Runner, made: Exportable, samples: Samples, precision: str, expected: Outputs
+    runner: NamedRunner, made: Exportable, samples: Samples, precision: str, expected: Outputs
 ) -> dict[int, Parity]:
     """How `runner` agrees with `expected` outputs at each of BATCHES, or at one image at a time if it takes no more.
 
@@ -156,7 +163,7 @@ def check_export(
     rows: dict[int, Parity] = {}
     task = made.task
     for batch in BATCHES[:1] if made.trained.single else BATCHES:
-        found = joined([runner(part) for part in samples.images.split(batch)])
+        found = joined([runner(*part) for part in split_inputs(samples.inputs, batch)])
         outputs = tuple(found[name] for name in task.output_names)
         rows[batch] = task.parity(expected, outputs, precision)
         if task.activation and not torch.allclose(
@@ -174,6 +181,18 @@ def check_export(
     return rows
 
 
+def check_results(runner: NamedRunner, made: Exportable, eager: Engine) -> Parity | None:
+    """How results that take several calls agree with eager's; None for a task whose results take one. Raises
+    SkipwayError when they do not."""
+    found = made.task.whole_parity(eager.outputs, named(runner, made), made.trained.preprocessing)
+    if found is not None and not found.agrees:
+        raise SkipwayError(
+            f"the export is not the network, and was not written: over several calls {found.summary()}; try another "
+            "--format"
+        )
+    return found
+
+
 def joined(parts: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
     """The outputs of batches as those of all their images, by name."""
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
@@ -187,14 +206,18 @@ def evidence_of(
     outputs: Outputs,
     rows: dict[int, Parity],
     found: QuantizationResult | None = None,
+    whole: Parity | None = None,
 ) -> dict[str, Any]:
-    """evidence.json: what was compared with what, on which images, and how far apart it was. outputs: the export's."""
+    """evidence.json: what was compared with what, on which inputs, and how far apart it was. outputs: the export's."""
     batch = 1 if made.trained.single else "batch"
     return {
         "format": form,
         "network": card.network["name"],
         "weights_sha256": card.weights_sha256,
-        "input": {"name": INPUT, "type": "uint8", "shape": [batch, *shape_of(card)]},
+        "inputs": [
+            {"name": name, "type": str(given.dtype).removeprefix("torch."), "shape": [batch, *given.shape[1:]]}
+            for name, given in zip(made.task.input_names, samples.inputs, strict=True)
+        ],
         "outputs": [
             {"name": name, "type": "float32", "shape": [batch, *shape]}
             for name, shape in output_shapes(made.task, outputs)
@@ -202,12 +225,16 @@ def evidence_of(
         "probabilities": formula(made.task, made.temperature),
         "images": samples.origin,
         "compared_with": "eager, float32" if found is None else "itself, all images at once, after the gate",
-        "batches": {
-            str(count): {**vars(row), "agrees": row.agrees, "summary": row.summary()} for count, row in rows.items()
-        },
+        "batches": {str(count): as_fields(row) for count, row in rows.items()},
+        "whole": None if whole is None else as_fields(whole),
         "int8": None if found is None else asdict(found),
         "versions": versions(),
     }
+
+
+def as_fields(row: Parity) -> dict[str, Any]:
+    """A comparison as plain values."""
+    return {**vars(row), "agrees": row.agrees, "summary": row.summary()}
 
 
 def output_shapes(task: Task, outputs: Outputs) -> list[tuple[str, list[int]]]:
@@ -219,12 +246,6 @@ def output_shapes(task: Task, outputs: Outputs) -> list[tuple[str, list[int]]]:
 def formula(task: Task, temperature: float) -> str:
     """What the probabilities are; empty where the task has none."""
     return f"{task.activation}({task.output_names[0]} / {temperature:.6g})" if task.activation else ""
-
-
-def shape_of(card: Card) -> list[int]:
-    """(C, H, W) of the images that the network takes."""
-    shown = Preprocessing(**card.preprocessing)
-    return [shown.channels, *shown.canvas]
 
 
 def notes(card: Card) -> dict[str, str]:
@@ -241,29 +262,3 @@ def write_extras(run: Path, task: Task, card: Card, form: str, folder: Path, evi
     (folder / EVIDENCE).write_bytes(to_json(evidence))
     (folder / "README.md").write_text(readme(task, card, form, evidence), encoding="utf-8")
     write_sums(folder)
-
-
-def readme(task: Task, card: Card, form: str, evidence: dict[str, Any]) -> str:
-    """How to use the export, for people."""
-    shape, meaning = ", ".join(map(str, evidence["input"]["shape"])), evidence["probabilities"]
-    many = "any batch" if evidence["input"]["shape"][0] == "batch" else "one image at a time"
-    shown, note = Preprocessing(**card.preprocessing), task.output_note
-    outputs = ", ".join(f"`{o['name']}` ({', '.join(map(str, o['shape']))})" for o in evidence["outputs"])
-    fitted = f"shorter side resized to {shown.resize}" if shown.fit == "crop" else FITS[shown.fit]
-    int8 = ["", QuantizationResult(**evidence["int8"]).in_words() + "."] if evidence["int8"] else []
-    return "\n".join(
-        [
-            f"# {card.network['name']}, {form}",
-            "",
-            f"{FORMATS[form].use} takes `{INPUT}`, uint8 ({shape}), {many}: "
-            f"pixels from 0 to 255{', red first' if shown.channels == 3 else ''}, {fitted} "
-            f"({shown.filter}, antialiased: {shown.antialias}), fit: {shown.fit}. Normalisation is inside.",
-            "",
-            f"It gives {outputs}, float32{f'; probabilities are {meaning}' if meaning else ''}. {note}The classes are "
-            f"in card.json in their order, and in {FORMATS[form].noted}.",
-            "",
-            f"Proven on {evidence['images']} in batches of {', '.join(evidence['batches'])} (evidence.json).",
-            *int8,
-            "",
-        ]
-    )

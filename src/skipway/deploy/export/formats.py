@@ -16,12 +16,8 @@ from torch.export import ExportedProgram
 
 from skipway.deploy.engines.base import EngineInput, EngineMissingError
 from skipway.deploy.engines.openvino_core import core
-from skipway.deploy.export.graph import (
-    INPUT,
-    captured,
-    captured_with_probabilities,
-    output_names,
-)
+from skipway.deploy.export.graph import captured, captured_with_probabilities, output_names
+from skipway.deploy.export.group_norm import decompose_group_norms
 from skipway.tasks import Task
 
 ONNX_FILE, OPENVINO_FILE, TORCH_FILE = "model.onnx", "model.xml", "model.pt2"
@@ -38,14 +34,18 @@ class Exportable:
     """What an export is made of: the network, what turns its scores into probabilities, and the file's metadata."""
 
     trained: EngineInput
-    task: Task
     temperature: float
     notes: Mapping[str, str]
+
+    @property
+    def task(self) -> Task:
+        """The network's."""
+        return self.trained.task
 
     def captured(self) -> ExportedProgram:
         """The graph with both outputs."""
         with quiet():  # torchvision's suppression is registered by a function that torch calls deprecated
-            return captured_with_probabilities(self.trained, self.task, self.temperature)
+            return captured_with_probabilities(self.trained, self.temperature)
 
 
 @contextlib.contextmanager
@@ -61,8 +61,9 @@ def quiet() -> Iterator[None]:
         logging.disable(level)
 
 
-def onnx_model(program: ExportedProgram, outputs: Sequence[str]) -> Any:
-    """The ONNX model (a protobuf) of a graph. Raises EngineMissingError without onnx and onnxscript."""
+def onnx_model(program: ExportedProgram, inputs: Sequence[str], outputs: Sequence[str]) -> Any:
+    """The ONNX model (a protobuf) of a graph, with names for its inputs and outputs. Raises EngineMissingError without
+    onnx and onnxscript."""
     try:
         import onnx  # noqa: F401
         import onnxscript  # noqa: F401
@@ -70,7 +71,7 @@ def onnx_model(program: ExportedProgram, outputs: Sequence[str]) -> Any:
         raise EngineMissingError(f"{fault.name} is not installed: pip install 'skipway[deploy]'") from None
     with quiet():
         found = torch.onnx.export(
-            program, dynamo=True, opset_version=OPSET, input_names=[INPUT], output_names=list(outputs)
+            program, dynamo=True, opset_version=OPSET, input_names=list(inputs), output_names=list(outputs)
         )
     assert found is not None
     return found.model_proto
@@ -78,20 +79,22 @@ def onnx_model(program: ExportedProgram, outputs: Sequence[str]) -> Any:
 
 def onnx_bytes(trained: EngineInput) -> bytes:
     """A whole ONNX model that gives the network's outputs."""
-    names = [f"output_{place}" for place in range(trained.outputs)]
-    content = onnx_model(captured(trained), names).SerializeToString()
+    task = trained.task
+    content = onnx_model(captured(trained), task.input_names, task.output_names).SerializeToString()
     assert isinstance(content, bytes)
     return content
 
 
 def openvino_graph(trained: EngineInput) -> Any:
-    """The ov.Model of the network: uint8 (?, C, size, size) in, its outputs out."""
+    """The ov.Model of the network: its inputs in, with a free batch, its outputs out."""
     import openvino
 
     with quiet():
         graph = openvino.convert_model(captured(trained))
-    graph.reshape([-1, *trained.example(1).shape[1:]])
-    graph.input(0).set_names({INPUT})
+    graph.reshape({place: [-1, *given.shape[1:]] for place, given in enumerate(trained.example(1))})
+    for place, name in enumerate(trained.task.input_names):
+        graph.input(place).set_names({name})
+    decompose_group_norms(graph)
     return graph
 
 
@@ -121,25 +124,25 @@ def save_openvino(graph: Any, file: Path, half: bool = False) -> None:
         made.replace(file)
 
 
-Runner = Callable[[Tensor], dict[str, Tensor]]
+NamedRunner = Callable[..., dict[str, Tensor]]  # the tensors of `Task.input_names` -> outputs by name
 
 
 @dataclass(frozen=True)
 class Form:
     """A format: `write` puts the network into a folder, `runner` gives what its own runtime makes of what is there.
 
-    A runner takes uint8 (n, C, size, size), any n, and gives the outputs by name, each float32 with n first.
+    A runner takes the inputs (n, ...), any n, and gives the outputs by name, each float32 with n first.
     use: how, in a few words; noted: where the classes are in the file.
     """
 
     write: Callable[[Exportable, Path], None]
-    runner: Callable[[Path], Runner]
+    runner: Callable[[Path], NamedRunner]
     use: str
     noted: str
 
 
 def write_onnx(wanted: Exportable, folder: Path) -> None:
-    model = onnx_model(wanted.captured(), output_names(wanted.task))
+    model = onnx_model(wanted.captured(), wanted.task.input_names, output_names(wanted.task))
     for key, value in wanted.notes.items():
         model.metadata_props.add(key=key, value=value)
     (folder / ONNX_FILE).write_bytes(model.SerializeToString())
@@ -154,17 +157,16 @@ def require_onnxruntime() -> Any:
     return onnxruntime
 
 
-def run_onnx(folder: Path) -> Runner:
+def run_onnx(folder: Path) -> NamedRunner:
     onnxruntime = require_onnxruntime()
     settings = onnxruntime.SessionOptions()
     settings.log_severity_level = 3  # errors
     session = onnxruntime.InferenceSession(folder / ONNX_FILE, settings, providers=["CPUExecutionProvider"])
+    taken, names = ([place.name for place in places] for places in (session.get_inputs(), session.get_outputs()))
 
-    names = [output.name for output in session.get_outputs()]
-
-    def run(images: Tensor) -> dict[str, Tensor]:
-        found = session.run(names, {INPUT: images.contiguous().numpy()})
-        return {name: torch.from_numpy(output) for name, output in zip(names, found, strict=True)}
+    def run(*inputs: Tensor) -> dict[str, Tensor]:
+        given = {name: tensor.contiguous().numpy() for name, tensor in zip(taken, inputs, strict=True)}
+        return {name: torch.from_numpy(out) for name, out in zip(names, session.run(names, given), strict=True)}
 
     return run
 
@@ -176,7 +178,8 @@ def write_openvino(wanted: Exportable, folder: Path) -> None:
 
 def through_onnx(wanted: Exportable) -> Any:
     """The ov.Model of a graph with suppression, which OpenVINO reads from ONNX but not from torch.export."""
-    return core().read_model(onnx_model(wanted.captured(), output_names(wanted.task)).SerializeToString())
+    model = onnx_model(wanted.captured(), wanted.task.input_names, output_names(wanted.task))
+    return core().read_model(model.SerializeToString())
 
 
 def finish_openvino(graph: Any, wanted: Exportable, folder: Path) -> None:
@@ -187,12 +190,12 @@ def finish_openvino(graph: Any, wanted: Exportable, folder: Path) -> None:
     save_openvino(graph, folder / OPENVINO_FILE)
 
 
-def run_openvino(folder: Path) -> Runner:
+def run_openvino(folder: Path) -> NamedRunner:
     # in float32, as eager is: by itself OpenVINO takes bfloat16 where the processor has it
     compiled = core().compile_model(folder / OPENVINO_FILE, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
 
-    def run(images: Tensor) -> dict[str, Tensor]:
-        found = compiled([images.contiguous().numpy()])
+    def run(*inputs: Tensor) -> dict[str, Tensor]:
+        found = compiled([given.contiguous().numpy() for given in inputs])
         return {output.any_name: torch.from_numpy(found[output].copy()) for output in compiled.outputs}
 
     return run
@@ -202,12 +205,12 @@ def write_torch(wanted: Exportable, folder: Path) -> None:
     torch.export.save(wanted.captured(), folder / TORCH_FILE, extra_files=dict(wanted.notes))
 
 
-def run_torch(folder: Path) -> Runner:
+def run_torch(folder: Path) -> NamedRunner:
     module = torch.export.load(folder / TORCH_FILE).module()
 
-    def run(images: Tensor) -> dict[str, Tensor]:
+    def run(*inputs: Tensor) -> dict[str, Tensor]:
         with torch.no_grad():
-            found: dict[str, Tensor] = module(images.contiguous())
+            found: dict[str, Tensor] = module(*(given.contiguous() for given in inputs))
         return found
 
     return run

@@ -1,22 +1,21 @@
-"""The network as a graph: what exports write and engines run. Fitted uint8 images in, outputs out.
+"""The network as a graph: what exports write and engines run. The inputs of the task in, outputs out.
 
-Captured by torch.export, which records the operations of one evaluation-mode pass with a free batch size; the
-normalisation is part of it, from its one implementation.
+Captured by torch.export, which records the operations of one evaluation-mode pass with a free batch size; where the
+inputs are fitted images, the normalisation is part of it, from its one implementation.
 """
 
 import copy
 
 import torch
 from torch import Tensor, fx, nn
-from torch.export import Dim, ExportedProgram
+from torch.export import Dim, ExportedProgram, ShapesCollection
 
-from skipway.data.preprocess import Preprocessing
 from skipway.deploy.engines.base import EngineInput
 from skipway.tasks import Task
 from skipway.tasks.base import as_outputs
 
 aten = torch.ops.aten
-INPUT, PROBABILITIES = "images", "probabilities"
+PROBABILITIES = "probabilities"
 
 
 def output_names(task: Task) -> list[str]:
@@ -24,26 +23,15 @@ def output_names(task: Task) -> list[str]:
     return [*task.output_names, *([PROBABILITIES] if task.activation else [])]
 
 
-class WithPreprocessing(nn.Module):
-    """A network that takes fitted images as they are: uint8 (N, C, size, size) -> outputs float32 (N, ...)."""
-
-    def __init__(self, net: nn.Module, preprocessing: Preprocessing) -> None:
-        super().__init__()
-        self.net, self.preprocessing = net, preprocessing
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.net(self.preprocessing.normalised(images))
-
-
 class WithProbabilities(nn.Module):
     """A network that gives its outputs by name and, where the task has them, probabilities at its temperature."""
 
-    def __init__(self, fed: WithPreprocessing, task: Task, temperature: float) -> None:
+    def __init__(self, deployed: nn.Module, task: Task, temperature: float) -> None:
         super().__init__()
-        self.fed, self.task, self.temperature = fed, task, temperature
+        self.deployed, self.task, self.temperature = deployed, task, temperature
 
-    def forward(self, images: Tensor) -> dict[str, Tensor]:
-        outputs = as_outputs(self.fed(images))
+    def forward(self, *inputs: Tensor) -> dict[str, Tensor]:
+        outputs = as_outputs(self.deployed(*inputs))
         named = dict(zip(self.task.output_names, outputs, strict=True))
         if self.task.activation:
             named[PROBABILITIES] = self.task.class_probabilities(outputs[0], self.temperature)
@@ -52,28 +40,27 @@ class WithProbabilities(nn.Module):
 
 def captured(trained: EngineInput) -> ExportedProgram:
     """The graph with any number of images a batch, on the CPU."""
-    return recorded(preprocessing_graph(trained), trained)
+    return recorded(deployed_copy(trained), trained)
 
 
-def captured_with_probabilities(trained: EngineInput, task: Task, temperature: float) -> ExportedProgram:
+def captured_with_probabilities(trained: EngineInput, temperature: float) -> ExportedProgram:
     """Likewise with the outputs of `WithProbabilities`."""
-    return recorded(WithProbabilities(preprocessing_graph(trained), task, temperature), trained)
+    return recorded(WithProbabilities(deployed_copy(trained), trained.task, temperature), trained)
 
 
-def preprocessing_graph(trained: EngineInput) -> WithPreprocessing:
-    """A copy of the network on the CPU, with the normalisation before it."""
-    return WithPreprocessing(copy.deepcopy(trained.net).cpu().eval(), trained.preprocessing)
+def deployed_copy(trained: EngineInput) -> nn.Module:
+    """What the task deploys, of a copy of the network on the CPU."""
+    return trained.task.deployed(copy.deepcopy(trained.net).cpu(), trained.preprocessing).eval()
 
 
 def recorded(module: nn.Module, trained: EngineInput) -> ExportedProgram:
+    # two images, because torch.export takes a batch of one for a constant
+    examples = tuple(given.contiguous() for given in trained.example(1 if trained.single else 2))
+    free, batch = ShapesCollection(), Dim("batch")
+    for given in () if trained.single else examples:
+        free[given] = {0: batch}
     with torch.no_grad():
-        if trained.single:
-            return without_dtype_checks(torch.export.export(module, (trained.example(1).contiguous(),)))
-        # two images, because torch.export takes a batch of one for a constant
-        sizes = ({0: Dim("batch")},)
-        return without_dtype_checks(
-            torch.export.export(module, (trained.example(2).contiguous(),), dynamic_shapes=sizes)
-        )
+        return without_dtype_checks(torch.export.export(module, examples, dynamic_shapes=free))
 
 
 def without_dtype_checks(program: ExportedProgram) -> ExportedProgram:

@@ -86,7 +86,6 @@ def chosen_images(card: Card, data: str | None) -> tuple[Samples, Samples]:
 
 def quantize(
     trained: EngineInput,
-    task: Task,
     images: tuple[Samples, Samples],
     max_drop: float,
     reference: Engine,
@@ -95,19 +94,19 @@ def quantize(
 ) -> tuple[Any, QuantizationResult]:
     """The ov.Model in int8 and what its gate saw. `made` gives the engine that will run it; `say` is told of each try.
 
-    Raises SkipwayError when no mixture of precisions keeps `task.metric` within `max_drop` points of `reference`'s.
+    Raises SkipwayError when no mixture of precisions keeps the task's metric within `max_drop` points of `reference`'s.
     """
-    calibration, judged = images
-    targets = judged.targets
+    task, (calibration, judged) = trained.task, images
+    targets, (pixels,) = judged.targets, calibration.inputs
     assert targets is not None
     graph = openvino_graph(trained)
-    before = metric_of(task, reference.outputs(judged.images), targets)
-    order, names = ranked(graph, calibration.images[:TAPPED]), module_names(graph, trained.net)
+    before = metric_of(task, reference.outputs(*judged.inputs), targets)
+    order, names = ranked(graph, pixels[:TAPPED]), module_names(graph, trained.net)
 
     def attempt(count: int) -> tuple[Any, QuantizationResult]:
         """The `count` most sensitive layers in higher precision."""
-        found = in_int8(graph, calibration.images, order[:count])
-        after = metric_of(task, made(found).outputs(judged.images), targets)
+        found = in_int8(graph, pixels, order[:count])
+        after = metric_of(task, made(found).outputs(*judged.inputs), targets)
         result = QuantizationResult(
             reference=before,
             int8=after,

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
@@ -11,14 +10,12 @@ import torch
 
 from skipway.data.dataset import Item
 from skipway.data.preprocess import FittedImage
-from skipway.deploy import engines
-from skipway.deploy.engines.base import Engine, EngineInput, Goal, Notify, ignore_message
-from skipway.deploy.engines.selection import folder_of, select_engine
-from skipway.deploy.export.folder import exported_int8
+from skipway.deploy.engines.base import Goal, Notify, ignore_message
+from skipway.deploy.engines.selection import REFERENCE, open_engine
 from skipway.deploy.predict.inputs import Picture, is_one, named, pictures_of
 from skipway.deploy.predict.pipeline import Scored, decoders, overlapped
 from skipway.deploy.predict.tiles import stitch
-from skipway.errors import DataError, SkipwayError
+from skipway.errors import DataError, SkipwayError, refuse_if
 from skipway.hardware import Hardware, decide
 from skipway.tasks.base import Prediction, Task
 from skipway.trained import TrainedModel
@@ -26,7 +23,6 @@ from skipway.trained import TrainedModel
 if TYPE_CHECKING:
     from skipway.deploy.sample_images import Samples
 
-AUTO, REFERENCE = "auto", "eager"
 SAMPLE = 16  # images that engines are compared on
 
 
@@ -55,28 +51,22 @@ class Predictor:
         self.hardware = hardware or decide()
         self.folder = Path(folder)
         trained = TrainedModel.load(self.folder, self.hardware)
+        refuse_if(
+            trained.task.input_names != ("images",),
+            f"{self.folder} is of the task {trained.task.name}, which predicts nothing from an image",
+            f"use `skipway {trained.task.name}`",
+        )
         self.net, self.task, self.card = trained.net, trained.task, trained.card
         self.preprocessing = trained.preprocessing
+        self.task.require_predictions()
         self.decoders = decoders(self.hardware.workers)
-        made_of = replace(EngineInput.of(trained, self.hardware), goal=goal)
-        self.engine = self.engine_called(engine, made_of, [Path(p) for p in sample], say)
 
-    def engine_called(self, name: str, trained: EngineInput, sample: list[Path], say: Notify) -> Engine:
-        """The engine, made ready."""
-        if name == REFERENCE:
-            return engines.build(name, trained)
-        store = folder_of(self.card, self.hardware)
-        trained = replace(trained, store=store, int8=exported_int8(self.folder))
-        if name != AUTO:
-            return engines.build(name, trained)
-
-        def found() -> "Samples":
+        def samples() -> "Samples":
             from skipway.deploy.sample_images import at_hand  # data sets, which labelling alone does not need
 
-            return at_hand(self.card, sample, None, SAMPLE)
+            return at_hand(self.card, [Path(p) for p in sample], None, SAMPLE)
 
-        choice = select_engine(trained, self.card, self.task, found, say)
-        return engines.build(choice.engine, trained, choice.options)
+        self.engine = open_engine(engine, trained, self.hardware, goal, samples, say)
 
     @property
     def classes(self) -> tuple[str, ...]:
