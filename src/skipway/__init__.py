@@ -20,22 +20,30 @@ if TYPE_CHECKING:
     from skipway.commands.evaluate import compare_runs, evaluate
     from skipway.commands.explain import explain
     from skipway.commands.export import export
+    from skipway.commands.generate import generate
     from skipway.commands.predict import predict
     from skipway.commands.run import Run, load
     from skipway.commands.train import resume, train
     from skipway.data import open_dataset
+    from skipway.deploy.generate.generator import Generator
+    from skipway.deploy.generate.request import GeneratedImage, GenerationRequest
     from skipway.deploy.predict.predictor import Predictor
     from skipway.errors import SkipwayError
     from skipway.hardware import decide
     from skipway.models import build, list_models
     from skipway.tasks.base import Prediction
+    from skipway.tasks.generate.sampler import SamplingOptions
     from skipway.training.recipes import Recipe, find_recipe
 
 WHERE = {
+    "GeneratedImage": "skipway.deploy.generate.request",
+    "GenerationRequest": "skipway.deploy.generate.request",
+    "Generator": "skipway.deploy.generate.generator",
     "Prediction": "skipway.tasks.base",
     "Predictor": "skipway.deploy.predict.predictor",
     "Recipe": "skipway.training.recipes",
     "Run": "skipway.commands.run",
+    "SamplingOptions": "skipway.tasks.generate.sampler",
     "SkipwayError": "skipway.errors",
     "benchmark": "skipway.commands.benchmark",
     "build": "skipway.models",
@@ -47,6 +55,7 @@ WHERE = {
     "explain": "skipway.commands.explain",
     "export": "skipway.commands.export",
     "find_recipe": "skipway.training.recipes",
+    "generate": "skipway.commands.generate",
     "list_models": "skipway.models",
     "load": "skipway.commands.run",
     "open_dataset": "skipway.data",
@@ -56,10 +65,14 @@ WHERE = {
 }
 
 __all__ = [
+    "GeneratedImage",
+    "GenerationRequest",
+    "Generator",
     "Prediction",
     "Predictor",
     "Recipe",
     "Run",
+    "SamplingOptions",
     "SkipwayError",
     "benchmark",
     "build",
@@ -71,6 +84,7 @@ __all__ = [
     "explain",
     "export",
     "find_recipe",
+    "generate",
     "list_models",
     "load",
     "open_dataset",

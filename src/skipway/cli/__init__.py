@@ -12,6 +12,7 @@ from skipway.cli.doctor import doctor
 from skipway.cli.eval import evaluate
 from skipway.cli.explain import explain
 from skipway.cli.export import export
+from skipway.cli.generate import generate
 from skipway.cli.models import compare, list_, show
 from skipway.cli.predict import predict
 from skipway.cli.serve import serve
@@ -33,6 +34,7 @@ app.command()(check)
 app.command()(train)
 app.command("eval")(evaluate)
 app.command()(predict)
+app.command()(generate)
 app.command()(export)
 app.command()(bench)
 app.command()(explain)
