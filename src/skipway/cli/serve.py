@@ -16,6 +16,19 @@ KEY_VARIABLE = "SKIPWAY_API_KEY"
 KeyFileOption = Annotated[
     Path | None, typer.Option(help=f"File whose first line requests must carry; else ${KEY_VARIABLE}, if set.")
 ]
+HostOption = Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for every one of this machine.")]
+BatchOption = Annotated[int | None, typer.Option(min=1, help="Images computed together; default the engine's.")]
+WaitOption = Annotated[
+    float | None, typer.Option(min=0, help="How long a batch waits for images on their way; default what one takes.")
+]
+LatencyOption = Annotated[float, typer.Option(min=1, help="Requests that would take longer are refused with 429.")]
+ImagesOption = Annotated[int | None, typer.Option(min=1, help="Images in one request; default 16, of a generator 64.")]
+EvaluationsOption = Annotated[
+    int, typer.Option(min=1, help="Evaluations of a generator's network, for all images of one request.")
+]
+SecondsOption = Annotated[
+    float, typer.Option(min=1, help="For a generator's turn to come, and for the images of one request.")
+]
 EngineOption = Annotated[str, typer.Option(help="eager (evaluation's digits), auto (fastest that agrees), or a name.")]
 
 
@@ -43,12 +56,12 @@ def key_in_shell(file: Path | None, key: str) -> str:
     return f"${KEY_VARIABLE}" if file is None else f"$(head -n 1 {shlex.quote(str(file.absolute()))})"
 
 
-def print_address(run: Path, address: str, host: str, key: str) -> None:
+def print_address(run: Path, address: str, host: str, key: str, generates: bool = False) -> None:
     """Say where the bundle is served and how it is asked, and when it is served to anybody; `key` as in the shell."""
     from skipway.deploy.serve.documentation import curl_command
 
     everywhere = " and every other address of this machine" if host in EVERYWHERE else ""
-    lines = [f"{run} at {address}{everywhere} (Ctrl-C ends it)", curl_command(address, key)]
+    lines = [f"{run} at {address}{everywhere} (Ctrl-C ends it)", curl_command(address, key, generates)]
     if host not in LOOPBACK and not key:
         lines.append("whoever reaches this address may use it: --api-key-file asks for a key")
     for line in lines:
@@ -57,24 +70,17 @@ def print_address(run: Path, address: str, host: str, key: str) -> None:
 
 def serve(
     run: Annotated[Path, typer.Argument(help="Folder of a trained network.")],
-    host: Annotated[
-        str, typer.Option(help="Address to listen on; 0.0.0.0 for every one of this machine.")
-    ] = "127.0.0.1",
+    host: HostOption = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 8000,
     workers: Annotated[int, typer.Option(min=1, help="Processes, each with its own network.")] = 1,
     api_key_file: KeyFileOption = None,
-    max_batch: Annotated[
-        int | None, typer.Option(min=1, help="Images computed together; default the engine's.")
-    ] = None,
-    max_wait_ms: Annotated[
-        float | None,
-        typer.Option(min=0, help="How long a batch waits for images on their way; default what one takes."),
-    ] = None,
-    max_latency_ms: Annotated[
-        float, typer.Option(min=1, help="Requests that would take longer are refused with 429.")
-    ] = 2000,
+    max_batch: BatchOption = None,
+    max_wait_ms: WaitOption = None,
+    max_latency_ms: LatencyOption = 2000,
     queue: Annotated[int, typer.Option(min=1, help="Images accepted and not yet answered, at most.")] = 256,
-    max_images: Annotated[int, typer.Option(min=1, help="Images in one request.")] = 16,
+    max_images: ImagesOption = None,
+    max_evaluations: EvaluationsOption = 10_000,
+    max_seconds: SecondsOption = 120,
     max_mb: Annotated[float, typer.Option(min=0.001, help="Megabytes (10^6) of one request's body.")] = 20,
     max_megapixels: Annotated[float, typer.Option(min=0.000001, help="Of one image.")] = 40,
     max_frames: Annotated[int, typer.Option(min=1, help="Of one animated image, whose first is taken.")] = 500,
@@ -82,20 +88,21 @@ def serve(
     engine: EngineOption = "eager",
     device: DeviceOption = "auto",
 ) -> None:
-    """Serve a trained network: a web page at /, predictions at POST /v1/predict, the API at /docs.
+    """Serve a trained network: a web page at /, the API at /docs, predictions at POST /v1/predict or, of a generator,
+    images at POST /v1/generate.
 
     Listens to this machine alone unless --host says otherwise. Nothing is fetched from anywhere. SIGTERM and Ctrl-C
     end it once everything accepted is answered.
     """
     from skipway.deploy.serve.limits import Limits
-    from skipway.deploy.serve.server import Settings
+    from skipway.deploy.serve.server import Settings, generates
     from skipway.deploy.serve.server import serve as run_server
 
     key = read_key(api_key_file)
     limits = Limits(
         body_bytes=round(max_mb * 1e6),
         held_bytes=max(Limits.held_bytes, 2 * round(max_mb * 1e6)),
-        images=max_images,
+        images=max_images or Limits.images,
         pixels=round(max_megapixels * 1e6),
         frames=max_frames,
         body_seconds=body_timeout,
@@ -103,8 +110,15 @@ def serve(
         queue=queue,
         batch=max_batch,
         patience=None if max_wait_ms is None else max_wait_ms / 1000,
+        generated=max_images or Limits.generated,
+        evaluations=max_evaluations,
+        generation_seconds=max_seconds,
     )
     machine = decide(device)
     settings = Settings(run, device, engine, machine.threads, machine.workers, limits, key)
     shown = key_in_shell(api_key_file, key)
-    run_server(settings, host, port, workers, lambda address: print_address(run, address, host, shown))
+
+    def say(address: str) -> None:
+        print_address(run, address, host, shown, generates(run))
+
+    run_server(settings, host, port, workers, say)

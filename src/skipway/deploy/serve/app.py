@@ -1,4 +1,4 @@
-"""The server's routes: predictions, explanations, the network's card, health, counts, and the page."""
+"""The server's routes: predictions, explanations, generated images, the card, health, counts, and the page."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -16,22 +16,22 @@ from starlette.types import ASGIApp
 
 from skipway.deploy.serve import documentation, request_body
 from skipway.deploy.serve.backend import PredictOptions
+from skipway.deploy.serve.generation import GenerationService
+from skipway.deploy.serve.generation_routes import generation
+from skipway.deploy.serve.generation_schema import STEPS, GenerationBounds, Picture
 from skipway.deploy.serve.limits import RefusedError
 from skipway.deploy.serve.middleware import RequestMiddleware, key_check
 from skipway.deploy.serve.schema import Bounds, Model, State, answers_model, body, faults
 from skipway.deploy.serve.service import Service
 
-PAGE = {
-    "/": ("index.html", "text/html; charset=utf-8"),
-    "/style.css": ("style.css", "text/css; charset=utf-8"),
-    "/app.js": ("app.js", "text/javascript; charset=utf-8"),
-    "/objects.js": ("objects.js", "text/javascript; charset=utf-8"),
-    "/segments.js": ("segments.js", "text/javascript; charset=utf-8"),
-}
+HTML, CSS, SCRIPT = (f"text/{kind}; charset=utf-8" for kind in ("html", "css", "javascript"))
+SHARED = {"/style.css": CSS, "/server.js": SCRIPT, "/card.js": SCRIPT}
+PREDICTING = {**SHARED, "/app.js": SCRIPT, "/objects.js": SCRIPT, "/segments.js": SCRIPT}
+GENERATING = {**SHARED, "/generate.js": SCRIPT}
 WEBP: dict[int | str, Any] = {200: {"content": {"image/webp": {"schema": {"type": "string", "format": "binary"}}}}}
 
 
-def create_app(service: Service, key: str = "") -> ASGIApp:
+def create_app(service: Service | GenerationService, key: str = "") -> ASGIApp:
     """The application. With a `key`, whatever begins with /v1, and /metrics, is for those who send it."""
 
     @asynccontextmanager
@@ -40,9 +40,10 @@ def create_app(service: Service, key: str = "") -> ASGIApp:
         yield
         await service.stop()
 
+    generates = isinstance(service, GenerationService)
     app = FastAPI(
         title="skipway",
-        description="A trained network that answers about images.",
+        description=f"A trained network that {'draws' if generates else 'answers about'} images.",
         version=version("skipway"),
         lifespan=lifespan,
         docs_url=None,  # its page loads scripts from elsewhere
@@ -51,13 +52,14 @@ def create_app(service: Service, key: str = "") -> ASGIApp:
     )
     how = "$API_KEY" if key else ""
     guarded = {"dependencies": [Depends(key_check(key))], "responses": faults(401)} if key else {}
-    app.include_router(images(service), **guarded)  # type: ignore[arg-type]
+    operations = generation(service) if isinstance(service, GenerationService) else images(service)
+    app.include_router(operations, **guarded)  # type: ignore[arg-type]
     app.include_router(about(service), **guarded)  # type: ignore[arg-type]
     app.include_router(health(service))
-    app.include_router(page())
-    app.include_router(documented(app, how))
+    app.include_router(page("generate.html", GENERATING) if generates else page("index.html", PREDICTING))
+    app.include_router(documented(app, how, generates))
     app.add_exception_handler(RefusedError, refused)
-    app.add_exception_handler(HTTPException, not_found(how))
+    app.add_exception_handler(HTTPException, not_found(how, generates))
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(TimeoutError, late)
     app.add_exception_handler(Exception, failed)
@@ -114,14 +116,14 @@ def images(service: Service) -> APIRouter:
     return routes
 
 
-def about(service: Service) -> APIRouter:
+def about(service: Service | GenerationService) -> APIRouter:
     """The network's card and the counts."""
     routes = APIRouter()
-    card, side, limits = service.answerer.card, service.answerer.preprocessing, service.limits
+    card, side = service.answerer.card, service.answerer.preprocessing
     model = Model(
         network=str(card.network["name"]),
         task=card.task,
-        fields=list(service.answerer.schema()),
+        fields=fields_of(service),
         classes=list(service.answerer.classes),
         parameters=card.parameters,
         size=side.size,
@@ -133,7 +135,7 @@ def about(service: Service) -> APIRouter:
         calibration=card.calibration,
         metrics=card.metrics,
         versions=card.versions,
-        limits=Bounds(body_bytes=limits.body_bytes, images=limits.images, pixels=limits.pixels, frames=limits.frames),
+        limits=bounds_of(service),
     )
 
     @routes.get("/v1/model")
@@ -149,7 +151,28 @@ def about(service: Service) -> APIRouter:
     return routes
 
 
-def health(service: Service) -> APIRouter:
+def fields_of(service: Service | GenerationService) -> list[str]:
+    """What the answer holds for an image."""
+    if isinstance(service, GenerationService):
+        return [field.alias or name for name, field in Picture.model_fields.items()]
+    return list(service.answerer.schema())
+
+
+def bounds_of(service: Service | GenerationService) -> Bounds | GenerationBounds:
+    """The limits that whoever asks has to know."""
+    limits = service.limits
+    if isinstance(service, GenerationService):
+        return GenerationBounds(
+            body_bytes=limits.body_bytes,
+            images=limits.generated,
+            steps=STEPS,
+            evaluations=limits.evaluations,
+            seconds=limits.generation_seconds,
+        )
+    return Bounds(body_bytes=limits.body_bytes, images=limits.images, pixels=limits.pixels, frames=limits.frames)
+
+
+def health(service: Service | GenerationService) -> APIRouter:
     """For whoever watches over the process."""
     routes = APIRouter()
 
@@ -168,28 +191,29 @@ def health(service: Service) -> APIRouter:
     return routes
 
 
-def page() -> APIRouter:
-    """The web page's files, read once."""
+def page(start: str, parts: dict[str, str]) -> APIRouter:
+    """A web page, `start`, and its `parts`, each path with its type; the files are read once."""
     routes = APIRouter(include_in_schema=False)
     folder = files("skipway.deploy.serve") / "page"
-    contents = {path: (folder / name).read_bytes() for path, (name, _) in PAGE.items()}
+    contents = {"/": ((folder / start).read_bytes(), HTML)}
+    contents |= {path: ((folder / path[1:]).read_bytes(), kind) for path, kind in parts.items()}
 
     async def send(request: Request) -> Response:
-        path = request.scope["route"].path
-        return Response(contents[path], media_type=PAGE[path][1], headers={"Cache-Control": "no-cache"})
+        content, kind = contents[request.scope["route"].path]
+        return Response(content, media_type=kind, headers={"Cache-Control": "no-cache"})
 
-    for path in PAGE:
+    for path in contents:
         routes.add_api_route(path, send)
     return routes
 
 
-def documented(app: FastAPI, how: str) -> APIRouter:
+def documented(app: FastAPI, how: str, generates: bool) -> APIRouter:
     """The page about the API; `how` a shell finds the key."""
     routes = APIRouter(include_in_schema=False)
 
     @routes.get("/docs")
     async def docs(request: Request) -> HTMLResponse:
-        return HTMLResponse(documentation.page(app.openapi(), address_in(request), how))
+        return HTMLResponse(documentation.page(app.openapi(), address_in(request), how, generates))
 
     return routes
 
@@ -199,14 +223,14 @@ def address_in(request: Request) -> str:
     return str(request.base_url).rstrip("/")
 
 
-def not_found(how: str) -> Callable[[Request, Exception], Awaitable[JSONResponse]]:
+def not_found(how: str, generates: bool) -> Callable[[Request, Exception], Awaitable[JSONResponse]]:
     """The answer to a path or method that is none: where to go instead."""
 
     async def answer(request: Request, fault: Exception) -> JSONResponse:
         assert isinstance(fault, HTTPException)
         what = {404: "there is nothing at this path", 405: f"this path does not take {request.method}"}
         sentence = what.get(fault.status_code)
-        where = documentation.elsewhere(address_in(request), how)
+        where = documentation.elsewhere(address_in(request), how, generates)
         detail = f"{sentence}: {where}" if sentence else fault.detail
         return JSONResponse({"detail": detail}, fault.status_code, fault.headers)
 

@@ -11,21 +11,24 @@ from jinja2 import Environment, StrictUndefined
 
 from skipway.deploy.serve.request_body import FIELD
 
-PREDICT = "/v1/predict"
+PREDICT, GENERATE = "/v1/predict", "/v1/generate"
+ASKED = """-H 'Content-Type: application/json' -H 'Accept: image/png' -d '{"n": 16, "seed": 3}' -o images.png"""
 KEY_HEADER = "X-API-Key"
 METHODS = ("get", "post", "put", "patch", "delete")
 
 
-def curl_command(address: str, key: str = "") -> str:
-    """What a shell runs to have photo.jpg labelled by the server at `address`.
+def curl_command(address: str, key: str = "", generates: bool = False) -> str:
+    """What a shell runs to have photo.jpg labelled by the server at `address`, or images generated.
 
     `key` is how the shell finds the API key, such as $SKIPWAY_API_KEY; empty for none. The key itself is not shown.
     """
     header = f' -H "{KEY_HEADER}: {key}"' if key else ""
+    if generates:
+        return f"curl{header} {ASKED} {shlex.quote(address + GENERATE)}"
     return f"curl{header} -F {FIELD}=@photo.jpg {shlex.quote(address + PREDICT)}"
 
 
-def page(schema: dict[str, Any], address: str, key: str = "") -> str:
+def page(schema: dict[str, Any], address: str, key: str = "", generates: bool = False) -> str:
     """The page as HTML: the command, and each operation of the OpenAPI document `schema` with what it does."""
     template = (files("skipway.deploy.serve") / "page" / "docs.html").read_text(encoding="utf-8")
     operations = [
@@ -35,9 +38,15 @@ def page(schema: dict[str, Any], address: str, key: str = "") -> str:
         if method in operations
     ]
     pages = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    return pages.from_string(template).render(command=curl_command(address, key), operations=operations)
+    command = curl_command(address, key, generates)
+    return pages.from_string(template).render(command=command, operations=operations, generates=generates)
 
 
-def elsewhere(address: str, key: str = "") -> str:
+def elsewhere(address: str, key: str = "", generates: bool = False) -> str:
     """Where to go from an address that answers nothing, as a sentence."""
-    return f"images are sent with POST to {PREDICT} ({curl_command(address, key)}); /docs lists what there is"
+    how = f"({curl_command(address, key, generates)}); /docs lists what there is"
+    return (
+        f"images are generated with POST to {GENERATE} {how}"
+        if generates
+        else f"images are sent with POST to {PREDICT} {how}"
+    )

@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+JSON_BYTES = 1 << 16  # of a body that asks for images: far more than any needs
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -15,6 +17,9 @@ class Limits:
     answer_seconds: after which an answer is given up. queue: images accepted and not yet answered; batch: images
     that the network takes at once (None: as many as its engine likes); patience: for a batch to fill (None: as long as
     a batch takes, so that waiting never costs more than going alone).
+
+    Of a generator: generated: images of one request; evaluations: of the network, for all of them; generation_seconds:
+    for all of them to be drawn, and for a request's turn to come.
     """
 
     body_bytes: int = 20 << 20
@@ -30,6 +35,9 @@ class Limits:
     queue: int = 256
     batch: int | None = None
     patience: float | None = None
+    generated: int = 64
+    evaluations: int = 10_000
+    generation_seconds: float = 120.0
 
 
 class RefusedError(Exception):

@@ -24,7 +24,7 @@ class Metrics:
         self.batch = Histogram("skipway_batch_images", "Images in a batch.", buckets=IMAGES, registry=own)
         self.stage = Histogram(
             "skipway_stage_seconds",
-            "Decoding of an image; its time from arrival to its batch; computing of a batch.",
+            "Decoding of an image; its time from arrival to its batch; computing of a batch; drawing of a request.",
             ["stage"],
             buckets=SECONDS,
             registry=own,

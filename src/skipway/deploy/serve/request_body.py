@@ -1,4 +1,4 @@
-"""A request's body into encoded images: read as it comes, within limits of bytes, parts and time."""
+"""A request's body into encoded images, or JSON: read as it comes, within limits of bytes, parts and time."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -11,6 +11,7 @@ from skipway.deploy.serve.limits import Limits, RefusedError, Share
 from skipway.deploy.serve.multipart import Part, parse
 
 FORM, FIELD = "multipart/form-data", "images"
+JSON = "application/json"
 CLOSE = {"Connection": "close"}  # what is left of such a body is not waited for
 
 
@@ -32,17 +33,29 @@ async def read(request: Request, limits: Limits, share: Share) -> list[Upload]:
     plain = kind.partition(";")[0].strip().lower()
     if plain != FORM and plain != "application/octet-stream" and not plain.startswith("image/"):
         raise RefusedError(415, f"send an image as the body with a Content-Type such as image/jpeg, or {FORM}")
-    try:
-        async with asyncio.timeout(limits.body_seconds):
-            body = b"".join([chunk async for chunk in arriving(request, limits, share)])
-    except TimeoutError:
-        raise RefusedError(408, f"the body did not arrive within {limits.body_seconds:g} seconds", CLOSE) from None
-    except ClientDisconnect:
-        raise RefusedError(400, "the body ended before it was whole", CLOSE) from None
+    body = await whole(request, limits, share)
     parts = parse(kind, body, limits.images) if plain == FORM else [Part(FIELD, "image", bytearray(body))]
     if not parts or not all(part.content for part in parts):
         raise RefusedError(400, f"there is no image: send one as the body, or in the form's field `{FIELD}`")
     return [upload(part) for part in parts]
+
+
+async def read_json(request: Request, limits: Limits, share: Share) -> bytes:
+    """A request's body of JSON. Raises RefusedError as `read`."""
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != JSON:
+        raise RefusedError(415, f"send {JSON}")
+    return await whole(request, limits, share)
+
+
+async def whole(request: Request, limits: Limits, share: Share) -> bytes:
+    """The body. Raises RefusedError (400, 408, 413, 429)."""
+    try:
+        async with asyncio.timeout(limits.body_seconds):
+            return b"".join([chunk async for chunk in arriving(request, limits, share)])
+    except TimeoutError:
+        raise RefusedError(408, f"the body did not arrive within {limits.body_seconds:g} seconds", CLOSE) from None
+    except ClientDisconnect:
+        raise RefusedError(400, "the body ended before it was whole", CLOSE) from None
 
 
 async def arriving(request: Request, limits: Limits, share: Share) -> AsyncGenerator[bytes, None]:

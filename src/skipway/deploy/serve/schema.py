@@ -4,6 +4,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field, create_model
 
+from skipway.deploy.serve.generation_schema import GenerationBounds
 from skipway.deploy.serve.request_body import FIELD
 
 IMAGE_TYPES = ("image/jpeg", "image/png", "image/webp", "image/gif", "image/bmp", "image/tiff", "image/avif")
@@ -46,10 +47,10 @@ class Model(BaseModel):
 
     network: str
     task: str
-    fields: list[str] = Field(description="What an answer holds besides the image's name and error.")
+    fields: list[str] = Field(description="What an answer holds for an image, besides its name and error.")
     classes: list[str]
     parameters: int
-    size: int = Field(description="Width in pixels of what the network sees.")
+    size: int = Field(description="Width in pixels of what the network sees, or draws.")
     height: int
     channels: int
     data: str
@@ -58,7 +59,7 @@ class Model(BaseModel):
     calibration: dict[str, Any] | None
     metrics: dict[str, dict[str, Any]]
     versions: dict[str, str]
-    limits: Bounds
+    limits: Bounds | GenerationBounds
 
 
 class State(BaseModel):
@@ -70,6 +71,7 @@ class State(BaseModel):
 FAULTS = {
     400: "The body cannot be read.",
     401: "The API key is missing or wrong.",
+    406: "There is no answer in a form that Accept names.",
     408: "The body came too slowly.",
     413: "The body is too large.",
     415: "The body is of a type that is not taken.",

@@ -25,6 +25,9 @@ from skipway.hardware import decide
 if TYPE_CHECKING:
     from uvicorn import Config, Server
 
+    from skipway.deploy.serve.generation import GenerationService
+    from skipway.deploy.serve.service import Service
+
 NEEDED = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
 HEAVY = ["skipway.deploy.serve.backend", "skipway.deploy.serve.app", "uvicorn.protocols.http.h11_impl"]
 BACKLOG = 2048  # connections that the system keeps until a process accepts them
@@ -84,22 +87,44 @@ def address_of(bound: socket.socket) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
+def generates(folder: Path) -> bool:
+    """Whether the bundle in `folder` is a generator. Raises BundleError."""
+    from skipway.trained import task_of
+
+    return task_of(bundle.read_card(folder)).generates
+
+
+def service_for(settings: Settings) -> "Service | GenerationService":
+    """What answers with the network of the settings. Raises SkipwayError for a bundle that cannot be served."""
+    from skipway.deploy.generate.generator import Generator
+    from skipway.deploy.serve.backend import BundleBackend
+    from skipway.deploy.serve.generation import GenerationService
+    from skipway.deploy.serve.metrics import Metrics
+    from skipway.deploy.serve.service import Service
+
+    hardware = decide(settings.device)
+    if generates(settings.folder):
+        generator = Generator(settings.folder, hardware, settings.engine, tell)
+        return GenerationService(generator, settings.limits, Metrics())
+    answerer = BundleBackend(settings.folder, hardware, settings.engine, tell)
+    return Service(answerer, settings.limits, Metrics(), settings.decoders)
+
+
 def configuration(settings: Settings) -> "Config":
     """uvicorn's, with the network loaded. Raises SkipwayError for a bundle that cannot be served."""
     import torch
     import uvicorn
 
     from skipway.deploy.serve.app import create_app
-    from skipway.deploy.serve.backend import BundleBackend
     from skipway.deploy.serve.http_timeouts import header_timeout_protocol
-    from skipway.deploy.serve.metrics import Metrics
     from skipway.deploy.serve.service import Service
 
     torch.set_num_threads(settings.threads)
     limits = settings.limits
-    answerer = BundleBackend(settings.folder, decide(settings.device), settings.engine, tell)
+    service = service_for(settings)
+    longest = limits.answer_seconds if isinstance(service, Service) else limits.generation_seconds
     return uvicorn.Config(
-        create_app(Service(answerer, limits, Metrics(), settings.decoders), settings.key),
+        create_app(service, settings.key),
         http=header_timeout_protocol(limits.head_seconds),
         ws="none",
         lifespan="on",
@@ -108,7 +133,7 @@ def configuration(settings: Settings) -> "Config":
         log_level="warning",
         proxy_headers=False,
         server_header=False,
-        timeout_graceful_shutdown=math.ceil(limits.body_seconds + limits.answer_seconds),
+        timeout_graceful_shutdown=math.ceil(limits.body_seconds + longest),
     )
 
 

@@ -1,19 +1,15 @@
 // Pictures go to this server and nowhere else; what is tried stays in this tab's memory.
 
+import { showCard, sizeOf } from "./card.js";
 import { above, counted, drawBoxes, drawMasks } from "./objects.js";
 import { css, drawSegments } from "./segments.js";
+import { $, Refusal, askPatiently, count, introduce, make, milliseconds, say } from "./server.js";
 
 const AT_ONCE = 3; // requests under way at a time
 const KEPT = 60; // pictures in the history
-const PATIENCE = 8; // times that a busy server is asked again
 const LEAST = 0.05; // score of the objects that are asked for; the slider hides those below the threshold
 
-const $ = (id) => document.getElementById(id);
 const percent = (share) => (share < 0.0005 ? "< 0.1 %" : share >= 0.9995 ? "> 99.9 %" : `${(100 * share).toFixed(1)} %`);
-const milliseconds = (seconds) => (seconds < 1 ? `${Math.max(1, Math.round(1000 * seconds))} ms` : `${seconds.toFixed(1)} s`);
-const count = (n, one, many) => `${n.toLocaleString("en")} ${n === 1 ? one : many}`;
-const later = (seconds) => new Promise((done) => setTimeout(done, 1000 * seconds));
-const say = (text) => { $("status").textContent = text; };
 
 let model = null;
 let chosen = null; // the item on the stage
@@ -21,92 +17,13 @@ let items = []; // the newest first
 let waiting = []; // items whose turn has not come
 let underWay = 0;
 
-class Refusal extends Error {
-  constructor(status, sentence, seconds) {
-    super(sentence);
-    this.status = status;
-    this.seconds = seconds;
-  }
-}
-
-// ---- The server -----------------------------------------------------------------------------------------------------
-
-function key() {
-  const kept = sessionStorage.getItem("key");
-  return kept ? { "X-API-Key": kept } : {};
-}
-
-async function ask(path, options = {}) {
-  let answer;
-  try {
-    answer = await fetch(path, { ...options, headers: { ...key(), ...options.headers } });
-  } catch {
-    throw new Refusal(0, "The server cannot be reached.");
-  }
-  if (answer.ok) return answer;
-  if (answer.status === 401) askForKey();
-  const said = await answer.json().catch(() => ({}));
-  throw new Refusal(answer.status, sentence(said.detail ?? `The server answered ${answer.status}.`), Number(answer.headers.get("Retry-After")) || 1);
-}
-
-// A file's name at the beginning keeps its letters.
-const sentence = (text) => text.replace(/^[a-z]+(?=[ ,:])/, (word) => word.charAt(0).toUpperCase() + word.slice(1)) + (/[.!?]$/.test(text) ? "" : ".");
-
-async function send(path, file) {
-  const body = new FormData();
-  body.append("images", file, file.name || "picture");
-  for (let turn = 0; ; turn += 1) {
-    try {
-      return await ask(path, { method: "POST", body });
-    } catch (refusal) {
-      if (refusal.status !== 429 || turn >= PATIENCE) throw refusal;
-      say("The server is busy. Asking again in a moment.");
-      await later(refusal.seconds);
-    }
-  }
-}
-
-function askForKey() {
-  const wrong = sessionStorage.getItem("key") !== null;
-  sessionStorage.removeItem("key");
-  $("key-fault").textContent = wrong ? "That key was not accepted." : "";
-  $("key-form").hidden = false;
-  $("intake").hidden = true;
-  $("about").hidden = true;
-  $("network").textContent = "skipway";
-  $("summary").textContent = "A network that answers about pictures.";
-}
-
 // ---- The network's card ---------------------------------------------------------------------------------------------
 
-async function introduce() {
-  try {
-    model = await (await ask("v1/model")).json();
-  } catch (refusal) {
-    if (refusal.status !== 401) {
-      $("summary").textContent = `${refusal.message} Trying again.`;
-      setTimeout(introduce, 3000);
-    }
-    return;
-  }
-  $("key-form").hidden = true;
-  $("intake").hidden = false;
-  document.title = `${model.network} · skipway`;
-  $("network").textContent = model.network;
+function begin(card) {
+  model = card;
   $("summary").textContent = `Knows ${count(model.classes.length, "class", "classes")}. Show it a picture.`;
-  const facts = [
-    ["Trained on", model.data],
-    ["Parameters", model.parameters.toLocaleString("en")],
-    ["Sees", `${model.size} × ${model.height} pixels, ${model.channels === 1 ? "grey" : "colour"}`],
-    ...Object.entries(model.metrics).flatMap(([split, found]) => quality(split, found)),
-    ...fitted(),
-    ["Recipe", model.recipe],
-    ["Made", model.created.slice(0, 10)],
-  ];
-  $("card").replaceChildren(...facts.map(fact));
+  showCard(model, [[["Sees", sizeOf(model)]], fitted()]);
   if (answersWith("objects")) setThreshold(model.calibration?.threshold ?? 0.3);
-  $("classes").replaceChildren(...model.classes.map((name) => make("li", name)));
-  $("about").hidden = false;
 }
 
 // Whether the server's answers have a field: classes, objects or segments.
@@ -119,28 +36,13 @@ function fitted() {
   return [];
 }
 
-function quality(split, found) {
-  if (found.ap !== undefined) return [[`Box AP, ${split}`, `${(100 * found.ap).toFixed(1)} (AP50 ${(100 * found.ap50).toFixed(1)})`]];
-  const [name, value] = Object.entries({ Accuracy: found.top1, "Mean average precision": found.map, "Mean IoU": found.miou }).find(([, value]) => value !== undefined) ?? [];
-  if (name === undefined) return [];
-  const [low, high] = found.top1_interval ?? found.miou_interval ?? [];
-  const range = low === undefined ? "" : ` (${(100 * low).toFixed(1)} to ${(100 * high).toFixed(1)})`;
-  return [[`${name}, ${split}`, `${(100 * value).toFixed(1)} %${range}`]];
-}
-
-function fact([name, value]) {
-  const pair = document.createElement("div");
-  pair.append(make("dt", name), make("dd", value));
-  return pair;
-}
-
-function make(tag, text) {
-  const element = document.createElement(tag);
-  element.textContent = text;
-  return element;
-}
-
 // ---- Asking about pictures ------------------------------------------------------------------------------------------
+
+function send(path, file) {
+  const body = new FormData();
+  body.append("images", file, file.name || "picture");
+  return askPatiently(path, { method: "POST", body });
+}
 
 function take(files) {
   const added = [...files].map((file) => ({
@@ -489,12 +391,5 @@ $("clear").addEventListener("click", () => {
   say("Cleared.");
 });
 
-$("key-form").addEventListener("submit", (event) => {
-  event.preventDefault();
-  sessionStorage.setItem("key", $("key").value.trim());
-  $("key").value = "";
-  introduce();
-});
-
 $("heat").style.opacity = $("fade").value / 100;
-introduce();
+introduce(begin);
