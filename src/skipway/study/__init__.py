@@ -8,6 +8,7 @@ from skipway.study.experiments import (
     degradation,
     depth,
     ensemble,
+    generation,
     gradients,
     highway,
     identity,
@@ -36,5 +37,6 @@ STUDIES: dict[str, Study] = {
         architectures.STUDY,
         ensemble.STUDY,
         landscape.STUDY,
+        generation.STUDY,
     )
 }
