@@ -85,8 +85,9 @@ def milliseconds_an_image(run: Path, files: list[Path], settings: hardware.Hardw
 
 
 def mean_and_deviation(values: list[float]) -> dict[str, Any]:
-    """Mean and sample standard deviation over seeds, with every value."""
-    return {"mean": statistics.mean(values), "deviation": statistics.stdev(values), "all": values}
+    """Mean and sample standard deviation over seeds, None for one seed, with every value."""
+    deviation = statistics.stdev(values) if len(values) > 1 else None
+    return {"mean": statistics.mean(values), "deviation": deviation, "all": values}
 
 
 def surroundings() -> dict[str, Any]:

@@ -5,7 +5,7 @@
 Each seed trains with the recipe `segment-scratch`, as `skipway train CAMVID --from-scratch --ignore 11` chooses it for
 a processor. The recipe was chosen on val, which is also what is measured: CamVid's test part is not here. The figure is
 computed once more, by NumPy, from the PNG files that `skipway predict --masks` writes. A finished training in
-build/segmentation is not repeated.
+build/segmentation is not repeated, and an interrupted one goes on.
 """
 
 import argparse
@@ -29,6 +29,7 @@ from skipway.data.preprocess import Preprocessing
 from skipway.data.read_options import ReadOptions
 from skipway.deploy.predict.writer import masked
 from skipway.training.autoconfig import configure
+from skipway.training.run_manifest import has_manifest
 
 CACHE = Path(__file__).parent.parent / "build" / "segmentation"
 CLASSES = "sky,building,pole,road,pavement,tree,sign,fence,car,pedestrian,bicyclist"
@@ -40,6 +41,9 @@ def train(dataset: Dataset, seed: int, settings: hardware.Hardware) -> Path:
     """The run of a seed."""
     out, console = CACHE / f"seed-{seed}", Console()
     if (out / bundle.SUMS).exists() and bundle.read_card(out).metrics.get("val"):
+        return out
+    if has_manifest(out):
+        skipway.resume(out, settings, console)
         return out
     recipe = configure(dataset, None, {"seed": seed}, "scratch", None, settings, console)
     skipway.train(dataset, recipe, out, settings, console, bad=None)

@@ -20,7 +20,9 @@ def result(name: str) -> dict[str, Any]:
 
 
 def spread(values: dict[str, Any], digits: int = 2) -> str:
-    return f"{values['mean']:.{digits}f} ± {values['deviation']:.{digits}f}"
+    """Mean and deviation over seeds; of one seed, the value."""
+    mean, deviation = values["mean"], values["deviation"]
+    return f"{mean:.{digits}f}" + (f" ± {deviation:.{digits}f}" if deviation is not None else "")
 
 
 def rows() -> list[tuple[str, str, str]]:
@@ -55,7 +57,8 @@ def rows() -> list[tuple[str, str, str]]:
                 f"{ratios['over torchvision channels-last bfloat16']:.2f}",
             )
         )
-    made += [*first_day(), *detection(), claims(), *twins(), deepest(), *kept(), *shipped()]
+    made += [*first_day(), *detection(), *segmentation(), *generation(), claims(), *twins(), deepest(), *kept()]
+    made += shipped()
     for name, measured in startup["commands"].items():
         made.append((f"`{name}`", f"{measured['median_s']:.2f} s", "processor seconds, without torch"))
     return made
@@ -126,6 +129,79 @@ def detection() -> list[tuple[str, str, str]]:
         )
     )
     return made
+
+
+def seeds(found: dict[str, Any]) -> str:
+    """The number of seeds in words."""
+    count = len(found["seeds"])
+    return f"{count} seeds" if count > 1 else "one seed"
+
+
+def segmentation() -> list[tuple[str, str, str]]:
+    """Label maps from scratch."""
+    found = result("segmentation")
+    height, width = found["input"]
+    where = (
+        f"{found['network']}, input {height} x {width}, {found['recipe']['iterations']:,} steps of "
+        f"{found['recipe']['batch']} crops, {seeds(found)}; the recipe was chosen on the same images"
+    )
+    names = {"miou": "mean IoU", "pixel_accuracy": "pixel accuracy", "boundary_f": "boundary F"}
+    return [
+        (f"CamVid from scratch, {name} on val", f"{spread(found['val'][key], 1)} %", where)
+        for key, name in names.items()
+    ]
+
+
+def generation() -> list[tuple[str, str, str]]:
+    """Generators from one command."""
+    made = []
+    for name, found in result("generation")["sets"].items():
+        figures, where = found["figures"], f"{found['network']['name']}, {trained_in(found)}"
+        if figures["class_accuracy"]["mean"] is not None:
+            value = f"{spread(figures['class_accuracy'])} %"
+            made.append((f"Generated {name}, class accuracy", value, f"{where}; of test images {beside(found)} %"))
+        floor = spread(figures["frechet_floor"], 3)
+        value = spread(figures["frechet_distance"], 3)
+        made.append((f"Generated {name}, Fréchet distance", value, f"training images {floor}; {found['features']}"))
+    return made
+
+
+def beside(found: dict[str, Any]) -> str:
+    """The class accuracy of test images."""
+    return f"{found['figures']['image_class_accuracy']['mean']:.2f}"
+
+
+def trained_in(found: dict[str, Any]) -> str:
+    """Length, seeds and minutes of a generator's training."""
+    threads = found["threads"]
+    return (
+        f"{found['images_trained_on']:,} images, {seeds(found)}, {max(found['figures']['minutes']['all']):.1f} min on "
+        f"{threads} thread{'s' if threads > 1 else ''}"
+    )
+
+
+def generation_table() -> str:
+    """Every set: samples beside the images of test."""
+    lines = [
+        "| images | network and training | class accuracy of samples | of test images | Fréchet distance "
+        "| of training images | copies | precision | recall |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for found in result("generation")["sets"].values():
+        figures = found["figures"]
+        cells = [found["what"], f"{found['network']['name']}, {trained_in(found)}"]
+        cells += [f"{spread(figures[key])} %" for key in ("class_accuracy", "image_class_accuracy")]
+        cells += [spread(figures[key], 3) for key in ("frechet_distance", "frechet_floor")]
+        cells += [f"{spread(figures[key])} %" for key in ("copies", "precision", "recall")]
+        lines.append(f"| {' | '.join(cells)} |")
+    sets = result("generation")["sets"].values()
+    judges = "; ".join(f"{found['features']}, {found['classifier_on_test']} % on test" for found in sets)
+    under = (
+        "Without guidance, 18 steps of Heun (35 evaluations), as many samples as images. Class accuracy and distances "
+        f"by classifiers trained apart on the same training images: {judges}. Trained on shared cores of "
+        f"{result('generation')['hardware']['device']}."
+    )
+    return "\n".join([*lines, "", under, ""])
 
 
 def twins() -> list[tuple[str, str, str]]:
@@ -235,16 +311,25 @@ def highlights() -> list[tuple[str, str]]:
         )
     large = next(case for name, case in step.items() if "resnet50" in name)["ratios"]
     over, gone = predict["ratios"], memory_saved()
-    killed = result("killed")
-    equal = [killed[name]["equal"] for name in ("SIGKILL", "SIGTERM", "two processes, one killed")]
+    labels, made = result("segmentation"), result("generation")["sets"]["digits"]
     boxes, rate = result("detection"), result("detection_predict")["ratios"]
     return [
-        *photos[:2],
+        *photos[1:2],
         (
             "Object detection from scratch, box AP and AP50 on the test images of BCCD",
             f"{spread(boxes['test']['ap'], 1)} and {spread(boxes['test']['ap50'], 1)} over {len(boxes['seeds'])} "
             f"seeds, {boxes['network']} after {max(boxes['minutes']):.0f} min; predicting is "
             f"{rate['auto over torchvision script']:.1f} times faster than torchvision's usual script",
+        ),
+        (
+            "Semantic segmentation from scratch, mean IoU and pixel accuracy on the val images of CamVid",
+            f"{spread(labels['val']['miou'], 1)} and {spread(labels['val']['pixel_accuracy'], 1)} %, {seeds(labels)}, "
+            f"{labels['network']} after {max(labels['minutes']):.0f} min; the recipe was chosen on these images",
+        ),
+        (
+            "Generated handwritten digits of which another network finds the class",
+            f"{spread(made['figures']['class_accuracy'])} %, {seeds(made)}, after "
+            f"{max(made['figures']['minutes']['all']):.1f} min; of test images {beside(made)} %",
         ),
         (
             "Test accuracy, handwritten digits",
@@ -270,10 +355,6 @@ def highlights() -> list[tuple[str, str]]:
         (
             f"Memory of a training step, {gone[0]:,} layers",
             f"{gone[1]:.1f} times less than without recomputed activations",
-        ),
-        (
-            "Interrupted trainings that end with the very same weights",
-            f"{sum(equal)} of {len(equal)} kinds of interruption",
         ),
         (claims()[0], claims()[1]),
     ]
@@ -337,6 +418,7 @@ def pages() -> dict[Path, str]:
         ROOT / "README.md": highlight_table(),
         docs / "results.md": table(),
         docs / "transfer.md": transfer_table(),
+        docs / "generation.md": generation_table(),
         docs / "architecture.md": f"{architecture.tree()}\n",
     }
     return {file: filled(file.read_text(), part) for file, part in made.items()}
