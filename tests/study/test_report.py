@@ -111,7 +111,10 @@ def test_the_overview_counts_every_verdict(tiny: Tiny) -> None:
 
 def test_the_pages_show_what_the_committed_results_give() -> None:
     largest = largest_of(read_results(ROOT / "results" / "studies"))
-    assert [result.study for result in largest] == list(STUDIES)
+    without = [name for name in STUDIES if name not in {result.study for result in largest}]
+    assert [result.study for result in largest] == [name for name in STUDIES if name not in without]
+    for name in without:
+        assert "has not been run to its end" in (ROOT / "docs" / "studies" / f"{name}.md").read_text()
     for name, part in page_parts(largest).items():
         text = (ROOT / "docs" / "studies" / f"{name}.md").read_text()
         assert filled(text, part) == text, "run `make tables`"
