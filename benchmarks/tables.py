@@ -353,8 +353,8 @@ def highlights() -> list[tuple[str, str]]:
         ),
         (
             "Generated handwritten digits of which another network finds the class",
-            f"{spread(made['figures']['class_accuracy'])} %, {seeds(made)}; of test images {beside(made)} %; one command, "
-            f"{made['quiet']['seconds']:.0f} s",
+            f"{spread(made['figures']['class_accuracy'])} %, {seeds(made)}; of test images {beside(made)} %; one "
+            f"command, {made['quiet']['seconds']:.0f} s",
         ),
         (
             "Test accuracy, handwritten digits",

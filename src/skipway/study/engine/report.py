@@ -64,7 +64,9 @@ def settings(result: Result) -> str:
     note = f" ({data['note']})" if data["note"] else ""
     lengths = sorted({run["recipe"]["iterations"] for run in result.runs})
     steps = " or ".join(f"{count:,}" for count in lengths)
-    length = f"{steps} iterations of {scale.batch} images" if lengths else result.findings.get("training", "no training")
+    length = (
+        f"{steps} iterations of {scale.batch} images" if lengths else result.findings.get("training", "no training")
+    )
     hardware = f"{result.hardware['device']}, {result.hardware['precision']}"
     text = f"Scale {scale.label.rstrip(',')}: {length}, {seeds}, {data['name']}{note}. {hardware}, "
     text += f"torch {result.versions['torch']}, commit {result.commit}, {result.date[:10]}."
