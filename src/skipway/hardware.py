@@ -57,10 +57,14 @@ class Hardware:
         return min(limits)
 
     def place(self, net: Net) -> Net:
-        """`net` on the device in the memory format; contiguous where it says that this is faster."""
+        """`net` on the device in its memory format."""
+        return net.to(self.device).to(memory_format=self.format_for(net))
+
+    def format_for(self, net: nn.Module) -> torch.memory_format:
+        """The memory format; contiguous where `net` says that this is faster."""
         slow = self.device.type == "cpu" and self.dtype is torch.bfloat16
         contiguous = slow and getattr(net, "contiguous_on_cpu", False)
-        return net.to(self.device).to(memory_format=torch.contiguous_format if contiguous else self.memory_format)
+        return torch.contiguous_format if contiguous else self.memory_format
 
     def place_images(self, images: Tensor) -> Tensor:
         """A batch (N, C, H, W) on the device in the memory format."""

@@ -3,9 +3,7 @@
 from pathlib import Path
 
 import pytest
-from typed import Answer, Skipway
-
-from skipway import cli
+from typed import Skipway, command_line
 
 
 @pytest.fixture
@@ -17,14 +15,4 @@ def here(tmp_path: Path) -> Path:
 @pytest.fixture
 def skipway(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], here: Path) -> Skipway:
     """Runs a command line in `here`; gives its exit code, standard output and standard error."""
-    monkeypatch.chdir(here)
-
-    def run(*arguments: str) -> Answer:
-        capsys.readouterr()
-        monkeypatch.setattr("sys.argv", ["skipway", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        out, err = capsys.readouterr()
-        return int(ended.value.code or 0), out, err
-
-    return run
+    return command_line(monkeypatch, capsys, here)

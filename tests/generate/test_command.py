@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 from generated import write_generator
 from PIL import Image, ImageSequence
-from typed import Answer, Skipway, refused
+from typed import Skipway, command_line, refused
 
 import skipway as package
-from skipway import cli
 from skipway.commands.generate import generate
 from skipway.deploy.generate.pictures import GAP
 from skipway.hardware import decide
@@ -32,17 +31,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def skipway(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Skipway:
     """Runs a command line in a new folder; gives its exit code, standard output and standard error."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str) -> Answer:
-        capsys.readouterr()
-        monkeypatch.setattr("sys.argv", ["skipway", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        out, err = capsys.readouterr()
-        return int(ended.value.code or 0), out, err
-
-    return run
+    return command_line(monkeypatch, capsys, tmp_path)
 
 
 def opened(file: str) -> tuple[np.ndarray, dict[str, str]]:

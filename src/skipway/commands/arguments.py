@@ -2,7 +2,9 @@
 
 import os
 import sys
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 
 from rich.console import Console
 
@@ -39,3 +41,14 @@ def resolve_hardware(hardware: Hardware | None) -> Hardware:
     if not isinstance(hardware, Hardware | None):
         raise SkipwayError("hardware must be what skipway.decide returns, as skipway.decide('cpu')")
     return hardware or decide()
+
+
+def ensure_folder(folder: Path) -> Path:
+    """`folder`, which is there afterwards. Raises SkipwayError where it cannot be made or written to."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as fault:
+        raise SkipwayError(f"{folder} cannot be written ({fault.strerror}): choose another --out") from None
+    return folder

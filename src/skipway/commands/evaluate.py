@@ -2,7 +2,6 @@
 
 import json
 import shlex
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -12,7 +11,7 @@ from rich.console import Console
 
 from skipway import bundle
 from skipway.bundle import Card
-from skipway.commands.arguments import QUIET, Folder, as_data, as_paths, resolve_hardware
+from skipway.commands.arguments import QUIET, Folder, as_data, as_paths, ensure_folder, resolve_hardware
 from skipway.data.dataset import Dataset
 from skipway.data.preprocess import Preprocessing
 from skipway.deploy.training_data import read_options_of, reopen_dataset
@@ -285,17 +284,6 @@ def folder_of(request: EvalRequest, first: LoadedRun, evaluation: Evaluation, en
     """Where results go, made where it is missing. Raises SkipwayError where it cannot be."""
     data = Path(evaluation.scored.data).name
     return ensure_folder(request.out or Path(first.run, "reports", f"{data}-{evaluation.scored.split}{ending}"))
-
-
-def ensure_folder(folder: Path) -> Path:
-    """`folder`, which is there afterwards. Raises SkipwayError where it cannot be made or written to."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as fault:
-        raise SkipwayError(f"{folder} cannot be written ({fault.strerror}): choose another --out") from None
-    return folder
 
 
 def command_of(runs: Sequence[str], dataset: Dataset, request: EvalRequest, ending: Sequence[str]) -> str:

@@ -1,20 +1,19 @@
 """Images from a trained generator: `skipway generate`."""
 
 import os
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from skipway import bundle
-from skipway.commands.arguments import Folder, resolve_hardware
+from skipway.commands.arguments import Folder, ensure_folder, resolve_hardware
 from skipway.deploy.generate import pictures
 from skipway.deploy.generate.animation import FORMATS, animation, require_animation
 from skipway.deploy.generate.generator import AfterStep, Generator, ImagePath
 from skipway.deploy.generate.request import NO_CLASS, GeneratedImage, GenerationRequest, guidance_for
 from skipway.deploy.predict.writer import require_free
-from skipway.errors import SkipwayError, refuse_if
+from skipway.errors import refuse_if
 from skipway.hardware import Hardware
 from skipway.tasks.generate.sampler import SamplingOptions
 
@@ -166,13 +165,7 @@ class Destination:
 
     def require_writable(self) -> None:
         """Makes the folder where it is missing. Raises SkipwayError where nothing can be written into it."""
-        folder = self.path if self.kind == "folder" else self.path.parent
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=folder):
-                pass
-        except OSError as fault:
-            raise SkipwayError(f"{folder} cannot be written ({fault.strerror}): choose another --out") from None
+        ensure_folder(self.path if self.kind == "folder" else self.path.parent)
 
     def file_of(self, label: str | None, index: int) -> Path:
         """The file of an image in a folder."""

@@ -69,13 +69,12 @@ class EngineInput:
     @property
     def contiguous(self) -> bool:
         """Whether `Hardware.place` leaves the network in contiguous memory, although its format is another."""
-        slow = self.hardware.device.type == "cpu" and self.hardware.dtype is torch.bfloat16
-        return slow and getattr(self.net, "contiguous_on_cpu", False)
+        return self.hardware.format_for(self.net) is not self.hardware.memory_format
 
     @property
     def placement(self) -> Hardware:
         """`hardware` in the memory format of the network, for graphs of it and their inputs."""
-        return replace(self.hardware, memory_format=torch.contiguous_format) if self.contiguous else self.hardware
+        return replace(self.hardware, memory_format=self.hardware.format_for(self.net))
 
 
 @dataclass(frozen=True)
