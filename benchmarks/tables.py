@@ -223,8 +223,8 @@ def generation_table() -> str:
     judges = "; ".join(f"{found['features']}, {found['classifier_on_test']} % on test" for found in sets)
     under = (
         "Without guidance, 18 steps of Heun (35 evaluations), as many samples as images. Class accuracy and distances "
-        f"by classifiers trained apart on the same training images: {judges}. Trained on shared cores of "
-        f"{result('generation')['hardware']['device']}."
+        f"by classifiers trained apart on the same training images: {judges}. Trained on one core each, beside other "
+        f"programs, of {result('generation')['hardware']['device']}."
     )
     return "\n".join([*lines, "", under, ""])
 
@@ -349,7 +349,7 @@ def highlights() -> list[tuple[str, str]]:
         (
             "Semantic segmentation from scratch, mean IoU and pixel accuracy on the val images of CamVid",
             f"{spread(labels['val']['miou'], 1)} and {spread(labels['val']['pixel_accuracy'], 1)} %, {seeds(labels)}, "
-            f"{labels['network']} after {max(labels['minutes']):.0f} min; the recipe was chosen on these images",
+            f"{labels['network']}, {labels['recipe']['iterations']:,} steps; the recipe was chosen on these images",
         ),
         (
             "Generated handwritten digits of which another network finds the class",
