@@ -10,6 +10,7 @@ from torch import nn
 from skipway import models
 from skipway.models.analysis.trace import layers
 from skipway.models.base import Network
+from skipway.study.engine.report import png
 from skipway.study.engine.scale import SCALES
 from skipway.study.experiments.architectures import COUNTERPARTS, EQUAL, REFERENCE, STUDY, STYLES
 from skipway.study.networks.cifar_families import UNITS
@@ -79,42 +80,54 @@ def test_times_are_multiples_of_the_reference_in_the_same_round() -> None:
     assert ratios(rounds, REFERENCE) == {REFERENCE: [1.0, 1.0], "vgg_small": [1.5, 2.0]}
 
 
-def findings(test: dict[str, tuple[float, ...]], slow: tuple[float, float] = (2.0, 2.4)) -> dict[str, Any]:
-    """Errors of the seeds by network, and two rounds of densenet's time."""
-    nets = {
-        name: {"test": list(errors), "parameters": 1_000_000, "multiply_adds": 40_000_000, "times": [1.0, 1.0]}
-        for name, errors in test.items()
-    }
-    nets["densenet_small"]["times"] = list(slow)
-    return {"machine": "a machine", "nets": nets}
-
-
-def states(found: dict[str, Any], scale: str) -> list[str]:
-    return [verdict.state for verdict in STUDY.decide_claims(STUDY.claims_by_name(), SCALES[scale], found)]
-
-
 NAMES = ("alexnet_small", "vgg_small", "googlenet_small", "resnet20", "resnext_small", "densenet_small")
 
 
-def seeds(*means: float, spread: float = 0.1) -> dict[str, tuple[float, ...]]:
-    return {name: (mean - spread, mean + spread) for name, mean in zip(NAMES, means, strict=True)}
+def findings(*means: float, spread: float = 0.1, slow: float = 2.0, seeds: int = 3) -> dict[str, Any]:
+    """Test errors around `means` by seed, in the order of NAMES, and three rounds of densenet's time around `slow`."""
+    nets = {
+        name: {
+            "test": [mean - spread, mean, mean + spread][:seeds],
+            "parameters": 1_000_000,
+            "multiply_adds": 40_000_000,
+            "times": [1.0] * 3,
+        }
+        for name, mean in zip(NAMES, means, strict=True)
+    }
+    nets["densenet_small"]["times"] = [slow - 0.05, slow, slow + 0.05]
+    return {"machine": "a machine", "nets": nets}
 
 
-def test_errors_in_the_papers_order_confirm_every_claim() -> None:
-    assert states(findings(seeds(43, 28, 30, 24.5, 22, 24.4)), "small") == ["holds"] * 5
+def states(found: dict[str, Any], steps: int = 4_000) -> list[str]:
+    return [verdict.state for verdict in STUDY.decide_claims(STUDY.claims_by_name(), steps, found)]
 
 
-def test_the_reverse_refutes_only_at_scale_paper_but_time_also_at_small() -> None:
-    turned = findings(seeds(20, 20, 30, 24.5, 26, 28), slow=(1.0, 1.1))
-    assert states(turned, "paper") == ["does not hold"] * 5
-    assert states(turned, "small") == ["not decided"] * 4 + ["does not hold"]
-    assert states(turned, "tiny") == ["not decided"] * 5
+PAPERS = (43, 28, 30, 24.5, 22, 24.4)
+REVERSE = (20, 20, 30, 24.5, 26, 28)
 
 
-def test_overlap_and_a_single_seed_decide_nothing() -> None:
-    assert states(findings(seeds(25, 25, 25, 25, 25, 25.6, spread=1), (1.2, 1.8)), "paper") == ["not decided"] * 5
-    alone = {name: errors[:1] for name, errors in seeds(43, 28, 30, 24.5, 22, 24.4).items()}
-    assert states(findings(alone), "paper") == ["not decided"] * 4 + ["holds"]
+def test_errors_in_the_papers_order_support_every_claim() -> None:
+    assert states(findings(*PAPERS)) == ["supports"] * 5
+
+
+def test_the_reverse_speaks_against_every_claim() -> None:
+    assert states(findings(*REVERSE, slow=1.1)) == ["speaks against"] * 5
+
+
+def test_overlap_shows_no_difference() -> None:
+    assert states(findings(25, 25, 25, 25, 25, 25.6, spread=1, slow=1.51)) == ["no difference seen"] * 5
+
+
+def test_few_steps_or_seeds_leave_only_time_decided() -> None:
+    untrained = ["not trained enough to tell"] * 4
+    for errors, slow, time in ((PAPERS, 2.0, "supports"), (REVERSE, 1.1, "speaks against")):
+        assert states(findings(*errors, slow=slow), 999) == [*untrained, time]
+        assert states(findings(*errors, slow=slow, seeds=2)) == [*untrained, time]
+
+
+def test_an_error_that_is_lower_than_allowed_supports_densenet_and_one_above_it_does_not() -> None:
+    for error, state in ((20.0, "supports"), (24.6, "supports"), (25.5, "speaks against")):
+        assert states(findings(43, 28, 30, 24.5, 22, error))[3] == state
 
 
 def test_every_family_has_its_own_plot_style_and_equal_training() -> None:
@@ -128,7 +141,8 @@ def test_every_family_has_its_own_plot_style_and_equal_training() -> None:
 
 def test_the_study_runs_and_decides_nothing_from_seconds(tiny: Tiny) -> None:
     result = tiny("family")
-    assert {verdict.state for verdict in result.verdicts} == {"not decided"}
+    assert {verdict.state for verdict in result.verdicts} == {"not trained enough to tell"}
+    assert png(result).startswith(b"\x89PNG")
     assert result.findings["nets"][REFERENCE]["times"] == [1.0]
     for model, net in result.findings["nets"].items():
         assert net["parameters"] == sum(p.numel() for p in build(model, 1).parameters())

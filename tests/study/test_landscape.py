@@ -1,6 +1,7 @@
 """Study of the loss surface."""
 
 import copy
+import math
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,13 @@ from torch import nn
 
 from skipway import hardware, models
 from skipway.models.base import Network
+from skipway.study import STUDIES
+from skipway.study.engine.report import png
 from skipway.study.engine.scale import SCALES
 from skipway.study.experiments.landscape import NETS, STUDY
 from skipway.study.probes.loss_surface import CEILING, Surface, direction, downhill_share, grid_points, width
+
+CHANCE = math.log(10)
 
 
 @pytest.fixture(scope="module")
@@ -97,58 +102,111 @@ def test_width_is_the_distance_at_which_the_loss_has_risen_by_a_nat() -> None:
 
 def test_downhill_share_of_the_variation() -> None:
     x = np.array(grid_points(101))
-    assert downhill_share((0.1 + x**2).tolist()) == 0
-    # outwards: e^0, e^2, e^1 on both sides, which is 2 up and 1 down
-    assert downhill_share(np.exp([1, 2, 0, 2, 1]).tolist()) == pytest.approx(1 / 3)
-    assert downhill_share([1.0] * 5) == 0
+    assert downhill_share((0.1 + x**2).tolist(), CHANCE) == 0
+    # outwards: 0, 2, 1 on both sides, which is 2 up and 1 down
+    assert downhill_share([1, 2, 0, 2, 1], CHANCE) == pytest.approx(1 / 3)
+    assert downhill_share([1.0] * 5, CHANCE) == 0
 
 
-def findings(**nets: tuple[tuple[float, float], ...]) -> dict[str, Any]:
-    """Widths and downhill shares of the seeds of each network."""
-    found = {
-        name: [{"seed": seed, "width": w, "descent": d} for seed, (w, d) in enumerate(seeds)]
-        for name, seeds in nets.items()
+def test_downhill_share_ends_where_the_loss_is_that_of_chance() -> None:
+    valley = [2.5, 2, 1, 2, 2.5]
+    assert downhill_share(valley, 2.2) == 0
+    assert downhill_share([2.3, 3, *valley, 3, 2.3], 2.2) == 0, "what goes down beyond chance is not in the valley"
+    assert downhill_share([2.1, 3, *valley, 3, 2.1], 4.0) > 0
+    steep = downhill_share([9, 1, 2, 0, 2, 1, 9], 2.2)
+    assert steep == pytest.approx(1 / (2 + 1 + 1.2)), "how far it rises beyond chance does not matter"
+
+
+def line(width: float, rough: float, loss: float) -> list[float]:
+    """A valley with this width, and steps of `rough` nats up and down on its way up, below a rise of 1 nat."""
+    x = np.abs(np.array(grid_points(401)))
+    rise = x / width
+    waves = rough * (np.arange(len(x)) % 2) * (rise < 0.5)
+    return list(np.where(x == 0, loss, loss + rise + waves))
+
+
+def findings(**nets: tuple[float, float]) -> dict[str, Any]:
+    """Three seeds of each network, with this width and roughness of their valleys, narrower and wider by a tenth."""
+    return {
+        "chance": CHANCE,
+        "line": grid_points(401),
+        "nets": {
+            name: [
+                {"seed": seed, "lines": [line(factor * width, rough, 0.3)], "loss": 0.3, "test": 9.0}
+                for seed, factor in enumerate((0.95, 1.0, 1.05))
+            ]
+            for name, (width, rough) in nets.items()
+        },
     }
-    return {"nets": {**{name: [] for name in NETS}, **found}}
 
 
-def states(found: dict[str, Any], scale: str) -> list[str]:
-    return [verdict.state for verdict in STUDY.decide_claims(STUDY.claims_by_name(), SCALES[scale], found)]
+def verdicts(found: dict[str, Any], steps: int = 16_000) -> dict[str, Any]:
+    return {v.claim: v for v in STUDY.decide_claims(STUDY.claims_by_name(), steps, found)}
 
 
-SHALLOW = {"resnet20": ((0.5, 0.0), (0.52, 0.0)), "plain20": ((0.45, 0.0), (0.48, 0.0))}
-WIDE, NARROW = ((0.5, 0.0), (0.6, 0.01)), ((0.1, 0.3), (0.2, 0.2))
+def states(found: dict[str, Any], steps: int = 16_000) -> list[str]:
+    return [verdict.state for verdict in verdicts(found, steps).values()]
 
 
-def test_a_narrow_rough_valley_without_shortcuts_confirms_every_claim() -> None:
-    assert states(findings(resnet56=WIDE, plain56=NARROW, **SHALLOW), "small") == ["holds"] * 3
+CONFIRMING = {"resnet56": (0.5, 0.0), "plain56": (0.15, 0.1), "resnet20": (0.5, 0.0), "plain20": (0.45, 0.0)}
+CONTRARY = {"resnet56": (0.15, 0.1), "plain56": (0.5, 0.0), "resnet20": (0.5, 0.0), "plain20": (0.45, 0.0)}
 
 
-def test_the_reverse_refutes_only_at_scale_paper() -> None:
-    turned = findings(resnet56=NARROW, plain56=WIDE, **SHALLOW)
-    assert states(turned, "paper") == ["does not hold"] * 3
-    assert states(turned, "small") == ["not decided"] * 3
+def test_a_narrow_rough_valley_without_shortcuts_supports_every_claim() -> None:
+    assert states(findings(**CONFIRMING)) == ["supports"] * 3
 
 
-def test_shortcuts_that_narrow_every_valley_leave_the_claim_about_depth_undecided() -> None:
-    narrowed = {"resnet20": ((0.1, 0.0), (0.12, 0.0)), "plain20": ((0.5, 0.0), (0.5, 0.0))}
-    found = findings(resnet56=((0.4, 0.0), (0.42, 0.0)), plain56=((0.5, 0.0), (0.5, 0.0)), **narrowed)
-    assert states(found, "paper")[2] == "not decided"
+def test_a_narrow_rough_valley_with_shortcuts_speaks_against_every_claim() -> None:
+    assert states(findings(**CONTRARY)) == ["speaks against"] * 3
 
 
-def test_overlap_a_single_seed_and_divergence_decide_nothing() -> None:
-    overlapping = findings(resnet56=((0.1, 0.0), (0.5, 0.3)), plain56=((0.2, 0.1), (0.4, 0.2)), **SHALLOW)
-    single = findings(resnet56=WIDE[:1], plain56=NARROW[:1])
-    diverged = findings(resnet56=WIDE, plain56=(), **SHALLOW)
-    for found in (overlapping, single, diverged):
-        assert states(found, "paper") == ["not decided"] * 3
+def test_equal_valleys_show_no_difference() -> None:
+    assert states(findings(**dict.fromkeys(NETS, (0.4, 0.0)))) == ["no difference seen"] * 3
+
+
+def test_shortcuts_that_narrow_the_deep_valley_less_than_the_shallow_one_speak_against_depth() -> None:
+    narrowed = {"resnet20": (0.1, 0.0), "plain20": (0.5, 0.0), "resnet56": (0.4, 0.0), "plain56": (0.5, 0.0)}
+    assert states(findings(**narrowed))[2] == "speaks against"
+
+
+def test_two_seeds_few_steps_and_divergence_decide_nothing() -> None:
+    for found in (findings(**CONFIRMING), findings(**CONTRARY)):
+        assert states(found, 999) == ["not trained enough to tell"] * 3
+        two = {model: nets[:2] for model, nets in found["nets"].items()}
+        assert states(found | {"nets": two}) == ["not trained enough to tell"] * 3
+        lost = verdicts(found | {"nets": found["nets"] | {"plain56": []}})
+        assert {v.state for v in lost.values()} == {"not trained enough to tell"}
+        assert lost["sharper"].reason == "Plain56 diverged in every seed."
+
+
+def test_a_network_that_has_learnt_little_has_no_valley_to_measure() -> None:
+    """The plain network of the first result: from its loss of 1.36 nats, 1 nat more leads above chance."""
+    for nets in (CONFIRMING, CONTRARY):
+        found = findings(**nets)
+        for net in found["nets"]["plain56"]:
+            net["loss"] = 1.36
+        untrained = verdicts(found)
+        assert {v.state for v in untrained.values()} == {"not trained enough to tell"}
+        assert "1.36 nats" in untrained["rougher"].reason
+        for net in found["nets"]["plain56"]:
+            net["loss"] = 1.29
+        assert "not trained enough to tell" not in states(found)
+
+
+def test_the_networks_are_those_of_degradation() -> None:
+    for scale in SCALES.values():
+        assert set(STUDY.plan(scale)) <= set(STUDIES["degradation"].plan(scale))
+        assert [recipe.model for recipe in STUDY.plan(scale)] == list(NETS)
+        assert len({recipe.iterations for recipe in STUDY.plan(scale)}) == 1
 
 
 def test_the_study_runs_and_decides_nothing_from_seconds(tiny: Tiny) -> None:
     result = tiny("landscape")
-    assert {verdict.state for verdict in result.verdicts} == {"not decided"}
+    assert {verdict.state for verdict in result.verdicts} == {"not trained enough to tell"}
+    assert result.findings["chance"] == pytest.approx(2.302585)
     for model, nets in result.findings["nets"].items():
         assert [one["seed"] for one in nets] == [0], model
         assert len({round(line[2], 4) for line in nets[0]["lines"]}) == 1, "all lines go through the trained net"
     around = result.findings["nets"]["resnet56"][0]
     assert around["square"][1] == pytest.approx(around["lines"][0][::2], rel=1e-3)
+    assert png(result).startswith(b"\x89PNG")

@@ -10,12 +10,16 @@ from torch import nn
 from twins import shaken
 
 from skipway import models
+from skipway.study.engine.report import png
 from skipway.study.engine.scale import SCALES
-from skipway.study.experiments.unit_ablation import STUDY, error, smooth
+from skipway.study.experiments import degradation
+from skipway.study.experiments.unit_ablation import STUDY, largest_step, rank_correlation
 from skipway.study.networks.cifar_vgg import vgg14
 from skipway.study.probes.ablation import (
     UnitActivations,
+    error,
     gradient_shares,
+    kendall_tau,
     removable_units,
     removed,
     swappable_groups,
@@ -98,37 +102,126 @@ def test_error_is_the_share_of_wrong_predictions() -> None:
     assert error(net, images, (predicted + torch.tensor([1, 0, 0, 1, 0, 1])) % 10) == 50
 
 
-def row(model: str, seed: int, whole: float, one: float, many: list[float]) -> dict[str, Any]:
-    found = {"model": model, "seed": seed, "others": "", "units": 27, "whole": whole, "one": [[0, one], [1, one]]}
-    found |= {kind: [[n, value] for n, value in enumerate(many, 1)] for kind in ("cut", "swap")}
-    return found | {"paths": [10.0**-k for k in range(28)]}
+def row(model: str, seed: int, whole: float, one: float, many: list[float], **rest: Any) -> dict[str, Any]:
+    """A network with the error `one` without any one of its units, and `many` with 1, 2, ... removed or swapped."""
+    found = {"model": model, "seed": seed, "others": "", "steps": 16_000, "units": 27, "whole": whole}
+    found |= {"one": [[0, one], [1, one]], "cut": [[n, value] for n, value in enumerate(many, 1)]}
+    found |= {"swap": [[n, value, 1 - n / 100] for n, value in enumerate(many, 1)]}
+    return found | {"paths": [10.0**-k for k in range(28)]} | rest
 
 
-def states(*rows: dict[str, Any]) -> list[str]:
-    return [verdict.state for verdict in STUDY.decide_claims(STUDY.claims_by_name(), SCALES["small"], {"rows": rows})]
+GRADUAL, AT_ONCE = [12.0, 20.0, 30.0, 45.0, 60.0], [89.0, 90.0, 89.0, 90.0, 89.0]
 
 
-def test_verdicts_follow_the_measurements() -> None:
-    both = (0, 1)
-    plain = [row(model, seed, 10.0, 85.0, [90.0]) for seed in both for model in ("plain56", "vgg14")]
-    mild = [row("resnet56", seed, 8.0, 9.0, [10.0, 20.0, 40.0]) for seed in both]
-    assert states(*plain, *mild) == ["holds"] * 4
-    harsh = [row("resnet56", seed, 8.0, 60.0, [60.0, 80.0]) for seed in both]
-    assert states(*plain, *harsh)[:3] == ["not decided"] * 3
-    untrained = [row("resnet56", seed, 90.0, 90.0, [90.0, 91.0]) for seed in both]
-    assert states(*plain, *untrained) == ["not decided"] * 4
+def networks(seeds: int = 3, **changes: Any) -> list[dict[str, Any]]:
+    """Networks as in the paper, with `changes` of the residual ones."""
+    residual = {"whole": 8.0, "one": 9.0, "many": GRADUAL, **changes}
+    found = []
+    for i in range(seeds):
+        found += [row(model, i, 10.0, 85.0 + i, [90.0]) for model in ("plain56", "vgg14")]
+        found.append(row("resnet56", i, **residual))
+    return found
 
 
-def test_a_jump_is_not_smooth() -> None:
-    assert smooth(row("resnet56", 0, 8.0, 9.0, [20.0, 45.0]), "cut")
-    assert not smooth(row("resnet56", 0, 8.0, 9.0, [20.0, 80.0]), "cut")
-    assert not smooth(row("resnet56", 0, 8.0, 9.0, [8.0, 7.0]), "swap")
+def states(rows: list[dict[str, Any]], steps: int = 16_000) -> list[str]:
+    return [verdict.state for verdict in STUDY.decide_claims(STUDY.claims_by_name(), steps, {"rows": rows})]
+
+
+UNDECIDED = ["not trained enough to tell"] * 5
+
+
+def test_the_papers_behaviour_supports_every_claim() -> None:
+    assert states(networks()) == ["supports"] * 5
+
+
+def test_the_reverse_speaks_against_every_claim() -> None:
+    long = [4.0**k for k in range(28)]  # long paths carry the gradient
+    rows = networks(one=60.0, many=AT_ONCE, paths=long)
+    for found in rows:
+        if found["model"] != "resnet56":
+            found["one"] = [[0, 12.0], [1, 13.0]]
+    assert states(rows) == ["speaks against"] * 5
+
+
+def test_a_plain_network_in_the_place_of_the_residual_one_fails() -> None:
+    assert states(networks(whole=10.0, one=88.0, many=AT_ONCE))[2:4] == ["speaks against"] * 2
+
+
+def test_an_error_that_falls_does_not_rise_smoothly() -> None:
+    assert states(networks(many=[40.0, 30.0, 20.0, 12.0, 9.0]))[2:4] == ["speaks against"] * 2
+
+
+def test_seeds_that_disagree_show_no_difference() -> None:
+    short, long = [10.0**-k for k in range(28)], [4.0**k for k in range(28)]
+    rows = [
+        row("resnet56", 0, 8.0, 9.0, GRADUAL, paths=short),
+        row("resnet56", 1, 8.0, 60.0, AT_ONCE, paths=long),
+        row("resnet56", 2, 8.0, 13.0, GRADUAL, paths=short),
+        *(row(model, i, 10.0, error, [90.0]) for model in ("plain56", "vgg14") for i, error in enumerate((60, 75, 90))),
+    ]
+    assert states(rows) == ["no difference seen"] * 5
+
+
+def test_two_seeds_few_steps_and_networks_that_learnt_nothing_decide_nothing() -> None:
+    assert states(networks(seeds=2)) == UNDECIDED
+    assert states(networks(steps=999))[2:] == UNDECIDED[2:]
+    chance = {"whole": 90.0, "one": 90.0, "many": [90.0, 91.0, 90.5]}
+    assert [state for i, state in enumerate(states(networks(**chance))) if i != 1] == UNDECIDED[1:]
+    assert states([found for found in networks() if found["model"] != "vgg14"]) == UNDECIDED
+
+
+def test_a_shorter_training_of_vgg_counts_for_the_claim_on_plain_networks() -> None:
+    rows = networks()
+    for found in rows:
+        if found["model"] == "vgg14":
+            found["steps"] = 500
+    assert states(rows)[:2] == ["supports", "not trained enough to tell"]
+
+
+def test_results_without_steps_and_without_kendalls_tau_are_read() -> None:
+    rows = networks()
+    for found in rows:
+        del found["steps"]
+        found["swap"] = [entry[:2] for entry in found["swap"]]
+    assert states(rows) == ["supports"] * 5
+    assert states(rows, steps=999) == UNDECIDED
+
+
+def test_the_largest_step_is_a_share_of_the_whole_rise() -> None:
+    assert largest_step(row("resnet56", 0, 10.0, 0, [20.0, 50.0]), "cut") == pytest.approx(75)
+    assert largest_step(row("plain56", 0, 10.0, 0, [90.0, 90.0]), "cut") == 100
+    assert largest_step(row("resnet56", 0, 10.0, 0, [9.0, 8.0]), "cut") == 100
+    wide = row("resnet56", 0, 10.0, 0, []) | {"cut": [[1, 20.0], [5, 60.0]]}
+    assert largest_step(wide, "cut") == pytest.approx(20)  # 40 points over 4 units
+
+
+def test_the_rank_correlation_is_spearmans_and_counts_falls() -> None:
+    assert rank_correlation(row("resnet56", 0, 8.0, 0, GRADUAL), "cut") == pytest.approx(1)
+    assert rank_correlation(row("resnet56", 0, 8.0, 0, GRADUAL[::-1]), "swap") == pytest.approx(-1)
+    assert rank_correlation(row("resnet56", 0, 8.0, 0, [9.0, 9.0]), "cut") == 0
+    assert rank_correlation(row("resnet56", 0, 8.0, 0, [1.0, 3.0, 2.0, 4.0]), "cut") == pytest.approx(0.8)
+
+
+def test_kendalls_tau_counts_the_pairs_out_of_order() -> None:
+    assert kendall_tau(4, []) == 1
+    assert kendall_tau(4, [(0, 3), (1, 2)]) == -1
+    assert kendall_tau(4, [(0, 1)]) == pytest.approx(4 / 6, abs=1e-4)  # one of six pairs
+    assert kendall_tau(4, [(0, 1), (1, 0)]) == 1
+
+
+def test_the_deep_networks_are_those_of_degradation() -> None:
+    known = degradation.STUDY.plan(SCALES["small"])
+    recipes = [recipe for recipe in STUDY.plan(SCALES["small"]) if recipe.model != "vgg14"]
+    assert len(recipes) == 2
+    assert all(recipe in known for recipe in recipes)
 
 
 def test_the_study_runs(tiny: Tiny) -> None:
     result = tiny("lesion")
-    assert {verdict.state for verdict in result.verdicts} == {"not decided"}
+    assert {verdict.state for verdict in result.verdicts} == {"not trained enough to tell"}
     found = {row["model"]: row for row in result.findings["rows"]}
     assert len(found["resnet56"]["one"]) == 27
     assert len(found["resnet56"]["paths"]) == 28
     assert "paths" not in found["vgg14"]
+    assert [len(draw) for draw in found["resnet56"]["swap"]] == [3, 3]
+    assert png(result).startswith(b"\x89PNG")

@@ -31,7 +31,7 @@ def test_the_page_is_complete_and_loads_nothing(tiny: Tiny, tmp_path: Path) -> N
     assert "default-src 'none'" in page
     assert not re.search(r"""(src|href)=["'](?!#)""", page)
     assert page.count("<svg") == 1
-    assert page.count("Not decided.") == len(result.verdicts)
+    assert page.count("Not trained enough to tell.") == len(result.verdicts)
     for claim in STUDIES["degradation"].claims:
         assert claim.sentence in page
         assert claim.published in page
@@ -47,9 +47,15 @@ def test_markdown_has_a_row_for_each_claim_and_each_network(tiny: Tiny, tmp_path
     result = tiny("degradation")
     write_report(tmp_path, [result])
     lines = (tmp_path / "report.md").read_text().splitlines()
-    assert len([line for line in lines if "**not decided**" in line]) == len(result.verdicts)
+    assert len([line for line in lines if "**not trained enough to tell**" in line]) == len(result.verdicts)
     rows = [line for line in lines if line.startswith(("| plain", "| resnet"))]
-    assert [row.split(" | ")[0] for row in rows] == ["| plain20", "| plain56", "| resnet20", "| resnet56"]
+    assert [row.split(" | ")[0] for row in rows] == [
+        "| plain20",
+        "| plain56",
+        "| plain20, a third of the steps",
+        "| resnet20",
+        "| resnet56",
+    ]
     assert all(line.count("|") == rows[0].count("|") for line in rows)
 
 
@@ -100,13 +106,34 @@ def test_every_study_has_a_page_with_a_part_for_results(name: str) -> None:
     assert f"skipway study {name}" in text
 
 
-def test_the_overview_counts_every_verdict(tiny: Tiny) -> None:
+def test_the_overview_counts_every_verdict_and_has_a_row_for_each_claim(tiny: Tiny) -> None:
     result = tiny("degradation")
-    states = ["holds", "does not hold", "not decided", "not decided", "holds"][: len(result.verdicts)]
+    states = ["supports", "speaks against", "no difference seen", "no difference seen", "supports", "supports"]
     verdicts = tuple(replace(v, state=state) for v, state in zip(result.verdicts, states, strict=True))
-    row = overview([replace(result, verdicts=verdicts)]).splitlines()[2]
-    assert row.startswith("| [degradation](degradation.md) |")
-    assert [cell.strip() for cell in row.split("|")[4:-1]] == ["2", "1", "2"]
+    lines = overview([replace(result, verdicts=verdicts)]).splitlines()
+    assert lines[2].startswith("| [degradation](degradation.md) |")
+    assert [cell.strip() for cell in lines[2].split("|")[4:-1]] == ["3", "1", "2", ""]
+    rows = [line for line in lines if "| **" in line]
+    assert [row.split("**")[1] for row in rows] == states
+    assert all(claim.sentence in row for claim, row in zip(STUDIES["degradation"].claims, rows, strict=True))
+
+
+def test_checks_have_a_table_of_their_own_and_a_failed_one_says_so(tiny: Tiny, tmp_path: Path) -> None:
+    result = tiny("gradients")
+    failed = replace(result, checks=(replace(result.checks[0], passed=False), *result.checks[1:]))
+    page = write_report(tmp_path, [failed]).read_text()
+    assert "Checks of the measurement" in page
+    assert page.count("Failed.") == 1
+    text = (tmp_path / "report.md").read_text()
+    assert text.count("| **failed** |") == 1
+    assert text.count("| passed |") == len(result.checks) - 1
+
+
+def test_what_was_changed_after_results_were_seen_is_named(tiny: Tiny, tmp_path: Path) -> None:
+    page = write_report(tmp_path, [tiny("degradation")]).read_text()
+    assert "Changed after results were seen" in page
+    for change in STUDIES["degradation"].changed:
+        assert change in (tmp_path / "report.md").read_text()
 
 
 def test_the_pages_show_what_the_committed_results_give() -> None:

@@ -13,6 +13,7 @@ from skipway.errors import DataError, SkipwayError
 from skipway.study.engine.pretrained import open_pretrained
 from skipway.study.engine.runs import open_cut
 from skipway.study.engine.scale import SCALES
+from skipway.study.experiments import degradation
 from skipway.study.experiments.responses import STUDY, responses
 
 
@@ -33,23 +34,63 @@ def test_projections_do_not_count_as_layers() -> None:
     assert len(responses(net, torch.randn(1, 3, 16, 16))) == 19
 
 
-def findings(**levels: float) -> dict[str, Any]:
+def findings(seeds: int = 3, **levels: float) -> dict[str, Any]:
+    """Networks all of whose layers have the response `levels[model]`, and a little more from seed to seed."""
     rows = [
         {"model": model, "seed": seed, "others": "", "responses": [level + seed / 100] * 3}
         for model, level in levels.items()
-        for seed in (0, 1)
+        for seed in range(seeds)
     ]
     return {"rows": rows}
 
 
-def states(scale: str, **levels: float) -> list[str]:
-    return [verdict.state for verdict in STUDY.decide_claims(STUDY.claims_by_name(), SCALES[scale], findings(**levels))]
+PAPERS = {"plain20": 1.0, "plain56": 1.1, "resnet20": 0.7, "resnet56": 0.4}
+REVERSED = {"plain20": 0.3, "plain56": 0.3, "resnet20": 0.7, "resnet56": 0.9}
+UNDECIDED = ["not trained enough to tell"] * 3
 
 
-def test_verdicts_follow_the_measurements() -> None:
-    assert states("small", plain20=1.0, plain56=1.1, resnet20=0.7, resnet56=0.4) == ["holds", "holds"]
-    assert states("paper", plain20=0.3, plain56=0.3, resnet20=0.7, resnet56=0.9) == ["does not hold"] * 2
-    assert states("paper", plain20=1.0, plain56=1.0, resnet20=0.7, resnet56=0.7) == ["holds", "not decided"]
+def states(found: dict[str, Any], steps: int = 16_000) -> list[str]:
+    return [verdict.state for verdict in STUDY.decide_claims(STUDY.claims_by_name(), steps, found)]
+
+
+def test_smaller_responses_of_residual_and_of_deeper_networks_support_every_claim() -> None:
+    assert states(findings(**PAPERS)) == ["supports"] * 3
+
+
+def test_larger_responses_speak_against_every_claim() -> None:
+    assert states(findings(**REVERSED)) == ["speaks against"] * 3
+
+
+def test_equal_responses_show_no_difference() -> None:
+    assert states(findings(**dict.fromkeys(PAPERS, 0.7))) == ["no difference seen"] * 3
+
+
+def test_two_seeds_few_steps_or_diverged_networks_decide_nothing() -> None:
+    for levels in (PAPERS, REVERSED):
+        assert states(findings(seeds=2, **levels)) == UNDECIDED
+        assert states(findings(**levels), steps=999) == UNDECIDED
+    assert states({"rows": []}) == UNDECIDED
+
+
+def test_the_mean_decides_and_the_median_is_printed() -> None:
+    found = findings(**PAPERS)
+    for row in found["rows"]:
+        if row["model"] == "plain56":
+            row["responses"] = [0.1, 0.1, 9.0]  # a smaller median than the residual network's, and a larger mean
+    verdict = STUDY.decide_claims(STUDY.claims_by_name(), 16_000, found)[1]
+    assert verdict.state == "supports"
+    assert "plain56 mean 3.067 ± 0.000 (3 seeds), median 0.100 ± 0.000 (3 seeds)" in verdict.measured
+
+
+def test_pretrained_networks_do_not_count() -> None:
+    found = findings(**PAPERS)
+    found["rows"].append({"model": "resnet56", "seed": 0, "others": "another", "responses": [9.0] * 3})
+    assert states(found) == ["supports"] * 3
+
+
+def test_the_networks_are_those_of_degradation() -> None:
+    known = degradation.STUDY.plan(SCALES["small"])
+    assert all(recipe in known for recipe in STUDY.plan(SCALES["small"]))
 
 
 def test_pretrained_networks_are_analysed_too(shared_data: Path) -> None:
@@ -72,5 +113,5 @@ def test_weights_with_unknown_preprocessing_are_refused(tmp_path: Path) -> None:
 
 def test_the_study_runs(tiny: Tiny) -> None:
     result = tiny("responses")
-    assert {verdict.state for verdict in result.verdicts} == {"not decided"}
+    assert {verdict.state for verdict in result.verdicts} == {"not trained enough to tell"}
     assert [len(row["responses"]) for row in result.findings["rows"]] == [55, 55, 19, 19]

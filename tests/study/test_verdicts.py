@@ -1,68 +1,141 @@
 """Verdicts."""
 
+import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
+from scipy import stats
 
-from skipway.study.engine.experiment import Claim
-from skipway.study.engine.scale import SCALES
-from skipway.study.engine.verdicts import all_of, decide_verdict, format_mean_std, separated
+from skipway.study.engine.experiment import Claim, Effect
+from skipway.study.engine.verdicts import (
+    above,
+    below,
+    close_to,
+    combined,
+    decide,
+    difference,
+    format_effect,
+    format_mean_std,
+    paired_difference,
+    share_of_seeds,
+    state_of,
+)
 
-CLAIM = Claim("c", "Deeper is worse.", "a paper", "1 %", "by a point", "Deeper is better.", "small", "paper")
+CLAIM = Claim("c", "Deeper is worse.", "a paper", "1 %", "they differ by a point", "Deeper is better.")
+STEPS = 4_000
+
+
+def effect(estimate: float, half: float, seeds: int = 3, margin: float = 0.5) -> Effect:
+    return Effect("error, deep - shallow", estimate, half, margin, "points", seeds)
 
 
 @pytest.mark.parametrize(
-    ("seen", "scale", "state"),
+    ("found", "state"),
     [
-        (True, "tiny", "not decided"),
-        (True, "small", "holds"),
-        (True, "paper", "holds"),
-        (False, "tiny", "not decided"),
-        (False, "small", "not decided"),
-        (False, "paper", "does not hold"),
-        (None, "paper", "not decided"),
+        (effect(2.0, 1.0), "supports"),
+        (effect(-2.0, 1.0), "speaks against"),
+        (effect(2.0, 2.5), "no difference seen"),
+        (effect(-2.0, 2.5), "no difference seen"),
+        (effect(0.4, 0.1), "no difference seen"),
+        (effect(-0.4, 0.1), "no difference seen"),
+        (effect(2.0, 1.0, seeds=2), "not trained enough to tell"),
+        (effect(2.0, math.inf, seeds=1), "not trained enough to tell"),
     ],
 )
-def test_a_scale_decides_only_what_it_can_confirm_or_refute(seen: bool | None, scale: str, state: str) -> None:
-    assert decide_verdict(CLAIM, SCALES[scale], seen, "2 %").state == state
+def test_data_speak_for_and_against_by_the_same_rule(found: Effect, state: str) -> None:
+    assert decide(CLAIM, STEPS, [found], "").state == state
 
 
-def test_a_claim_that_needs_no_long_training_is_decided_at_any_scale() -> None:
-    sure = replace(CLAIM, shown_from="tiny", refuted_from="tiny")
-    assert decide_verdict(sure, SCALES["tiny"], True, "").state == "holds"
-    assert decide_verdict(sure, SCALES["tiny"], False, "").state == "does not hold"
+@pytest.mark.parametrize(
+    ("estimate", "half", "state"),
+    [
+        (0.1, 0.2, "supports"),
+        (-0.4, 0.2, "not trained enough to tell"),
+        (0.9, 0.2, "speaks against"),
+        (-0.9, 0.2, "speaks against"),
+        (0.0, 2.0, "not trained enough to tell"),
+    ],
+)
+def test_a_claim_of_no_difference_needs_a_narrow_interval(estimate: float, half: float, state: str) -> None:
+    assert state_of(replace(effect(estimate, half), equivalence=True)) == state
 
 
-def test_a_scale_reduced_by_a_budget_counts_by_its_steps() -> None:
-    cut = replace(SCALES["paper"], iterations=10_000)
-    assert decide_verdict(CLAIM, cut, True, "").state == "holds"
-    assert "reduced to 10,000 iterations" in decide_verdict(CLAIM, cut, True, "").reason
-    assert decide_verdict(CLAIM, cut, False, "").state == "not decided"
-    assert decide_verdict(replace(CLAIM, shown_from="paper"), cut, True, "").state == "not decided"
-    assert decide_verdict(replace(CLAIM, refuted_from="small"), cut, False, "").state == "does not hold"
-    for name in ("paper", "small"):
-        few = replace(SCALES[name], iterations=1000)
-        for seen in (True, False):
-            assert decide_verdict(replace(CLAIM, refuted_from="small"), few, seen, "").state == "not decided"
+@pytest.mark.parametrize("sign", [1, -1])
+def test_too_few_steps_decide_neither_for_nor_against(sign: int) -> None:
+    found = decide(CLAIM, 999, [effect(9.0 * sign, 0.1)], "")
+    assert found.state == "not trained enough to tell"
+    assert found.reason == "999 steps of the paper's 64,000; the claim needs at least 1,000."
 
 
-def test_an_undecided_verdict_names_the_scale_that_could_decide() -> None:
-    assert "paper could" in decide_verdict(CLAIM, SCALES["small"], False, "").reason
-    assert "small could" in decide_verdict(CLAIM, SCALES["tiny"], True, "").reason
+def test_a_claim_about_untrained_networks_is_decided_without_steps() -> None:
+    claim = replace(CLAIM, fewest_steps=0, published_steps=0)
+    assert decide(claim, 0, [effect(9.0, 0.1)], "").state == "supports"
+    assert decide(claim, 0, [effect(-9.0, 0.1)], "").state == "speaks against"
 
 
-def test_overlapping_or_single_seeds_are_inconclusive() -> None:
-    assert separated([1.0, 2.0], [3.0, 4.0]) is True
-    assert separated([3.0, 4.0], [1.0, 2.0]) is False
-    assert separated([1.0, 3.0], [2.0, 4.0]) is None
-    assert separated([1.0], [9.0]) is None
-    assert separated([1.0, 1.1], [1.2, 1.3], least=0.5) is None
+def test_a_shortfall_decides_nothing_and_is_the_reason() -> None:
+    found = decide(CLAIM, STEPS, [effect(9.0, 0.1)], "", "the networks have learnt nothing")
+    assert (found.state, found.reason) == ("not trained enough to tell", "The networks have learnt nothing.")
 
 
-def test_all_of_is_false_before_it_is_unknown() -> None:
-    assert all_of(True, True) is True
-    assert all_of(True, None) is None
-    assert all_of(None, False) is False
+def test_nothing_measured_decides_nothing() -> None:
+    assert decide(CLAIM, STEPS, [], "").state == "not trained enough to tell"
+
+
+def test_every_part_of_a_claim_must_agree_and_one_can_speak_against_it() -> None:
+    assert combined(["supports", "supports"]) == "supports"
+    assert combined(["supports", "no difference seen"]) == "no difference seen"
+    assert combined(["supports", "not trained enough to tell", "no difference seen"]) == "not trained enough to tell"
+    assert combined(["supports", "not trained enough to tell", "speaks against"]) == "speaks against"
+
+
+def test_the_reason_says_how_far_from_the_paper_training_went() -> None:
+    assert decide(CLAIM, STEPS, [effect(2.0, 1.0)], "").reason == (
+        "They differ by a point. 4,000 steps of the paper's 64,000."
+    )
+    assert decide(CLAIM, 64_000, [effect(-2.0, 1.0)], "").reason == "Deeper is better. 64,000 steps."
+    assert decide(CLAIM, STEPS, [effect(2.0, 1.0, seeds=2)], "").reason.startswith("2 seeds; a verdict needs 3.")
+
+
+def test_the_interval_of_a_difference_is_scipys() -> None:
+    lower, higher = [1.0, 1.5, 2.5, 2.0], [3.0, 4.5, 3.5]
+    found = difference(lower, higher, "loss")
+    interval = stats.ttest_ind(higher, lower).confidence_interval()
+    assert np.allclose(
+        [found.estimate - found.half_width, found.estimate + found.half_width], [interval.low, interval.high]
+    )
+    assert found.seeds == 3
+
+
+def test_the_interval_of_a_mean_is_scipys() -> None:
+    values = [1.0, 1.5, 2.5, 2.0]
+    low, high = stats.t.interval(0.95, 3, np.mean(values), stats.sem(values))
+    for found, sign in ((above(1.0, values, "x"), 1), (below(1.0, values, "x"), -1)):
+        assert np.isclose(found.half_width, (high - low) / 2)
+        assert np.isclose(found.estimate, sign * 0.75)
+    paired = paired_difference([1.0, 2.0, 3.0], [1.5, 2.5, 3.5], "x")
+    assert (paired.estimate, paired.half_width) == (0.5, 0.0)
+    assert close_to(1.0, values, "x", 2.0).equivalence
+
+
+def test_a_single_seed_has_no_interval() -> None:
+    assert difference([1.0], [9.0], "x").half_width == math.inf
+    assert above(1.0, [9.0], "x").half_width == math.inf
+
+
+def test_seeds_that_disagree_show_no_difference() -> None:
+    assert state_of(share_of_seeds([True] * 3, "healthy")) == "supports"
+    assert state_of(share_of_seeds([False] * 3, "healthy")) == "speaks against"
+    assert state_of(share_of_seeds([True, False, True], "healthy")) == "no difference seen"
+    assert state_of(share_of_seeds([True] * 2, "healthy")) == "not trained enough to tell"
+    assert state_of(share_of_seeds([], "healthy")) == "not trained enough to tell"
+
+
+def test_effects_as_text() -> None:
+    assert format_effect(effect(33.7, 0.61)) == "error, deep - shallow: +33.70 ± 0.61 points"
+    assert format_effect(effect(-2.0, math.inf, seeds=1)) == "error, deep - shallow: -2.00 points"
+    assert format_effect(share_of_seeds([True, False, True], "healthy")) == "healthy: 2 of 3 seeds"
 
 
 def test_mean_and_sample_standard_deviation_as_text() -> None:

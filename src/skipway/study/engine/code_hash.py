@@ -21,7 +21,13 @@ REPORTING = (  # modules of training that print, save, load and time: they do no
 INPUT = ("data.augment", "data.loader", "data.preprocess", "data.decode", "tasks.classify", "tasks.aux_loss")
 PLACEMENT = ("hardware", "models.networks", "study.engine.error_rates", "tasks.inference")
 CONCLUSIONS = ("study.engine.verdicts", "study.engine.comparison")  # they interpret findings and measure nothing
-PRESENTATION = ("decide_claims", "table", "draw", "claims")  # functions of a study that only present its findings
+PRESENTATION = (
+    "decide_claims",
+    "run_checks",
+    "table",
+    "draw",
+    "claims",
+)  # functions of a study that only present its findings
 
 
 @cache

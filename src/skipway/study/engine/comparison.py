@@ -5,9 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 from skipway.reporting.svg import quieten
 from skipway.study.engine.context import ExperimentContext, TrainedNetwork
-from skipway.study.engine.experiment import Claim, Verdict
-from skipway.study.engine.scale import Scale
-from skipway.study.engine.verdicts import all_of, decide_verdict, format_mean_std, mean, separated
+from skipway.study.engine.experiment import Claim, Effect, Verdict
+from skipway.study.engine.verdicts import decide, difference, format_mean_std
 from skipway.training.recipes import Recipe
 
 if TYPE_CHECKING:
@@ -18,11 +17,12 @@ LEAST = 0.5  # percentage points; smaller differences count as equal
 ERROR_NAMES = {"running": "running training error", "train": "final training error", "test": "test error"}
 COLUMNS = tuple(f"{ERROR_NAMES[key]}, %" for key in ("running", "train", "test"))
 TRAIN_COLOUR, TEST_COLOUR = "#0072B2", "#D55E00"
+MARKS = (("train", "training", TRAIN_COLOUR, "o", -0.15), ("test", "test", TEST_COLOUR, "s", 0.15))  # offset in rows
 
 
 def apart_by(points: float) -> str:
     """The tolerance of a claim that one network has lower errors than another."""
-    return f"the seeds of the two networks do not overlap, and the means differ by at least {points} points"
+    return f"the means differ by at least {points} points, and the 95 % interval of their difference does not contain 0"
 
 
 APART = apart_by(LEAST)
@@ -53,10 +53,18 @@ def seed_values(runs: Runs, key: str) -> list[float]:
     return [run["train"] if run["diverged"] and key == "running" else run[key] for run in runs]
 
 
-def is_lower(better: Runs, worse: Runs, keys: Sequence[str], least: float = LEAST) -> bool | None:
-    """True if `better` has lower errors in all of `keys`, False if it has higher ones in all, otherwise None."""
-    supported = {separated(seed_values(better, key), seed_values(worse, key), least) for key in keys}
-    return supported.pop() if len(supported) == 1 else None
+def error_effects(better: Runs, worse: Runs, keys: Sequence[str], names: tuple[str, str], least: float) -> list[Effect]:
+    """By how many points `worse` has higher errors than `better`, for each of `keys`. names: of the two networks."""
+    return [
+        difference(
+            seed_values(better, key),
+            seed_values(worse, key),
+            f"{ERROR_NAMES[key]}, {names[1]} - {names[0]}",
+            least,
+            "points",
+        )
+        for key in keys
+    ]
 
 
 def format_errors(nets: Mapping[str, Runs], keys: Sequence[str]) -> str:
@@ -78,20 +86,30 @@ def format_diverged(runs: Runs) -> str:
 
 
 def compare_errors(
-    claim: Claim, scale: Scale, nets: Mapping[str, Runs], better: str, worse: Sequence[str], keys: Sequence[str]
+    claim: Claim,
+    steps: int,
+    nets: Mapping[str, Runs],
+    better: str,
+    worse: Sequence[str],
+    keys: Sequence[str],
+    least: float = LEAST,
 ) -> Verdict:
-    """The verdict on a claim that `better` has lower errors in `keys` than each of `worse` (labels in `nets`)."""
+    """The verdict on a claim that `better` has lower errors in `keys` than each of `worse` (labels in `nets`).
+
+    steps: of training.
+    """
     if not {better, *worse} <= set(nets):
-        return not_trained(claim, scale)
+        return not_trained(claim)
     shown = {label: nets[label] for label in (better, *worse)}
-    supported = all_of(*(is_lower(nets[better], nets[label], keys) for label in worse))
-    return decide_verdict(claim, scale, supported, format_errors(shown, keys))
+    effects = [
+        effect for label in worse for effect in error_effects(nets[better], nets[label], keys, (better, label), least)
+    ]
+    return decide(claim, steps, effects, format_errors(shown, keys))
 
 
-def not_trained(claim: Claim, scale: Scale) -> Verdict:
-    """The verdict at a scale that does not train the networks of the claim."""
-    reason = f"Scale {scale.label} does not train these networks; scale paper does."
-    return Verdict(claim.name, "not decided", reason, "not measured")
+def not_trained(claim: Claim) -> Verdict:
+    """The verdict where the networks of a claim were not trained."""
+    return decide(claim, 0, (), "not measured", "these networks were not trained at this scale")
 
 
 def error_cells(runs: Runs) -> tuple[str, str, str]:
@@ -103,17 +121,18 @@ def error_cells(runs: Runs) -> tuple[str, str, str]:
 
 
 def plot_errors(axes: "Axes", nets: Mapping[str, Runs]) -> None:
-    """Plot one row for each network, the first on top, and for each seed a circle at its training error and a square
-    at its test error."""
+    """Plot one row for each network, the first on top: for each seed a circle at its training error and below it a
+    square at its test error. Seeds that diverged are counted in words, so that they do not stretch the axis."""
     for row, runs in enumerate(nets.values()):
-        train, test = seed_values(runs, "train"), seed_values(runs, "test")
-        if runs:
-            axes.plot([mean(train), mean(test)], [row, row], color="#c9cdd2", linewidth=1.2, zorder=1)
-        for found, colour, mark, label in ((train, TRAIN_COLOUR, "o", "training"), (test, TEST_COLOUR, "s", "test")):
-            axes.scatter(found, [row] * len(found), s=24, c=colour, marker=mark, label=None if row else label, zorder=2)
+        trained = [run for run in runs if not run["diverged"]]
+        for key, label, colour, mark, offset in MARKS:
+            found = seed_values(trained, key)
+            axes.scatter(found, [row + offset] * len(found), s=20, c=colour, marker=mark, label=None if row else label)
+        note = format_diverged(runs).strip(" ()")
+        axes.text(0.99, row, note, ha="right", va="center", fontsize=8, transform=axes.get_yaxis_transform())
     quieten(axes)
     axes.grid(axis="x", color="#e3e5e8", linewidth=0.7)
     axes.set_yticks(range(len(nets)), list(nets))
-    axes.invert_yaxis()
+    axes.set_ylim(len(nets) - 0.5, -0.5)
     axes.set_xlabel("final error (%)")
     axes.legend(frameon=False, fontsize=8)

@@ -8,24 +8,24 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from skipway.study.engine.context import ExperimentContext
-from skipway.study.engine.scale import Scale, ScaleName
+from skipway.study.engine.scale import Scale
 from skipway.training.recipes import Recipe
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-State = Literal["holds", "does not hold", "not decided"]
+State = Literal["supports", "speaks against", "no difference seen", "not trained enough to tell"]
 Findings = dict[str, Any]  # JSON values; figure and table are made from these alone
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim of a paper, and what would refute it.
+    """A claim of a paper, and what would speak against it.
 
-    sentence: the claim in our words; published: the paper's figures; tolerance: how close a measurement must be, or
-    what counts as a difference; shown_from, refuted_from: the smallest scale whose result can confirm or refute it.
-    Short training runs can confirm a claim about long ones, but cannot refute it.
+    sentence: the claim in our words; published: the paper's figures; tolerance: what counts as an effect; refuted_by:
+    what speaks against it; fewest_steps: the training steps from which the data can speak for or against it alike;
+    published_steps: those of the paper, 0 if it gives none or trains nothing.
     """
 
     name: str
@@ -34,17 +34,57 @@ class Claim:
     published: str
     tolerance: str
     refuted_by: str
-    shown_from: ScaleName = "small"
-    refuted_from: ScaleName = "paper"
+    fewest_steps: int = 1_000
+    published_steps: int = 64_000
+
+
+@dataclass(frozen=True)
+class Effect:
+    """A measured effect, positive where it agrees with the claim, with the half-width of its 95 % interval over seeds.
+
+    what: what was measured, such as "test error, plain56 - plain20"; margin: the smallest effect that counts; seeds:
+    of the network with the fewest; equivalence: whether the claim is that the effect lies within `margin` of 0.
+    """
+
+    what: str
+    estimate: float
+    half_width: float
+    margin: float
+    unit: str
+    seeds: int
+    equivalence: bool = False
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """The verdict on a claim, the reason, and the measured figures."""
+    """What the data say about a claim: the state with its reason, the measured figures as text, the effects, and the
+    steps of training."""
 
     claim: str
     state: State
     reason: str
+    measured: str
+    effects: tuple[Effect, ...] = ()
+    steps: int = 0
+
+
+@dataclass(frozen=True)
+class Check:
+    """A check of the measurement: something that holds by arithmetic or at initialisation, and is no claim.
+
+    tolerance: how exactly it must hold.
+    """
+
+    name: str
+    sentence: str
+    source: str
+    tolerance: str
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    check: str
+    passed: bool
     measured: str
 
 
@@ -61,14 +101,21 @@ def no_training(scale: Scale) -> tuple[Recipe, ...]:
     return ()
 
 
+def no_checks(findings: Findings) -> tuple[CheckResult, ...]:
+    """The results of a study without checks."""
+    return ()
+
+
 @dataclass(frozen=True)
 class Study:
     """A question, and the experiment that answers it.
 
     plan: the training runs of one seed, the longest first; analyse: measurements on them, as JSON values;
-    decide_claims: a verdict for each claim, in the order of the claims; table and draw: make the table and the figure
-    (of `size` inches) from the findings; reading: a short explanation of the figure; departures: differences from the
-    paper; accepts_weights: whether published weights can be analysed as well (--weights).
+    decide_claims: a verdict for each claim, in the order of the claims, from the claims by name, the steps of the
+    longest training run and the findings; table and draw: make the table and the figure (of `size` inches) from the
+    findings; reading: a short explanation of the figure; departures: differences from the paper; changed: what was
+    changed in design or tolerances after a look at results; checks and run_checks: checks of the measurement;
+    accepts_weights: whether published weights can be analysed as well (--weights).
     """
 
     name: str
@@ -77,12 +124,15 @@ class Study:
     claims: tuple[Claim, ...]
     plan: Callable[[Scale], Sequence[Recipe]]
     analyse: Callable[[ExperimentContext], Findings]
-    decide_claims: Callable[[Mapping[str, Claim], Scale, Findings], Sequence[Verdict]]
+    decide_claims: Callable[[Mapping[str, Claim], int, Findings], Sequence[Verdict]]
     table: Callable[[Findings], Table]
     draw: "Callable[[Findings, Figure], None]"
     size: tuple[float, float]
     reading: str
     departures: tuple[str, ...] = field(default=())
+    changed: tuple[str, ...] = field(default=())
+    checks: tuple[Check, ...] = field(default=())
+    run_checks: Callable[[Findings], Sequence[CheckResult]] = no_checks
     accepts_weights: bool = False
 
     def claims_by_name(self) -> dict[str, Claim]:

@@ -12,8 +12,9 @@ from skipway.bundle import write_atomically
 from skipway.reporting.html import environment
 from skipway.reporting.svg import STYLE, legible, svg
 from skipway.study import STUDIES
-from skipway.study.engine.experiment import State, Study, Table
+from skipway.study.engine.experiment import State, Study, Table, Verdict
 from skipway.study.engine.results import Result
+from skipway.study.engine.verdicts import format_effect
 
 BEGIN, END = "<!-- results -->", "<!-- /results -->"
 
@@ -79,19 +80,46 @@ def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str
 
 
 def markdown(result: Result) -> str:
-    """The settings, the table of claims (source, published, measured, verdict with its reason), and the figures."""
+    """The settings, the table of claims (source, published, measured, effect, verdict with its reason), the checks, and
+    the figures."""
     study = STUDIES[result.study]
     pairs = zip(study.claims, without_seed_counts(result).verdicts, strict=True)
-    rows = [(c.sentence, c.source, c.published, v.measured, f"**{v.state}**. {v.reason}") for c, v in pairs]
-    verdicts = markdown_table(("claim", "source", "published", "measured", "verdict"), rows)
+    rows = [
+        (c.sentence, c.source, c.published, v.measured, effects_of(v), f"**{v.state}**. {v.reason}") for c, v in pairs
+    ]
+    verdicts = markdown_table(("claim", "source", "published", "measured", "effect", "verdict"), rows)
     table = table_of(result)
-    return f"{settings(result)}\n\n{verdicts}\n{markdown_table(table.columns, table.rows)}"
+    tables = f"{verdicts}\n{checks(result)}{markdown_table(table.columns, table.rows)}"
+    return f"{settings(result)}\n\n{tables}{changes(study)}"
+
+
+def effects_of(verdict: Verdict) -> str:
+    """The effects of a verdict as text, each positive where it agrees with the claim."""
+    return "; ".join(map(format_effect, verdict.effects)) or "–"
+
+
+def checks(result: Result) -> str:
+    """The table of a study's checks, with an empty line after it; empty without checks."""
+    if not result.checks:
+        return ""
+    rows = [
+        (check.sentence, check.source, check.tolerance, found.measured, "passed" if found.passed else "**failed**")
+        for check, found in zip(STUDIES[result.study].checks, result.checks, strict=True)
+    ]
+    return markdown_table(("check of the measurement", "source", "tolerance", "measured", "result"), rows) + "\n"
+
+
+def changes(study: Study) -> str:
+    """What was changed after a look at results, as a list; empty if nothing was."""
+    lines = "".join(f"- {line}\n" for line in study.changed)
+    return f"\n**Changed after results were seen:**\n\n{lines}" if lines else ""
 
 
 def render(parts: Sequence[Part]) -> str:
     """The page as HTML; equal results give equal bytes."""
     pages = environment("skipway.study.engine", "skipway.reporting")
     pages.filters["legible"] = legible
+    pages.filters["effects"] = effects_of
     return pages.get_template("report.html").render(parts=parts)
 
 
@@ -154,14 +182,32 @@ def page_part(result: Result) -> str:
 
 
 def overview(results: Sequence[Result]) -> str:
-    """A table with the question and the number of claims by verdict for each result."""
+    """A table with the question and the number of claims by verdict for each result, and one with every claim."""
     states = get_args(State)
     rows = []
     for result in results:
         study, found = STUDIES[result.study], [verdict.state for verdict in result.verdicts]
         counts = [str(found.count(state) or "") for state in states]
         rows.append((f"[{study.name}]({study.name}.md)", study.question, result.scale.label.rstrip(","), *counts))
-    return markdown_table(("study", "question", "scale", *states), rows)
+    counted = markdown_table(("study", "question", "scale", *states), rows)
+    return f"{counted}\n{claims_table(results)}"
+
+
+def claims_table(results: Sequence[Result]) -> str:
+    """A row for each claim: its study, verdict, effect, seeds and steps of training."""
+    rows = [
+        (
+            f"[{result.study}]({result.study}.md)",
+            claim.sentence,
+            f"**{verdict.state}**",
+            effects_of(verdict),
+            str(min((effect.seeds for effect in verdict.effects), default="–")),
+            f"{verdict.steps:,}" if verdict.steps else "–",
+        )
+        for result in results
+        for claim, verdict in zip(STUDIES[result.study].claims, result.verdicts, strict=True)
+    ]
+    return markdown_table(("study", "claim", "verdict", "effect, with its 95 % interval", "seeds", "steps"), rows)
 
 
 def png(result: Result) -> bytes:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -21,9 +21,10 @@ from skipway.study.engine import budget
 from skipway.study.engine.context import ExperimentContext, TrainedNetwork
 from skipway.study.engine.experiment import Study
 from skipway.study.engine.pretrained import open_pretrained
-from skipway.study.engine.results import Result, verdicts_of, write_result
+from skipway.study.engine.results import Result, checks_of, verdicts_of, write_result
 from skipway.study.engine.runs import Machine, StudyRun, open_cut, outcome_of, runs_of
 from skipway.study.engine.scale import SCALES, Scale
+from skipway.study.engine.verdicts import format_effect
 from skipway.study.engine.workers import train_all
 from skipway.training.recipes import Recipe
 from skipway.training.run_log import commit
@@ -80,11 +81,20 @@ def run_experiment(request: Request, machine: Machine, console: Console) -> Resu
     console.print("measuring")
     result = finish_result(study, context, request.note)
     file = write_result(request.out / "results", result)
-    for verdict in result.verdicts:
-        console.print(f"{verdict.claim}: {verdict.state}. {verdict.reason}", soft_wrap=True)
-        console.print(f"  {verdict.measured}", soft_wrap=True)
+    for line in conclusions(result):
+        console.print(line, soft_wrap=True)
     console.print(f"result: {file}; make a report with `skipway study report`", soft_wrap=True)
     return result
+
+
+def conclusions(result: Result) -> Iterator[str]:
+    """The checks, and each verdict with what was measured, as lines of text."""
+    for check in result.checks:
+        yield f"check {check.check}: {'passed' if check.passed else 'FAILED'}, {check.measured}"
+    for verdict in result.verdicts:
+        yield f"{verdict.claim}: {verdict.state}. {verdict.reason}"
+        yield f"  {verdict.measured}"
+        yield from (f"  {format_effect(effect)}" for effect in verdict.effects)
 
 
 def seeded(recipes: Sequence[Recipe], seeds: int) -> list[Recipe]:
@@ -144,6 +154,7 @@ def plain(value: Any) -> Any:
 def finish_result(study: Study, context: ExperimentContext, note: str) -> Result:
     """The study's findings and verdicts with the settings they were obtained under. Paths are reduced to names."""
     findings = plain(study.analyse(context))
+    runs = tuple(plain(trained.as_dict()) for trained in context.trained)
     dataset = context.dataset
     return Result(
         study=study.name,
@@ -156,7 +167,8 @@ def finish_result(study: Study, context: ExperimentContext, note: str) -> Result
         versions={"python": platform.python_version()} | {p: version(p) for p in ("skipway", "torch", "torchvision")},
         commit=commit(),
         date=datetime.now(UTC).isoformat(timespec="seconds"),
-        runs=tuple(plain(trained.as_dict()) for trained in context.trained),
+        runs=runs,
         findings=findings,
-        verdicts=verdicts_of(study.name, context.scale, findings),
+        verdicts=verdicts_of(study.name, runs, findings),
+        checks=checks_of(study.name, findings),
     )

@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -74,6 +74,7 @@ class Outcome:
     """The outcome of a run. Errors in per cent, in evaluation mode and float32; losses in nats.
 
     diverged: the message of training when the loss became non-finite, otherwise empty; the errors are then at chance.
+    seconds: of training, see `undisturbed_seconds`.
     """
 
     train_error: float
@@ -202,8 +203,16 @@ def train_and_evaluate(run: StudyRun, folder: Path, decided: Hardware) -> Outcom
     assert dataset.test is not None
     train_error, train_loss = errors(net, preprocessing, evenly(dataset.train, run.judged), dataset.classes)
     test_error, test_loss = errors(net, preprocessing, evenly(dataset.test, run.judged), dataset.classes)
-    seconds = bundle.read_card(run_dir).seconds
+    seconds = undisturbed_seconds(records_of(folder))
     return Outcome(train_error, test_error, train_loss, test_loss, "", seconds, hardware_summary)
+
+
+def undisturbed_seconds(records: Sequence[Mapping[str, float]]) -> float:
+    """The seconds of a training run with every epoch at the median epoch's rate, so that minutes in which the machine
+    was busy elsewhere do not count."""
+    ends = np.array([[0.0, 0.0], *([record["step"], record["seconds"]] for record in records)])
+    steps, seconds = np.diff(ends, axis=0).T
+    return float(np.median(seconds / steps) * ends[-1, 0])
 
 
 def describe(run: StudyRun, outcome: Outcome) -> str:

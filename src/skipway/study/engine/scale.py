@@ -6,7 +6,6 @@ from typing import Literal
 from skipway.training.recipes import HE2015_CIFAR, Recipe
 
 ScaleName = Literal["tiny", "small", "paper"]
-RANKS: tuple[ScaleName, ...] = ("tiny", "small", "paper")
 
 
 @dataclass(frozen=True)
@@ -26,20 +25,13 @@ class Scale:
     judged: int
 
     @property
-    def rank(self) -> int:
-        """Position among the scales, ordered by length."""
-        return RANKS.index(self.name)
-
-    @property
     def cut(self) -> bool:
         """Whether a budget reduced the scale's iterations."""
         return self.iterations < SCALES[self.name].iterations
 
-    @property
-    def reached_rank(self) -> int:
-        """The rank of the longest scale with at most this many iterations; it determines which claims can be
-        decided."""
-        return max((one.rank for one in SCALES.values() if one.iterations <= self.iterations), default=0)
+    def steps(self, share: float = 1.0) -> int:
+        """The training steps of `share` of a full run."""
+        return max(1, round(self.iterations * share))
 
     @property
     def label(self) -> str:
@@ -51,8 +43,8 @@ SCALES: dict[str, Scale] = {
     scale.name: scale
     for scale in (
         Scale("tiny", "digits", iterations=4, batch=32, seeds=1, images=64, judged=64),
-        Scale("small", "cifar10", iterations=4_000, batch=128, seeds=2, images=0, judged=10_000),
-        Scale("paper", "cifar10", iterations=64_000, batch=128, seeds=2, images=0, judged=0),
+        Scale("small", "cifar10", iterations=4_000, batch=128, seeds=3, images=0, judged=10_000),
+        Scale("paper", "cifar10", iterations=64_000, batch=128, seeds=3, images=0, judged=0),
     )
 }
 
@@ -62,5 +54,5 @@ def training(scale: Scale, model: str, share: float = 1.0) -> Recipe:
 
     Equal arguments give equal recipes, so studies share training runs.
     """
-    steps = max(1, round(scale.iterations * share))
-    return replace(HE2015_CIFAR, model=model, iterations=steps, batch=min(scale.batch, HE2015_CIFAR.batch))
+    batch = min(scale.batch, HE2015_CIFAR.batch)
+    return replace(HE2015_CIFAR, model=model, iterations=scale.steps(share), batch=batch)

@@ -1,37 +1,147 @@
-"""Verdicts on claims from measurements, and the statistics behind them."""
+"""Verdicts on claims from effects, and the statistics behind them.
 
+The data speak for or against a claim by the same rule: the 95 % interval of the effect, over the seeds, lies on one
+side of 0, and the effect is at least as large as what counts.
+"""
+
+import math
 import statistics
 from collections.abc import Sequence
+from dataclasses import replace
 
-from skipway.study.engine.experiment import Claim, Verdict
-from skipway.study.engine.scale import RANKS, Scale
+from skipway.study.engine.experiment import Claim, Effect, State, Verdict
+
+CONFIDENCE = 0.95
+FEWEST_SEEDS = 3  # that decide: with two, the deviation is hardly known
+UNTRAINED: State = "not trained enough to tell"
 
 
-def decide_verdict(claim: Claim, scale: Scale, supported: bool | None, measured: str) -> Verdict:
-    """The verdict on `claim`. `supported`: True if the measurements support it, False if they contradict it, None if
-    they are inconclusive.
+def decide(claim: Claim, steps: int, effects: Sequence[Effect], measured: str, shortfall: str = "") -> Verdict:
+    """The verdict on `claim`, of which each of `effects` is a part that must agree.
 
-    A claim that the scale cannot confirm or refute is not decided, whatever was measured.
+    steps: of training; measured: the figures as text; shortfall: why training was not enough, whatever was measured.
     """
-    needed = claim.shown_from if supported else claim.refuted_from
-    if supported is None or scale.reached_rank < RANKS.index(needed):
-        found = {True: "support the claim", False: "contradict the claim", None: "are inconclusive"}[supported]
-        reason = f"The measurements {found}. {undecided_reason(claim, scale, supported)}"
-        return Verdict(claim.name, "not decided", reason, measured)
-    if supported:
-        return Verdict(claim.name, "holds", f"Observed at scale {scale.label}: {claim.tolerance}.", measured)
-    return Verdict(claim.name, "does not hold", f"{claim.refuted_by} This was observed.", measured)
+    if steps < claim.fewest_steps and not shortfall:
+        shortfall = f"{extent(claim, steps)}; the claim needs at least {claim.fewest_steps:,}"
+    state = combined([state_of(effect) for effect in effects]) if effects and not shortfall else UNTRAINED
+    return Verdict(
+        claim.name, state, reason_for(claim, steps, state, effects, shortfall), measured, tuple(effects), steps
+    )
 
 
-def undecided_reason(claim: Claim, scale: Scale, supported: bool | None) -> str:
-    """Why the scale cannot decide the claim, and which scale could."""
-    if not scale.reached_rank:
-        return f"Scale {scale.label} only checks that the study runs; scale {claim.shown_from} could confirm the claim."
-    if supported is None:
-        longer = f" or longer training (scale {RANKS[-1]})" if scale.reached_rank < RANKS.index(RANKS[-1]) else ""
-        return f"More seeds{longer} could decide it."
-    verb, needed = ("confirm", claim.shown_from) if supported else ("refute", claim.refuted_from)
-    return f"Scale {scale.label} is too short to {verb} it; scale {needed} could."
+def state_of(effect: Effect) -> State:
+    """What one effect says."""
+    low, high = effect.estimate - effect.half_width, effect.estimate + effect.half_width
+    if effect.seeds < FEWEST_SEEDS:
+        return UNTRAINED
+    if effect.equivalence:
+        if -effect.margin <= low and high <= effect.margin:
+            return "supports"
+        return "speaks against" if low > effect.margin or high < -effect.margin else UNTRAINED
+    if abs(effect.estimate) < effect.margin or low <= 0 <= high:
+        return "no difference seen"
+    return "supports" if effect.estimate > 0 else "speaks against"
+
+
+def combined(states: Sequence[State]) -> State:
+    """What several effects say of one claim, each of which must agree: against it, if one speaks against it."""
+    order: tuple[State, ...] = ("speaks against", UNTRAINED, "no difference seen", "supports")
+    return min(states, key=order.index)
+
+
+def reason_for(claim: Claim, steps: int, state: State, effects: Sequence[Effect], shortfall: str) -> str:
+    """The reason of a verdict as one or two sentences."""
+    where = sentence(extent(claim, steps))
+    if shortfall:
+        return sentence(shortfall)
+    if state == "speaks against":
+        return f"{claim.refuted_by} {where}"
+    if state == UNTRAINED:
+        few = min((effect.seeds for effect in effects), default=0)
+        if few < FEWEST_SEEDS:
+            return f"{few} seed{'s' * (few != 1)}; a verdict needs {FEWEST_SEEDS}. {where}"
+        return f"The interval is wider than what counts: more seeds could tell. {where}"
+    if state == "no difference seen":
+        return f"An effect is below what counts ({claim.tolerance}), or its interval contains 0. {where}"
+    return f"{sentence(claim.tolerance)} {where}"
+
+
+def extent(claim: Claim, steps: int) -> str:
+    """The length of training beside the paper's, as text."""
+    if not steps:
+        return "before training" if claim.published_steps else "no training needed"
+    if claim.published_steps and steps != claim.published_steps:
+        return f"{steps:,} steps of the paper's {claim.published_steps:,}"
+    return f"{steps:,} steps"
+
+
+def sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}."
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Effects
+
+
+def difference(
+    lower: Sequence[float], higher: Sequence[float], what: str, margin: float = 0.0, unit: str = ""
+) -> Effect:
+    """By how much the mean of `higher` is above that of `lower`, with an interval from the pooled deviation over seeds
+    (Student's t). Infinitely wide for a single seed."""
+    degrees = len(lower) + len(higher) - 2
+    seeds = min(len(lower), len(higher))
+    half = math.inf
+    if seeds > 1:
+        pooled = sum((len(each) - 1) * statistics.variance(each) for each in (lower, higher)) / degrees
+        half = quantile(degrees) * math.sqrt(pooled * (1 / len(lower) + 1 / len(higher)))
+    return Effect(what, mean(higher) - mean(lower), half, margin, unit, seeds)
+
+
+def paired_difference(
+    lower: Sequence[float], higher: Sequence[float], what: str, margin: float = 0.0, unit: str = ""
+) -> Effect:
+    """By how much `higher` is above `lower` where both were measured on the same networks, one value a seed."""
+    return above(0.0, [b - a for a, b in zip(lower, higher, strict=True)], what, margin, unit)
+
+
+def above(threshold: float, values: Sequence[float], what: str, margin: float = 0.0, unit: str = "") -> Effect:
+    """By how much the mean of `values`, one a seed, is above `threshold`, with an interval from their deviation."""
+    half = math.inf
+    if len(values) > 1:
+        half = quantile(len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
+    return Effect(what, mean(values) - threshold, half, margin, unit, len(values))
+
+
+def below(threshold: float, values: Sequence[float], what: str, margin: float = 0.0, unit: str = "") -> Effect:
+    """By how much the mean of `values` is below `threshold`."""
+    return above(-threshold, [-value for value in values], what, margin, unit)
+
+
+def close_to(target: float, values: Sequence[float], what: str, margin: float, unit: str = "") -> Effect:
+    """By how much the mean of `values`, one a seed, is above `target`, of a claim that it is within `margin` of it."""
+    return replace(above(target, values, what, margin, unit), equivalence=True)
+
+
+def share_of_seeds(found: Sequence[bool], what: str) -> Effect:
+    """Whether something was found in each seed. Positive if in all, negative if in none; 0 if the seeds disagree."""
+    agreed = (1.0 if all(found) else 0.0 if any(found) else -1.0) if found else 0.0
+    return Effect(f"{what}: {sum(map(bool, found))} of {len(found)} seeds", agreed, 0.0, 1.0, "seeds", len(found))
+
+
+def quantile(degrees: int) -> float:
+    """The quantile of Student's t distribution that bounds a two-sided interval."""
+    from scipy.stats import t
+
+    return float(t.ppf((1 + CONFIDENCE) / 2, degrees))
+
+
+def format_effect(effect: Effect) -> str:
+    """An effect as text: "test error, plain56 - plain20: +33.70 ± 0.61 points"."""
+    if effect.unit == "seeds":
+        return effect.what
+    unit = f" {effect.unit}" if effect.unit else ""
+    half = f" ± {effect.half_width:.2f}" if math.isfinite(effect.half_width) else ""
+    return f"{effect.what}: {effect.estimate:+.2f}{half}{unit}"
 
 
 def mean(values: Sequence[float]) -> float:
@@ -45,28 +155,3 @@ def format_mean_std(values: Sequence[float], digits: int = 2, unit: str = "") ->
     if len(values) == 1:
         return f"{values[0]:.{digits}f}{unit} (1 seed)"
     return f"{mean(values):.{digits}f} ± {statistics.stdev(values):.{digits}f}{unit} ({len(values)} seeds)"
-
-
-def separated(lower: Sequence[float], higher: Sequence[float], least: float = 0.0) -> bool | None:
-    """True if every value of `lower` is below every value of `higher`, and the means differ by `least` or more.
-
-    False if every value of `lower` is above; None if the values overlap or are too close, and for a single seed, whose
-    spread is unknown.
-    """
-    if min(len(lower), len(higher)) < 2 or abs(mean(higher) - mean(lower)) < least:
-        return None
-    if max(lower) < min(higher):
-        return True
-    return False if max(higher) < min(lower) else None
-
-
-def all_seeds(found: Sequence[bool]) -> bool | None:
-    """True if all seeds are True, False if none is, None if they disagree or there is a single seed."""
-    if len(found) < 2 or len(set(found)) > 1:
-        return None
-    return found[0]
-
-
-def all_of(*supported: bool | None) -> bool | None:
-    """True if all are True, False if any is False, otherwise None."""
-    return False if False in supported else None if None in supported else True

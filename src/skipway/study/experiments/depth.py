@@ -17,21 +17,24 @@ from skipway.study.engine.comparison import (
     Runs,
     compare_errors,
     error_cells,
+    error_effects,
     errors_by_label,
     format_errors,
-    is_lower,
     not_trained,
     seed_values,
 )
 from skipway.study.engine.context import ExperimentContext
 from skipway.study.engine.experiment import Claim, Findings, Study, Table, Verdict
 from skipway.study.engine.scale import Scale, ScaleName, training
-from skipway.study.engine.short_recipes import PIXELS, brief
-from skipway.study.engine.verdicts import all_of, all_seeds, decide_verdict, mean
+from skipway.study.engine.short_recipes import full_length
+from skipway.study.engine.verdicts import FEWEST_SEEDS, below, decide, mean
+from skipway.study.experiments import degradation
+from skipway.study.experiments.depth_claims import CHANGED, CLAIMS, DEPARTURES, LEARNS, STEP, THOUSAND, TRAINED
 from skipway.study.probes.early_training import (
+    DEEP_STARTS,
     LEARNT,
-    FirstSteps,
     ShortTrainer,
+    end_losses,
     final_loss,
     format_losses,
     plot_first_steps,
@@ -42,40 +45,30 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-LADDER = (20, 32, 44, 56)
-FULL_LENGTH: dict[ScaleName, tuple[str, ...]] = {
-    "tiny": ("resnet56", "resnet20"),
-    "small": ("resnet56", "resnet20"),  # the runs of `degradation`
-    "paper": tuple(f"resnet{layers}" for layers in reversed(LADDER)),
-}
+LADDER = ("resnet20", "resnet32", "resnet44", "resnet56")
 WARMED: dict[ScaleName, tuple[str, ...]] = {
     "tiny": (),
-    "small": ("preresnet164", "resnet110", *(f"resnet{layers}" for layers in reversed(LADDER))),
+    "small": ("preresnet164", "resnet110", "resnet56", "preresnet32", "resnet32"),
     "paper": ("resnet1202", "preresnet1001", "resnet110", "preresnet164"),
 }
-LENGTH: dict[ScaleName, str] = {"tiny": "full", "small": "brief", "paper": "full, warm-up"}  # of runs with warm-up
 STARTED: dict[ScaleName, tuple[str, ...]] = {
     "tiny": ("resnet56",),
     "small": ("resnet1202", "preresnet1001"),
     "paper": ("resnet1202", "preresnet1001"),
 }
-STARTS: dict[ScaleName, FirstSteps] = {
-    "tiny": FirstSteps(2, 8, 0),
-    "small": FirstSteps(200, 32, PIXELS),
-    "paper": FirstSteps(400, 128, 0),
-}
+SHARE = 1 / 2  # of the scale's length, of networks with warm-up at scale small
 RATE = 0.1
-LEARNS = 80.0  # per cent training error, below which the paper raises the learning rate of 110 layers
-TRAINED = 1.0  # per cent training error, below which a network fits the training images
-STEP = 0.1  # points; smaller differences between neighbouring depths count as equal
 
 
 def recipes(scale: Scale) -> dict[str, dict[str, Recipe]]:
-    """The training runs by schedule and network, the longest first."""
-    return {
-        "warmed": {model: brief(scale, model) for model in WARMED[scale.name]},
-        "full": {model: training(scale, model) for model in FULL_LENGTH[scale.name]},
-    }
+    """The training runs by schedule and network, the longest first. "full" are residual networks of at most 56 layers,
+    of which `degradation` trains those of 20 and 56; "warmed" have a warm-up."""
+    if scale.name == "paper":
+        full = {model: training(scale, model) for model in reversed(LADDER)}
+    else:
+        shared = degradation.trainings(degradation.CIFAR, scale)
+        full = {model: shared[model] for model in (LADDER[-1], LADDER[0])}
+    return {"warmed": {model: full_length(scale, model, SHARE) for model in WARMED[scale.name]}, "full": full}
 
 
 def plan(scale: Scale) -> list[Recipe]:
@@ -83,18 +76,23 @@ def plan(scale: Scale) -> list[Recipe]:
 
 
 def analyse(context: ExperimentContext) -> Findings:
-    """Errors in per cent by schedule, network and seed; losses of the deepest networks' first steps."""
+    """Errors in per cent by schedule, network and seed, and their steps of training; losses of the deepest networks'
+    first steps, of at most three seeds."""
     scale = context.scale
-    trainer = ShortTrainer(context, STARTS[scale.name])
+    trainer, plans = ShortTrainer(context, DEEP_STARTS[scale.name]), recipes(scale)
     return {
-        "nets": {how: errors_by_label(context, nets) for how, nets in recipes(scale).items()},
-        "lengths": {"full": "full", "warmed": LENGTH[scale.name]},
+        "nets": {how: errors_by_label(context, nets) for how, nets in plans.items()},
+        "lengths": {
+            how: max((recipe.iterations for recipe in nets.values()), default=0) for how, nets in plans.items()
+        },
         "starts": {
             "steps": trainer.start.steps,
+            "warmup": trainer.start.warmup,
             "words": trainer.start.summary(),
             "guessing": trainer.chance_loss(),
             "losses": {
-                model: [trainer.losses(model, seed, RATE) for seed in context.seeds] for model in STARTED[scale.name]
+                model: [trainer.losses(model, seed, RATE) for seed in context.seeds[:FEWEST_SEEDS]]
+                for model in STARTED[scale.name]
             },
         },
     }
@@ -108,47 +106,69 @@ def layers_of(model: str) -> int:
 # Verdicts, table and figure
 
 
-def decide_claims(claims: Mapping[str, Claim], scale: Scale, findings: Findings) -> list[Verdict]:
+def decide_claims(claims: Mapping[str, Claim], steps: int, findings: Findings) -> list[Verdict]:
     full, warmed = findings["nets"]["full"], findings["nets"]["warmed"]
+    lengths = {how: length_in_steps(length, steps) for how, length in findings["lengths"].items()}
     return [
-        ladder(claims["training"], scale, full, "train"),
-        ladder(claims["test"], scale, full, "test"),
-        decide_errors(claims["converges"], scale, warmed, 110, "running", LEARNS),
-        decide_starts(claims["beginning"], scale, findings["starts"]),
-        decide_errors(claims["thousand"], scale, warmed, 1000, "train", TRAINED),
-        compare_errors(claims["overfits"], scale, warmed, "resnet110", ["resnet1202"], ("test",)),
-        compare_errors(claims["pre-activation"], scale, warmed, "preresnet1001", ["preresnet164"], ("test",)),
+        ladder(claims["training"], lengths["full"], full, "train"),
+        ladder(claims["test"], lengths["full"], full, "test"),
+        decide_errors(claims["converges"], lengths["warmed"], warmed, 100, "running", LEARNS),
+        compare_errors(claims["deep"], lengths["warmed"], warmed, "preresnet164", ["resnet110"], ("test",)),
+        decide_starts(claims["beginning"], findings["starts"]),
+        decide_errors(claims["thousand"], lengths["warmed"], warmed, THOUSAND, "train", TRAINED),
+        compare_errors(claims["overfits"], lengths["warmed"], warmed, "resnet110", ["resnet1202"], ("test",)),
+        compare_errors(
+            claims["pre-activation"], lengths["warmed"], warmed, "preresnet1001", ["preresnet164"], ("test",)
+        ),
     ]
 
 
-def ladder(claim: Claim, scale: Scale, nets: Mapping[str, Runs], key: str) -> Verdict:
+def length_in_steps(length: int | str, longest: int) -> int:
+    """A length of training as stored; earlier results have words, of which "brief" is a quarter of the longest run."""
+    if isinstance(length, int):
+        return length
+    return longest // 4 if length == "brief" else longest
+
+
+def ladder(claim: Claim, steps: int, nets: Mapping[str, Runs], key: str) -> Verdict:
     """Whether each network has a lower error than the next shallower one."""
-    order = sorted(nets, key=layers_of)
-    supported = all_of(*(is_lower(nets[deep], nets[shallow], (key,), STEP) for shallow, deep in pairwise(order)))
-    return decide_verdict(claim, scale, supported, format_errors({model: nets[model] for model in order}, (key,)))
+    if not set(LADDER) <= set(nets):
+        return not_trained(claim)
+    effects = [
+        effect
+        for shallow, deep in pairwise(LADDER)
+        for effect in error_effects(nets[deep], nets[shallow], (key,), (deep, shallow), STEP)
+    ]
+    return decide(claim, steps, effects, format_errors({model: nets[model] for model in LADDER}, (key,)))
 
 
-def decide_errors(claim: Claim, scale: Scale, nets: Mapping[str, Runs], least: int, key: str, limit: float) -> Verdict:
-    """Whether the networks of at least `least` layers have errors below `limit` in every seed."""
+def decide_errors(claim: Claim, steps: int, nets: Mapping[str, Runs], least: int, key: str, limit: float) -> Verdict:
+    """Whether the networks of at least `least` layers have errors below `limit`."""
     deep = {model: runs for model, runs in nets.items() if layers_of(model) >= least}
     if not deep:
-        return not_trained(claim, scale)
-    supported = all_of(*(all_seeds([error < limit for error in seed_values(runs, key)]) for runs in deep.values()))
-    return decide_verdict(claim, scale, supported, format_errors(deep, (key,)))
+        return not_trained(claim)
+    effects = [
+        below(limit, seed_values(runs, key), f"{ERROR_NAMES[key]}, {limit:g} % - {model}", unit="points")
+        for model, runs in deep.items()
+    ]
+    return decide(claim, steps, effects, format_errors(deep, (key,)))
 
 
-def decide_starts(claim: Claim, scale: Scale, starts: Mapping[str, Any]) -> Verdict:
+def decide_starts(claim: Claim, starts: Mapping[str, Any]) -> Verdict:
     """Whether each network of a thousand layers is better than chance after its first steps."""
-    ends = {
-        model: [final_loss(losses, starts["steps"]) for losses in found] for model, found in starts["losses"].items()
-    }
-    limit = starts["guessing"] - LEARNT
-    supported = all_of(*(all_seeds([loss < limit for loss in found]) for found in ends.values()))
-    if min(map(layers_of, ends)) < 1000:
-        supported = None  # inconclusive for shallower networks
-    words = ", ".join(f"{model} {format_losses(found)}" for model, found in ends.items())
-    chance = f"chance level is {starts['guessing']:.2f}"
-    return decide_verdict(claim, scale, supported, f"Loss in nats after the {starts['words']}: {words}; {chance}")
+    chance, steps = starts["guessing"], starts["steps"]
+    limit = chance - LEARNT
+    effects = [
+        below(limit, end_losses(found, steps, chance), f"loss, {limit:.2f} - {model}", unit="nats")
+        for model, found in starts["losses"].items()
+    ]
+    shortfall = "" if min(map(layers_of, starts["losses"])) >= THOUSAND else "measured with fewer layers"
+    words = ", ".join(
+        f"{model} {format_losses([final_loss(losses, steps) for losses in found])}"
+        for model, found in starts["losses"].items()
+    )
+    measured = f"Loss in nats after the {starts['words']}: {words}; chance level is {chance:.2f}"
+    return decide(claim, steps, effects, measured, shortfall)
 
 
 def published(model: str) -> str:
@@ -159,134 +179,77 @@ def published(model: str) -> str:
 
 def table(findings: Findings) -> Table:
     rows = [
-        (model, str(layers_of(model)), findings["lengths"][how], *error_cells(nets[model]), published(model))
+        (model, str(layers_of(model)), length_text(findings, how), *error_cells(nets[model]), published(model))
         for how, nets in findings["nets"].items()
         for model in sorted(nets, key=layers_of)
     ]
-    return Table(("network", "layers", "training", *COLUMNS, "paper's test error, %"), rows)
+    return Table(("network", "layers", "steps", *COLUMNS, "paper's test error, %"), rows)
+
+
+def length_text(findings: Findings, how: str) -> str:
+    """The steps of training as text; in earlier results a word."""
+    length = findings["lengths"][how]
+    return f"{length:,}" if isinstance(length, int) else str(length)
 
 
 def draw(findings: Findings, figure: "Figure") -> None:
-    left, right = figure.subplots(1, 2)
-    for how, dash in (("full", "-"), ("warmed", ":")):
-        by_depth(left, findings["nets"][how], findings["lengths"][how], dash)
-    left.set_xscale("log")
-    depths = sorted({layers_of(model) for nets in findings["nets"].values() for model in nets})
-    quieten(left)
-    left.set_xticks(depths, [str(layers) for layers in depths], rotation=45)
-    left.set_xticks([], minor=True)
-    left.set_xlabel("layers")
-    left.set_ylabel("final error (%)")
-    left.set_ylim(bottom=0)
-    left.legend(frameon=False, fontsize=8)
+    shown = {how: nets for how, nets in findings["nets"].items() if nets}
+    axes = figure.subplots(len(shown) + 1, 1)
+    for panel, (how, nets) in zip(axes, shown.items(), strict=False):
+        by_depth(panel, nets)
+        unit = " steps" if isinstance(findings["lengths"][how], int) else " training runs"
+        panel.set_title(f"{length_text(findings, how)}{unit}", fontsize=9, loc="left")
     starts = findings["starts"]
-    plot_first_steps(right, starts["losses"], starts["guessing"])
-    right.set_title(starts["words"], fontsize=9)
+    plot_first_steps(axes[-1], starts["losses"], starts["guessing"], starts.get("warmup", 0))
+    axes[-1].set_title(starts["words"], fontsize=9, loc="left")
 
 
-def by_depth(axes: "Axes", nets: Mapping[str, Runs], length: str, dash: str) -> None:
-    """Plot errors against depth: residual networks as lines through the means, pre-activation ones as hollow
-    markers."""
-    order = sorted((model for model in nets if not model.startswith("pre")), key=layers_of)
+def by_depth(axes: "Axes", nets: Mapping[str, Runs]) -> None:
+    """Plot errors against depth, a marker for each seed and lines through the means: filled markers and solid lines for
+    the original order, hollow ones and dashed lines for pre-activation."""
+    orders = {
+        "original": [model for model in nets if not model.startswith("pre")],
+        "pre-activation": [model for model in nets if model.startswith("pre")],
+    }
     for key, colour, mark in (("train", TRAIN_COLOUR, "o"), ("test", TEST_COLOUR, "s")):
-        if order:
-            means = [mean(seed_values(nets[model], key)) for model in order]
-            label = f"{ERROR_NAMES[key].removeprefix('final ')}, {length}"
-            axes.plot([layers_of(m) for m in order], means, mark + dash, color=colour, label=label)
-        for model in sorted(set(nets) - set(order)):
-            found = seed_values(nets[model], key)
-            axes.plot([layers_of(model)] * len(found), found, mark, markerfacecolor="none", color=colour)
+        for name, models in orders.items():
+            order = sorted(models, key=layers_of)
+            values = {layers_of(model): seed_values(nets[model], key) for model in order}
+            fill, dash = (colour, "-") if name == "original" else ("none", "--")
+            axes.plot(list(values), [mean(found) for found in values.values()], dash, color=colour, linewidth=1.2)
+            points = [(layers, error) for layers, found in values.items() for error in found]
+            if points:
+                label = f"{ERROR_NAMES[key].removeprefix('final ')}, {name}"
+                places, errors = zip(*points, strict=True)
+                axes.plot(places, errors, mark, color=colour, markerfacecolor=fill, markersize=5, label=label)
+    quieten(axes)
+    axes.set_xscale("log")
+    depths = sorted({layers_of(model) for model in nets})
+    axes.set_xticks(depths, [str(layers) for layers in depths])
+    axes.set_xticks([], minor=True)
+    axes.set_xlabel("layers")
+    axes.set_ylabel("final error (%)")
+    axes.set_ylim(0, 1.1 * axes.get_ylim()[1])
+    axes.legend(frameon=False, fontsize=8)
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Claims
-
-LOWER = (
-    "every seed of a deeper network is below every seed of the next shallower one, and the means differ by at least "
-    f"{STEP} points"
-)
 STUDY = Study(
     name="depth",
     title="Depth of residual networks",
     question="Do residual networks keep improving with depth, and can a thousand layers be trained?",
-    claims=(
-        Claim(
-            "training",
-            "The training error falls with depth from 20 to 56 layers.",
-            "He 2015, sec. 4.2, Fig. 6 (middle)",
-            "training curves: each deeper network ends lower",
-            LOWER,
-            "Some deeper network has a higher training error than the next shallower one in every seed.",
-        ),
-        Claim(
-            "test",
-            "The test error falls with depth from 20 to 56 layers.",
-            "He 2015, Table 6",
-            "8.75 %, 7.51 %, 7.17 % and 6.97 % with 20, 32, 44 and 56 layers",
-            LOWER,
-            "Some deeper network has a higher test error than the next shallower one in every seed.",
-        ),
-        Claim(
-            "converges",
-            "Networks of more than a hundred layers learn.",
-            "He 2015, sec. 4.2, Table 6; He 2016, Table 3",
-            "Test errors: 6.43 % with 110 layers, 5.46 % with 164 and pre-activation",
-            f"the running training error of every seed is below {LEARNS:.0f} %; this does not decide how well they "
-            "learn",
-            f"For some network the running training error of every seed is {LEARNS:.0f} % or more.",
-        ),
-        Claim(
-            "beginning",
-            "Networks of a thousand layers and more also start to learn.",
-            "He 2015, sec. 4.2; He 2016, Fig. 1",
-            "1202 layers, 1001 layers with pre-activation: training curves, no numbers for the first steps",
-            f"after the first steps the loss of each network is at least {LEARNT} nats below chance in every seed",
-            f"For some network no seed has a loss {LEARNT} nats below chance after the first steps.",
-        ),
-        Claim(
-            "thousand",
-            "Fully trained, networks of a thousand layers fit the training images.",
-            "He 2015, sec. 4.2",
-            "1202 layers: training error below 0.1 %",
-            f"the training error of every seed is below {TRAINED:.0f} %",
-            f"For some network the training error of every seed is {TRAINED:.0f} % or more.",
-            shown_from="paper",
-        ),
-        Claim(
-            "overfits",
-            "1202 layers have a higher test error than 110: such a large network overfits such a small data set.",
-            "He 2015, Table 6",
-            "7.93 % with 1202 layers, 6.43 % with 110",
-            "every seed of 1202 layers is above every seed of 110, and the means differ by at least 0.5 points",
-            "1202 layers have the lower test error in every seed.",
-            shown_from="paper",
-        ),
-        Claim(
-            "pre-activation",
-            "With pre-activation, 1001 layers are better than 164.",
-            "He 2016, Table 3",
-            "5.46 % with 164 layers, 4.92 % with 1001",
-            "every seed of 1001 layers is below every seed of 164, and the means differ by at least 0.5 points",
-            "1001 layers have the higher test error in every seed.",
-            shown_from="paper",
-        ),
-    ),
+    claims=CLAIMS,
     plan=plan,
     analyse=analyse,
     decide_claims=decide_claims,
     table=table,
     draw=draw,
-    size=(9.5, 3.6),
+    size=(5.6, 8.0),
     reading=(
-        "Left: errors against the number of layers; each marker is the mean of the seeds, pre-activation networks are "
-        "hollow. Lines that fall to the right mean that depth helps. Brief runs only show whether deep networks "
-        "learn: after so few steps a deep network is often behind. Right: the loss of networks of a thousand layers "
-        "by step."
+        "Upper panels, one for each length of training: errors against the number of layers, a marker for each seed "
+        "and lines through the means, hollow and dashed for pre-activation. Lines that fall to the right mean that "
+        "depth helps; after short training a deep network is often behind. Last panel: the loss of networks of a "
+        "thousand layers by step, on a logarithmic scale."
     ),
-    departures=(
-        "At scale small the networks of 20 and 56 layers are trained as long as in `degradation`, the others for a "
-        "quarter of it on images of 16 pixels ('brief'), and networks of a thousand layers for their first steps only.",
-        "The first steps use images without augmentation, below scale paper 32 per step and of 16 pixels, with a "
-        "learning rate of 0.1 from the first step; for 110 layers the paper starts at 0.01.",
-    ),
+    departures=DEPARTURES,
+    changed=CHANGED,
 )

@@ -3,7 +3,8 @@
 He 2016, sec. 3; Srivastava 2015.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,12 +15,13 @@ from skipway.models.base import Network
 from skipway.models.highway import Highway
 from skipway.models.preresnet import Exclusive
 from skipway.reporting.svg import quieten
-from skipway.study.engine.comparison import APART, COLUMNS, compare_errors, error_cells, errors_by_label, plot_errors
+from skipway.study.engine.comparison import COLUMNS, compare_errors, error_cells, errors_by_label, plot_errors
 from skipway.study.engine.context import ExperimentContext, TrainedNetwork
-from skipway.study.engine.experiment import Claim, Findings, Study, Table, Verdict
+from skipway.study.engine.experiment import Check, CheckResult, Claim, Findings, Study, Table, Verdict
 from skipway.study.engine.scale import Scale, ScaleName
-from skipway.study.engine.short_recipes import DEPTH, SMALLER, brief, once
-from skipway.study.engine.verdicts import all_seeds, decide_verdict, format_mean_std
+from skipway.study.engine.short_recipes import DEPTH, full_length, once
+from skipway.study.engine.verdicts import above, decide, format_mean_std, mean, paired_difference
+from skipway.study.experiments.highway_claims import CHANGED, CLAIMS, CLOSER, DEPARTURES, MOST, START
 from skipway.study.probes.activations import forward_hooks
 from skipway.training.recipes import Recipe
 
@@ -36,11 +38,10 @@ PUBLISHED = {  # test errors on CIFAR-10; 110 layers for the first three
     RESNET: "7.51",
     HIGHWAY: "8.80",
 }
-GATED = (CLOSED, HALF_OPEN, HIGHWAY)
-COLOURS = dict(zip(GATED, ("#0072B2", "#E69F00", "#009E73"), strict=True))
+BIASES = {CLOSED: -6.0, HALF_OPEN: 0.0, HIGHWAY: -3.0}  # of the gates, at initialisation
+COLOURS = dict(zip(BIASES, ("#0072B2", "#E69F00", "#009E73"), strict=True))
 IMAGES: dict[ScaleName, int] = {"tiny": 16, "small": 256, "paper": 1024}  # on which the gates are measured
 OPEN = 0.5  # a gate above this transforms more than it carries
-FEW = 0.25  # of all gates
 
 
 def recipes(scale: Scale) -> dict[str, Recipe]:
@@ -53,7 +54,7 @@ def recipes(scale: Scale) -> dict[str, Recipe]:
         IDENTITY: deep,
         RESNET: RESNET,
     }
-    return {label: brief(scale, model) for label, model in models.items()}
+    return {label: full_length(scale, model) for label, model in models.items()}
 
 
 def plan(scale: Scale) -> list[Recipe]:
@@ -81,12 +82,25 @@ def openness(net: nn.Module, images: Tensor) -> dict[str, list[float]]:
     }
 
 
-def share_lowered(before: nn.Module, after: nn.Module) -> float:
-    """The share of the gates' biases that are lower in `after`."""
-    biases = [
-        torch.cat([gate.bias.detach() for gate in gates_of(net) if gate.bias is not None]) for net in (before, after)
-    ]
-    return float((biases[1] < biases[0]).float().mean())
+def biases_of(net: nn.Module) -> Tensor:
+    """The biases of all gates."""
+    return torch.cat([gate.bias.detach() for gate in gates_of(net) if gate.bias is not None])
+
+
+def share_lowered(before: nn.Module, after: nn.Module, kept: float = 1.0) -> float:
+    """The share of the gates' biases that are lower in `after` than `kept` times their value in `before`."""
+    return float((biases_of(after) < kept * biases_of(before)).float().mean())
+
+
+def kept_by_decay(recipe: Recipe) -> float:
+    """The share of a weight without a gradient that weight decay leaves after `recipe`, whose rate changes in steps.
+
+    Each step takes rate x decay of the weight, and momentum repeats it 1 / (1 - momentum) times.
+    """
+    ends = (0.0, *recipe.milestones, 1.0)
+    rates = sum(factor * (end - start) for factor, start, end in zip(recipe.factors, ends[:-1], ends[1:], strict=True))
+    rate = recipe.lr * recipe.batch / recipe.lr_batch
+    return math.exp(-rate * rates * recipe.iterations * recipe.weight_decay / (1 - recipe.momentum))
 
 
 def gates_before_and_after(context: ExperimentContext, trained: TrainedNetwork) -> dict[str, Any]:
@@ -98,6 +112,7 @@ def gates_before_and_after(context: ExperimentContext, trained: TrainedNetwork) 
         "start": openness(fresh, images),
         "end": openness(net, images),
         "lowered": round(share_lowered(fresh, net), 4),
+        "lowered_beyond_decay": round(share_lowered(fresh, net, kept_by_decay(recipe)), 4),
     }
 
 
@@ -119,43 +134,66 @@ def analyse(context: ExperimentContext) -> Findings:
         "costs": {label: cost(context, context.untrained(recipe.model, 0).eval()) for label, recipe in plans.items()},
         "gates": {
             label: [gates_before_and_after(context, trained) for trained in context.converged(plans[label])]
-            for label in GATED
+            for label in BIASES
         },
     }
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Verdicts, table and figure
+# Verdicts, checks, table and figure
 
 
-def decide_claims(claims: Mapping[str, Claim], scale: Scale, findings: Findings) -> list[Verdict]:
+def decide_claims(claims: Mapping[str, Claim], steps: int, findings: Findings) -> list[Verdict]:
     nets, gates = findings["nets"], findings["gates"][HIGHWAY]
-    complete = len(gates) == len(nets[HIGHWAY])
+    diverged = len(nets[HIGHWAY]) - len(gates)
+    shortfall = f"{diverged} of {len(nets[HIGHWAY])} seeds of {HIGHWAY} diverged" if diverged else ""
     return [
-        compare_errors(claims["identity"], scale, nets, IDENTITY, [HALF_OPEN, CLOSED], ("test",)),
-        compare_errors(claims["start"], scale, nets, CLOSED, [HALF_OPEN], ("test",)),
-        compare_errors(claims["highway"], scale, nets, RESNET, [HIGHWAY], ("test",)),
-        decide_gates(
-            claims["biases"], scale, [found["lowered"] for found in gates], complete, lambda share: share > 0.5
-        ),
-        decide_gates(
-            claims["sparse"], scale, [open_share(one["end"]) for one in gates], complete, lambda share: share < FEW
-        ),
+        compare_errors(claims["identity"], steps, nets, IDENTITY, [HALF_OPEN, CLOSED], ("test",)),
+        compare_errors(claims["start"], steps, nets, CLOSED, [HALF_OPEN], ("test",)),
+        compare_errors(claims["highway"], steps, nets, RESNET, [HIGHWAY], ("test",)),
+        decide_biases(claims["biases"], steps, gates, shortfall),
+        decide_closing(claims["closing"], steps, gates, shortfall),
     ]
+
+
+def decide_biases(claim: Claim, steps: int, gates: Sequence[Mapping[str, Any]], shortfall: str) -> Verdict:
+    """Whether the gradient lowers most biases: they end lower than weight decay alone, which raises them, would leave
+    them."""
+    lowered = [100 * found["lowered"] for found in gates]
+    words = f"lower than at the start: {format_mean_std(lowered, digits=1, unit=' %')}"
+    if any("lowered_beyond_decay" not in found for found in gates):
+        return decide(claim, steps, (), words, "the effect of weight decay was not separated")
+    beyond = [100 * found["lowered_beyond_decay"] for found in gates]
+    words += f"; lower than by weight decay alone: {format_mean_std(beyond, digits=1, unit=' %')}"
+    effects = [above(MOST, beyond, f"biases lowered - {MOST:g} %", 0.0, "points")] if beyond else []
+    return decide(claim, steps, effects, words, shortfall)
+
+
+def decide_closing(claim: Claim, steps: int, gates: Sequence[Mapping[str, Any]], shortfall: str) -> Verdict:
+    """Whether the gates are closed further after training than before it, where most are nearly closed already."""
+    start, end = ([100 * mean(found[moment]["mean"]) for found in gates] for moment in ("start", "end"))
+    words = ", ".join(
+        f"{when} training {format_mean_std(values, unit=' %')}" for when, values in (("before", start), ("after", end))
+    )
+    effects = [paired_difference(end, start, "mean gate, start - end", CLOSER, "points")] if gates else []
+    return decide(claim, steps, effects, f"mean gate: {words}", shortfall)
+
+
+def run_checks(findings: Findings) -> list[CheckResult]:
+    """Whether gates start at the sigmoid of their biases."""
+    starts = {
+        label: [mean(found["start"]["mean"]) for found in findings["gates"][label]]
+        for label in BIASES
+        if findings["gates"][label]
+    }
+    errors = [abs(value - 1 / (1 + math.exp(-BIASES[label]))) for label, values in starts.items() for value in values]
+    words = ", ".join(f"{label} {format_mean_std(values, digits=4)}" for label, values in starts.items())
+    return [CheckResult("gates-start", bool(errors) and max(errors) <= START, words or "not measured")]
 
 
 def open_share(gates: Mapping[str, Sequence[float]]) -> float:
     """The share of open gates, averaged over units."""
-    return sum(gates["open"]) / len(gates["open"])
-
-
-def decide_gates(
-    claim: Claim, scale: Scale, shares: Sequence[float], complete: bool, holds: Callable[[float], bool]
-) -> Verdict:
-    """The verdict on a share of the gates or biases of every seed; `complete`: no seed diverged."""
-    supported = all_seeds([holds(share) for share in shares]) if complete else None
-    words = format_mean_std([100 * share for share in shares], digits=1, unit=" %")
-    return decide_verdict(claim, scale, supported, words if complete else f"{words}; the other seeds diverged")
+    return mean(gates["open"])
 
 
 def table(findings: Findings) -> Table:
@@ -164,26 +202,42 @@ def table(findings: Findings) -> Table:
         runs, paid = findings["nets"][label], findings["costs"][label]
         name = f"{label}, {findings['layers']} layers" if label in (IDENTITY, HALF_OPEN, CLOSED) else label
         gates = findings["gates"].get(label, [])
-        ends = format_mean_std([100 * open_share(found["end"]) for found in gates], digits=1) if gates else "–"
+        opened = [
+            format_mean_std([100 * open_share(found[moment]) for found in gates], digits=2) if gates else "–"
+            for moment in ("start", "end")
+        ]
         price = (f"{paid['parameters'] / 1e6:.2f} M", f"{paid['multiply_adds'] / 1e6:.0f} M")
-        rows.append((name, *price, *error_cells(runs), ends, PUBLISHED[label]))
-    columns = ("network", "parameters", "multiply-adds, full-sized image", *COLUMNS, "gates open after training, %")
+        rows.append((name, *price, *error_cells(runs), *opened, PUBLISHED[label]))
+    measured = ("gates open before training, %", "gates open after training, %")
+    columns = ("network", "parameters", "multiply-adds, full-sized image", *COLUMNS, *measured)
     return Table((*columns, "paper's test error, %"), rows)
 
 
 def draw(findings: Findings, figure: "Figure") -> None:
-    left, right = figure.subplots(1, 2)
-    plot_errors(left, {label: findings["nets"][label] for label in PUBLISHED})
-    left.set_title(f"First three: {findings['layers']} layers", fontsize=9)
-    for label in GATED:
+    top, bottom = figure.subplots(2, 1, height_ratios=(4, 5))
+    nets = {label: findings["nets"][label] for label in PUBLISHED}
+    if nets[RESNET] == nets[IDENTITY]:
+        del nets[RESNET]  # the same network, where the first three have 32 layers too
+    plot_errors(top, {row_label(label, findings["layers"]): runs for label, runs in nets.items()})
+    for label in BIASES:
         for i, found in enumerate(findings["gates"][label]):
-            profile(right, found, COLOURS[label], label if i == 0 else None)
-    quieten(right)
-    right.set_ylim(0, 1)
-    right.set_xlabel("unit, from first (0) to last (1)")
-    right.set_ylabel("mean of the transform gates")
-    right.set_title("Dashed: before training. Solid: after training", fontsize=9)
-    right.legend(frameon=False, fontsize=8)
+            profile(bottom, found, COLOURS[label], label if i == 0 else None)
+    bottom.plot([], [], "--", color="#8a9099", linewidth=1.3, label="dashed: before training")
+    quieten(bottom)
+    bottom.set_yscale("log")
+    bottom.set_ylim(0.001, 1)
+    bottom.set_yticks([0.001, 0.01, 0.1, 1], ["0.001", "0.01", "0.1", "1"])
+    bottom.set_yticks([], minor=True)
+    bottom.set_xlabel("unit, from first (0) to last (1)")
+    bottom.set_ylabel("mean gate (log scale)")
+    bottom.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), ncols=2)  # above the lines
+
+
+def row_label(label: str, layers_: int) -> str:
+    """The label of a network with its number of layers and whether it has batch norm."""
+    if label == HIGHWAY:
+        return "highway, 32 layers,\nno batch norm"
+    return f"{'identity' if label == RESNET else label},\n{32 if label == RESNET else layers_} layers"
 
 
 def profile(axes: "Axes", found: Mapping[str, Mapping[str, Sequence[float]]], colour: str, label: str | None) -> None:
@@ -194,71 +248,31 @@ def profile(axes: "Axes", found: Mapping[str, Mapping[str, Sequence[float]]], co
         axes.plot(places, means, dash, color=colour, linewidth=1.3, label=label if moment == "end" else None)
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Claims
-
-TABLE_1 = "He 2016, sec. 3.1 and Table 1"
 STUDY = Study(
     name="highway",
     title="Gated shortcuts and identity shortcuts",
     question="Is a shortcut with a learnt gate better than an identity shortcut?",
-    claims=(
-        Claim(
-            "identity",
-            "At equal depth and no higher cost, the identity is better than gates on shortcut and branch.",
-            TABLE_1,
-            "110 layers: identity 6.61 %, gates from b = -6 8.70 %, from b = 0 fail (above 20 %)",
-            APART,
-            "A gated network has the lower test error in every seed.",
-        ),
-        Claim(
-            "start",
-            "Gates must be initialised nearly closed: gates initialised half open impair training.",
-            TABLE_1,
-            "110 layers: b = -6 8.70 %, b = 0 fails (above 20 %)",
-            APART,
-            "The network with gates initialised half open has the lower test error in every seed.",
-        ),
-        Claim(
-            "highway",
-            "A residual network of 32 layers is better than a highway network of 32, with fewer parameters.",
-            "He 2015, Table 6",
-            "resnet32 7.51 % with 0.46 M parameters, highway 8.80 % with 1.25 M",
-            APART,
-            "The highway network has the lower test error in every seed.",
-        ),
-        Claim(
-            "biases",
-            "Most gate biases of a highway network, negative at initialisation, decrease further during training.",
-            "Srivastava 2015 (arXiv:1507.06228), analysis of Fig. 2",
-            "50 fully connected layers, MNIST and CIFAR-100: most decreased; no numbers",
-            "in every seed more than half of the biases are lower after training",
-            "In every seed half of the biases or more are not lower after training.",
-        ),
-        Claim(
-            "sparse",
-            "After training few gates are open: a highway layer passes on most of its input.",
-            "Srivastava 2015 (arXiv:1507.06228), analysis of Fig. 2",
-            "50 fully connected layers, MNIST and CIFAR-100: very few for a single image; no numbers",
-            f"in every seed fewer than {100 * FEW:.0f} % of the gates are above {OPEN}",
-            f"In every seed {100 * FEW:.0f} % of the gates or more are above {OPEN}.",
-        ),
-    ),
+    claims=CLAIMS,
     plan=plan,
     analyse=analyse,
     decide_claims=decide_claims,
     table=table,
     draw=draw,
-    size=(9.5, 3.4),
+    size=(5.6, 5.6),
     reading=(
-        "Left: blue circles are training errors, orange squares test errors, one for each seed. Right: the mean gate "
-        "of each unit over test images: 0 passes the input on, 1 replaces it by the branch."
+        "Top: blue circles are training errors, orange squares test errors, one for each seed. Bottom: the mean gate "
+        "of each unit over test images, a line for each seed, dashed before training and solid after it: 0 passes the "
+        "input on, 1 replaces it by the branch. The scale is logarithmic."
     ),
-    departures=(
-        SMALLER,
-        "Gates on residual units cost about 6 % more than the identity, which is cheaper here as in the paper.",
-        "highway32 is a reconstruction from the depth and number of parameters given in the paper; it is trained like "
-        "the residual network, on CIFAR-10, not by its authors' recipe.",
-        "Gates are measured in convolutional layers; Srivastava's figure shows fully connected ones.",
+    departures=DEPARTURES,
+    changed=CHANGED,
+    checks=(
+        Check(
+            "gates-start",
+            "Before training the mean gate is the sigmoid of its initial bias.",
+            "He 2016, sec. 3.1; Srivastava 2015, sec. 2.2",
+            f"0.0025 for -6, 0.0474 for -3 and 0.5 for 0, each within {START:g} in every seed",
+        ),
     ),
+    run_checks=run_checks,
 )

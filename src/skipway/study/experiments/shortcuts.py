@@ -3,47 +3,53 @@
 The options of He 2015, Table 3, and the gates and factors of He 2016, Table 1.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import combinations
 from typing import TYPE_CHECKING
 
 from skipway.study.engine.comparison import (
-    APART,
     COLUMNS,
+    LEAST,
     Runs,
-    compare_errors,
     error_cells,
+    error_effects,
     errors_by_label,
     format_errors,
-    is_lower,
+    not_trained,
     plot_errors,
     seed_values,
 )
 from skipway.study.engine.context import ExperimentContext
-from skipway.study.engine.experiment import Claim, Findings, Study, Table, Verdict
+from skipway.study.engine.experiment import Claim, Effect, Findings, Study, Table, Verdict
 from skipway.study.engine.scale import Scale, ScaleName
-from skipway.study.engine.short_recipes import DEPTH, SMALLER, brief, once
-from skipway.study.engine.verdicts import all_of, decide_verdict, mean
+from skipway.study.engine.short_recipes import DEPTH, brief, full_length, once
+from skipway.study.engine.verdicts import decide, difference, mean, state_of
+from skipway.study.experiments.shortcuts_claims import CHANGED, CLAIMS, CLOSE, DEPARTURES
 from skipway.training.recipes import Recipe
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-IDENTITY, PLAIN = "identity", "none (plain)"
+IDENTITY, PLAIN, DROPOUT, CONVOLUTION = "identity", "none (plain)", "dropout 0.5, mean halved", "1x1 convolution"
+SCALED = ("0.5 x, branch whole", "0.5 x, branch 0.5")
+GATES = ("gate 1 - g, branch g, b = 0", "gate 1 - g, branch g, b = -6")
+HALF_OPEN, CLOSED = "gate 1 - g alone, b = 0", "gate 1 - g alone, b = -6"
 # label: the network's name without its depth, and the paper's test error with 110 layers; "fail" is above 20 %
 VARIANTS = {
     IDENTITY: ("resnet", "6.61"),
     PLAIN: ("plain", "fail"),
-    "0.5 x, branch whole": ("scaled_half", "fail"),
-    "0.5 x, branch 0.5": ("scaled_both", "12.35"),
-    "dropout 0.5": ("dropout_shortcut", "fail"),
-    "1x1 convolution": ("conv_shortcut", "12.22"),
-    "gate 1 - g, branch g, b = 0": ("exclusive_gate0", "fail"),
-    "gate 1 - g, branch g, b = -6": ("exclusive_gate", "8.70"),
-    "gate 1 - g alone, b = 0": ("shortcut_gate0", "12.86"),
-    "gate 1 - g alone, b = -6": ("shortcut_gate", "6.91"),
+    SCALED[0]: ("scaled_half", "fail"),
+    SCALED[1]: ("scaled_both", "12.35"),
+    DROPOUT: ("halved_dropout", "fail"),
+    CONVOLUTION: ("conv_shortcut", "12.22"),
+    GATES[0]: ("exclusive_gate0", "fail"),
+    GATES[1]: ("exclusive_gate", "8.70"),
+    HALF_OPEN: ("shortcut_gate0", "12.86"),
+    CLOSED: ("shortcut_gate", "6.91"),
 }
-AT_TINY = (IDENTITY, PLAIN, "gate 1 - g, branch g, b = 0", "gate 1 - g, branch g, b = -6")
+BRIEF = (IDENTITY, PLAIN, *SCALED, CONVOLUTION)  # at scale small for a quarter of its length: their effects are large
+AT_TINY = (IDENTITY, PLAIN, *GATES)
 OPTIONS = {"A": "25.03", "B": "24.52", "C": "24.19"}  # top-1 errors of 34 layers, ImageNet, ten crops
 OPTION_DEPTH: dict[ScaleName, int] = {"tiny": 20, "small": 20, "paper": 32}
 NAMES = {
@@ -53,14 +59,18 @@ NAMES = {
 }
 
 
-def variants(scale: Scale) -> dict[str, Recipe]:
-    """The rows of He 2016, Table 1."""
+def variants(scale: Scale) -> dict[str, dict[str, Recipe]]:
+    """The rows of He 2016, Table 1, by length of training."""
     depth = DEPTH[scale.name]
     whole = {"resnet": f"resnet{depth}", "plain": f"plain{depth}"}
+    nets = {label: whole.get(key, f"resnet{depth}_{key}") for label, (key, _) in VARIANTS.items()}
+    if scale.name != "small":
+        labels = AT_TINY if scale.name == "tiny" else VARIANTS
+        return {"full": {label: full_length(scale, nets[label]) for label in labels}}
+    longer = (IDENTITY, *(label for label in VARIANTS if label not in BRIEF))
     return {
-        label: brief(scale, whole.get(key, f"resnet{depth}_{key}"))
-        for label, (key, _) in VARIANTS.items()
-        if scale.name != "tiny" or label in AT_TINY
+        "full": {label: full_length(scale, nets[label]) for label in longer},
+        "brief": {label: brief(scale, nets[label]) for label in BRIEF},
     }
 
 
@@ -72,17 +82,19 @@ def options(scale: Scale) -> dict[str, Recipe]:
 
 
 def plan(scale: Scale) -> list[Recipe]:
-    return once([*variants(scale).values(), *options(scale).values()])
+    return once([recipe for nets in (*variants(scale).values(), options(scale)) for recipe in nets.values()])
 
 
 def analyse(context: ExperimentContext) -> Findings:
-    """Errors by shortcut and seed, in per cent."""
+    """Errors by shortcut and seed, in per cent, and the steps of training."""
     scale = context.scale
+    lengths = {**variants(scale), "options": options(scale)}
     return {
         "layers": DEPTH[scale.name],
-        "shortcuts": errors_by_label(context, variants(scale)),
+        "shortcuts": {length: errors_by_label(context, nets) for length, nets in variants(scale).items()},
         "option_layers": OPTION_DEPTH[scale.name],
         "options": errors_by_label(context, options(scale)),
+        "steps": {length: next(iter(nets.values())).iterations for length, nets in lengths.items()},
     }
 
 
@@ -90,130 +102,132 @@ def analyse(context: ExperimentContext) -> Findings:
 # Verdicts, table and figure
 
 
-def decide_claims(claims: Mapping[str, Claim], scale: Scale, findings: Findings) -> list[Verdict]:
-    nets = findings["shortcuts"]
-    closed, half_open = "gate 1 - g alone, b = -6", "gate 1 - g alone, b = 0"
-    gates = [label for label in VARIANTS if label.startswith("gate 1 - g, branch g")]
-    scaled = ["0.5 x, branch whole", "0.5 x, branch 0.5"]
+def groups(findings: Findings, steps: int = 0) -> list[tuple[Mapping[str, Runs], int]]:
+    """The networks of each length of training with its steps, the longest first.
+
+    steps: of a result from before there were two lengths.
+    """
+    found = findings["shortcuts"]
+    if "steps" not in findings:
+        return [(found, steps)]
+    return [(found[length], findings["steps"][length]) for length in ("full", "brief") if length in found]
+
+
+def decide_claims(claims: Mapping[str, Claim], steps: int, findings: Findings) -> list[Verdict]:
+    nets = groups(findings, steps)
+    option_steps = findings.get("steps", {}).get("options", steps)
+    test, training = ("test",), ("running", "train")
     return [
-        decide_options(claims["options"], scale, findings["options"]),
-        compare_errors(claims["scaling"], scale, nets, IDENTITY, scaled, ("test",)),
-        compare_errors(claims["gating"], scale, nets, IDENTITY, gates, ("test",)),
-        compare_errors(claims["open-gate"], scale, nets, closed, [half_open], ("test",)),
-        compare_errors(claims["convolution"], scale, nets, IDENTITY, ["1x1 convolution"], ("test",)),
-        compare_errors(claims["dropout"], scale, nets, IDENTITY, ["dropout 0.5"], ("test",)),
-        compare_errors(
-            claims["optimisation"], scale, nets, IDENTITY, ["1x1 convolution", half_open], ("running", "train")
-        ),
+        decide_options(claims["options"], option_steps, findings["options"]),
+        compare(claims["scaling"], nets, IDENTITY, SCALED, test),
+        compare(claims["open-gate"], nets, CLOSED, [HALF_OPEN], test),
+        compare(claims["closed-gate"], nets, IDENTITY, [CLOSED], test, CLOSE),
+        compare(claims["convolution"], nets, IDENTITY, [CONVOLUTION], test),
+        compare(claims["dropout"], nets, IDENTITY, [DROPOUT], test),
+        compare(claims["optimisation"], nets, IDENTITY, [CONVOLUTION, HALF_OPEN], training),
     ]
 
 
-def decide_options(claim: Claim, scale: Scale, nets: Mapping[str, Runs]) -> Verdict:
+def compare(
+    claim: Claim,
+    among: Sequence[tuple[Mapping[str, Runs], int]],
+    better: str,
+    worse: Sequence[str],
+    keys: Sequence[str],
+    least: float = LEAST,
+) -> Verdict:
+    """The verdict on a claim that `better` has lower errors in `keys` than each of `worse`, for each of which both were
+    trained for the same length. Its steps are those of the shortest comparison."""
+    effects: list[Effect] = []
+    words, lengths = [], []
+    for nets, steps in among:
+        labels = [label for label in worse if {better, label} <= set(nets)]
+        effects += [
+            effect
+            for label in labels
+            for effect in error_effects(nets[better], nets[label], keys, (better, label), least)
+        ]
+        if labels:
+            words.append(format_errors({label: nets[label] for label in (better, *labels)}, keys))
+            lengths.append(steps)
+    if len(effects) < len(worse) * len(keys):
+        return not_trained(claim)
+    return decide(claim, min(lengths), effects, " | ".join(words))
+
+
+def decide_options(claim: Claim, steps: int, nets: Mapping[str, Runs]) -> Verdict:
     """Whether the options differ by less than half the gap between the worst of them and the plain network."""
-    tests = {label: mean(seed_values(runs, "test")) for label, runs in nets.items()}
-    errors = [tests[option] for option in OPTIONS]
-    near = max(errors) - min(errors) < (tests["plain"] - max(errors)) / 2
-    better = all_of(*(is_lower(nets[option], nets["plain"], ("test",)) for option in OPTIONS))
-    return decide_verdict(claim, scale, near if better else better, format_errors(nets, ("test",)))
+    tests = {label: seed_values(runs, "test") for label, runs in nets.items()}
+    worst = max(mean(tests[option]) for option in OPTIONS)
+    half_gap = (mean(tests["plain"]) - worst) / 2
+    effects = [
+        effect
+        for option in OPTIONS
+        for effect in error_effects(nets[option], nets["plain"], ("test",), (option, "plain"), LEAST)
+    ]
+    if all(state_of(effect) == "supports" for effect in effects):  # otherwise there is no gap to compare with
+        for one, other in combinations(OPTIONS, 2):
+            apart = difference(tests[one], tests[other], f"test error, {other} - {one}", half_gap, "points")
+            effects.append(replace(apart, equivalence=True))
+    measured = f"{format_errors(nets, ('test',))}; half the gap {half_gap:.2f} points"
+    return decide(claim, steps, effects, measured)
 
 
 def table(findings: Findings) -> Table:
     layers, option_layers = findings["layers"], findings["option_layers"]
     rows = [
-        (label, str(layers), *error_cells(runs), f"{VARIANTS[label][1]} (110 layers)")
-        for label, runs in findings["shortcuts"].items()
+        (label, str(layers), steps_cell(steps), *error_cells(runs), f"{published(label)} (110 layers)")
+        for nets, steps in groups(findings)
+        for label, runs in nets.items()
     ]
+    option_steps = steps_cell(findings.get("steps", {}).get("options", 0))
     for option, runs in findings["options"].items():
         paper = f"{OPTIONS.get(option, '28.54')} (34 layers, ImageNet, ten crops)"
-        rows.append((NAMES.get(option, PLAIN), str(option_layers), *error_cells(runs), paper))
-    return Table(("shortcut", "layers", *COLUMNS, "paper's test error, %"), rows)
+        rows.append((NAMES.get(option, PLAIN), str(option_layers), option_steps, *error_cells(runs), paper))
+    return Table(("shortcut", "layers", "steps", *COLUMNS, "paper's test error, %"), rows)
+
+
+def steps_cell(steps: int) -> str:
+    return f"{steps:,}" if steps else "–"
+
+
+def published(label: str) -> str:
+    """The paper's test error; of a dropout that preserves the mean, which earlier results have, it gives none."""
+    return VARIANTS[label][1] if label in VARIANTS else "–"
 
 
 def draw(findings: Findings, figure: "Figure") -> None:
-    left, right = figure.subplots(1, 2, width_ratios=(3, 2))
-    plot_errors(left, {f"{label}  [{VARIANTS[label][1]}]": runs for label, runs in findings["shortcuts"].items()})
-    left.set_title(f"{findings['layers']} layers; in brackets the paper's test error with 110", fontsize=9)
-    plot_errors(right, findings["options"])
-    right.set_title(f"Options A, B, C and none, {findings['option_layers']} layers", fontsize=9)
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Claims
-
-TABLE_1 = "He 2016, sec. 3 and Table 1"
-
-
-def worse(name: str, sentence: str, published: str) -> Claim:
-    """A claim that a shortcut other than the identity costs accuracy."""
-    return Claim(
-        name, sentence, TABLE_1, published, APART, "For some pair of networks the order is reversed in every seed."
-    )
+    panels = groups(findings)
+    heights = [len(nets) + 1.5 for nets, _ in panels]
+    axes = figure.subplots(len(panels) + 1, 1, height_ratios=(*heights, len(findings["options"]) + 1.5))
+    for panel, (nets, steps) in zip(axes, panels, strict=False):
+        plot_errors(panel, {f"{label}  [{published(label)}]": runs for label, runs in nets.items()})
+        length = f", {steps:,} steps" if steps else ""
+        panel.set_title(f"{findings['layers']} layers{length}", fontsize=9, loc="left")
+    plot_errors(axes[-1], {NAMES.get(option, PLAIN): runs for option, runs in findings["options"].items()})
+    axes[-1].set_title(f"Options A, B, C and none, {findings['option_layers']} layers", fontsize=9, loc="left")
+    for panel in axes[1:]:
+        panel.get_legend().remove()
+    for panel in axes[:-1]:
+        panel.set_xlabel("")
 
 
 STUDY = Study(
     name="shortcuts",
     title="Variants of the shortcut",
     question="Is any operation on the shortcut better than the identity?",
-    claims=(
-        Claim(
-            "options",
-            "Projections are not essential: options A, B and C differ little compared with the gap to the plain "
-            "network.",
-            "He 2015, Table 3",
-            "ImageNet, 34 layers, top-1 error, ten crops: A 25.03 %, B 24.52 %, C 24.19 %, plain 28.54 %",
-            "the means of the options differ by less than half the gap between the worst option and the plain "
-            f"network, and for each option and the plain network {APART}",
-            "The options differ by at least half the gap to the plain network, or the plain network is better.",
-        ),
-        worse(
-            "scaling",
-            "A shortcut scaled by 0.5 impairs a deep network.",
-            "110 layers: identity 6.61 %; 0.5 on the shortcut fails (above 20 %); 0.5 on both paths 12.35 %",
-        ),
-        worse(
-            "gating",
-            "Gates on both paths, as in highway networks, impair a deep network, whatever their initial biases.",
-            "110 layers: identity 6.61 %; biases from 0 fail (above 20 %), from -6 8.70 %",
-        ),
-        worse(
-            "open-gate",
-            "A gate on the shortcut only impairs a network less if it is initialised close to the identity.",
-            "110 layers: biases from 0 12.86 %, from -6 6.91 %",
-        ),
-        worse(
-            "convolution",
-            "A 1x1 convolution on every shortcut of a deep network is worse than the identity.",
-            "110 layers: identity 6.61 %, 1x1 convolutions 12.22 %",
-        ),
-        worse(
-            "dropout",
-            "Dropout on the shortcut impairs a deep network.",
-            "110 layers: identity 6.61 %; dropout of 0.5 fails (above 20 %)",
-        ),
-        worse(
-            "optimisation",
-            "The cause is optimisation: gates and convolutions could represent the identity, but have a higher "
-            "training error.",
-            "Text and Fig. 3: training error higher than that of the identity; no numbers",
-        ),
-    ),
+    claims=CLAIMS,
     plan=plan,
     analyse=analyse,
     decide_claims=decide_claims,
     table=table,
     draw=draw,
-    size=(10.5, 3.9),
+    size=(5.6, 6.6),
     reading=(
         "Each row is a kind of shortcut: blue circles are training errors, orange squares test errors, one for each "
-        "seed. Shortcuts that impair training have both markers further right than the first row."
+        "seed; in brackets is the paper's test error with 110 layers. Shortcuts that impair training have both markers "
+        "further right than the first row of their panel. g is a learnt gate and b its initial bias."
     ),
-    departures=(
-        SMALLER,
-        "Options A, B and C are compared with 20 layers (32 at scale paper) on CIFAR-10; the paper's Table 3 has 34 "
-        "layers and ImageNet. The plain network replaces the paper's shortcut times 0, which is the same function.",
-        "A convolution on the shortcut is followed by batch normalisation, and a gate scales option A's shortcut; "
-        "the paper specifies neither. Biases of -5 and -7 are left out.",
-        "Dropout doubles the values it keeps, so the mean is preserved and the variance grows; the paper describes a "
-        "scale of 0.5.",
-    ),
+    departures=DEPARTURES,
+    changed=CHANGED,
 )

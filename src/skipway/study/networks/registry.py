@@ -1,6 +1,6 @@
 """Registry of networks used only by studies.
 
-Networks without batch normalisation, with the ImageNet stem, and shallower variants of others.
+Networks of 8 layers, without batch normalisation, with the ImageNet stem, and shallower variants of others.
 
 `register_study_networks` registers them by name.
 """
@@ -15,6 +15,7 @@ from skipway.models.base import Network
 from skipway.study.networks.cifar_families import NETWORKS as FAMILIES
 from skipway.study.networks.cifar_vgg import vgg14
 from skipway.study.networks.preresnet_variants import VARIANTS
+from skipway.study.networks.regularised import NETWORKS as REGULARISED
 
 
 class Copy(nn.Module):
@@ -47,14 +48,22 @@ def as_for_imagenet(build: Callable[..., Network], shortcut: str = "") -> Callab
     return built
 
 
+# The networks of He 2015 for CIFAR with one unit per stage: shallow enough to learn without normalisation.
+SHALLOWEST: dict[str, Callable[..., Network]] = {
+    "plain8": resnet.plain_cifar(1),
+    "resnet8": resnet.cifar(resnet.Basic, 1),
+}
+CIFAR = SHALLOWEST | {name: resnet.NETWORKS[name] for name in ("plain20", "resnet20", "plain56", "resnet56")}
 NETWORKS: dict[str, Callable[..., Network]] = {
-    **{f"{name}_bare": without_norm(resnet.NETWORKS[name]) for name in ("plain20", "plain56", "resnet20", "resnet56")},
+    **SHALLOWEST,
+    **{f"{name}_bare": without_norm(build) for name, build in CIFAR.items()},
     **{f"plain{layers}_imagenet": as_for_imagenet(resnet.NETWORKS[f"plain{layers}"]) for layers in (18, 34)},
     **{f"resnet{layers}_imagenet": as_for_imagenet(resnet.NETWORKS[f"resnet{layers}"], "A") for layers in (18, 34)},
     "preresnet20_bare": without_norm(preresnet.NETWORKS["preresnet20"]),
     "vgg14": vgg14,
     **VARIANTS,
     **FAMILIES,
+    **REGULARISED,
 }
 
 

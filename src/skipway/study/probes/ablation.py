@@ -4,12 +4,15 @@ import math
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from skipway.models.base import Network
+from skipway.models.resnet import Basic, Bottleneck
+from skipway.study.engine.context import ExperimentContext
 from skipway.study.probes.activations import cross_entropy, forward_and_backward, forward_hooks, units_of
 
 
@@ -22,6 +25,17 @@ class Bypass(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.shortcut(x)
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """What is measured of a network: the number of test images, the numbers of units removed or of pairs swapped with
+    the draws of each, and the draws of paths of each length."""
+
+    images: int
+    counts: tuple[int, ...]
+    draws: int
+    paths: int
 
 
 def unit_positions(net: nn.Module) -> list[tuple[nn.Sequential, int]]:
@@ -141,3 +155,66 @@ def gradient_shares(by_length: Sequence[float]) -> list[float]:
     units = len(by_length) - 1
     weights = [math.comb(units, k) * value for k, value in enumerate(by_length)]
     return [weight / sum(weights) for weight in weights] if sum(weights) else [0.0] * len(weights)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Everything measured of one network
+
+
+@torch.inference_mode()
+def error(net: Network, images: Tensor, labels: Tensor) -> float:
+    """The error in per cent."""
+    wrong = sum((net(x).argmax(1) != y).sum().item() for x, y in zip(images.split(250), labels.split(250), strict=True))
+    return round(100 * wrong / len(labels), 3)
+
+
+def kendall_tau(units: int, pairs: Sequence[tuple[int, int]]) -> float:
+    """Kendall's tau between the order of the units and the order after swapping `pairs` one after another."""
+    from scipy.stats import kendalltau
+
+    order = list(range(units))
+    for a, b in pairs:
+        order[a], order[b] = order[b], order[a]
+    return round(float(kendalltau(range(units), order).statistic), 4)
+
+
+def ablate(net: Network, images: Tensor, labels: Tensor, config: Ablation, seed: int) -> dict[str, Any]:
+    """Errors of the full network, with each unit removed, and of every random draw of removed units (cut: number,
+    error) and of swapped pairs (swap: number, error, Kendall's tau)."""
+    rng = np.random.default_rng(seed)
+    numbers, units = removable_units(net, images), len(unit_positions(net))
+    one = []
+    for number in numbers:
+        with removed(net, [number]):
+            one.append([number, error(net, images, labels)])
+    many: dict[str, list[list[Any]]] = {"cut": [], "swap": []}
+    for count in (c for c in config.counts if c < len(numbers)):
+        for _ in range(config.draws):
+            with removed(net, rng.choice(numbers, count, replace=False).tolist()):
+                many["cut"].append([count, error(net, images, labels)])
+            if groups := swappable_groups(net):
+                pairs = [tuple(rng.choice(groups[rng.integers(len(groups))], 2, replace=False)) for _ in range(count)]
+                with swapped(net, pairs):
+                    many["swap"].append([count, error(net, images, labels), kendall_tau(units, pairs)])
+    return {"units": units, "whole": error(net, images, labels), "one": one, **many}
+
+
+def examine(net: Network, images: Tensor, labels: Tensor, config: Ablation, seed: int) -> dict[str, Any]:
+    """Removals and swaps in a network and, if all units apply ReLU to a sum, the paths through it."""
+    found = ablate(net, images, labels, config, seed)
+    if all(isinstance(unit, Basic | Bottleneck) for unit in units_of(net)):
+        found["paths"] = path_gradient_norms(net, images[:32], labels[:32], config.paths, seed)
+    return found
+
+
+def cached_examination(
+    context: ExperimentContext,
+    key: str,
+    net: Callable[[], Network],
+    data: tuple[Tensor, Tensor],
+    config: Ablation,
+    seed: int,
+) -> dict[str, Any]:
+    """The result of `examine` on images and labels, cached for the network identified by `key`."""
+    part = f"ablation {config}"
+    return context.cached(part, __file__, [key], lambda: examine(net(), *data, config, seed))

@@ -14,6 +14,7 @@ from skipway.models.base import Network
 from skipway.reporting.svg import quieten
 from skipway.study.engine.code_hash import code_of
 from skipway.study.engine.context import ExperimentContext
+from skipway.study.engine.scale import ScaleName
 from skipway.study.engine.verdicts import format_mean_std
 from skipway.training.recipes import HE2015_CIFAR
 
@@ -27,15 +28,29 @@ SMOOTH = 10  # steps in the moving average of the loss
 
 @dataclass(frozen=True)
 class FirstSteps:
-    """`steps` steps of `batch` images of `pixels` x `pixels` (0: the size of the data)."""
+    """`steps` steps of `batch` images of `pixels` x `pixels` (0: the size of the data), the first `warmup` of them at a
+    tenth of the learning rate (He 2015, sec. 4.2)."""
 
     steps: int
     batch: int
     pixels: int
+    warmup: int = 0
+
+    def rate(self, step: int, peak: float) -> float:
+        """The learning rate of a step, counted from 0."""
+        return peak / 10 if step < self.warmup else peak
 
     def summary(self) -> str:
         size = f" of {self.pixels} pixels" if self.pixels else ""
         return f"first {self.steps} steps of {self.batch} images{size}"
+
+
+# For networks of a thousand layers; warm-up as in He 2015, sec. 4.2, and He 2016, appendix: 400 steps.
+DEEP_STARTS: dict[ScaleName, FirstSteps] = {
+    "tiny": FirstSteps(2, 8, 0, 1),
+    "small": FirstSteps(500, 32, 16, 400),
+    "paper": FirstSteps(1_000, 128, 0, 400),
+}
 
 
 class ShortTrainer:
@@ -55,7 +70,10 @@ class ShortTrainer:
         return round(math.log(len(self.context.dataset.classes)), 4)
 
     def losses(self, model: str, seed: int, rate: float) -> list[float]:
-        """Loss in nats at each step, up to the first non-finite loss. Cached, and shared between studies."""
+        """Loss in nats at each step, up to the first non-finite loss. Cached, and shared between studies.
+
+        rate: the learning rate after warm-up.
+        """
         part = f"{model} {seed} {rate} {self.start}"
         return self.context.cached(part, __file__, [code_of(model)], lambda: self.run(model, seed, rate))
 
@@ -67,7 +85,9 @@ class ShortTrainer:
         )
         order = torch.Generator().manual_seed(seed)
         losses: list[float] = []
-        for _ in range(self.start.steps):
+        for step in range(self.start.steps):
+            for group in optimiser.param_groups:
+                group["lr"] = self.start.rate(step, rate)
             chosen = torch.randint(len(images), (self.start.batch,), generator=order)
             loss = self.step(net, optimiser, images[chosen], labels[chosen])
             if not math.isfinite(loss):
@@ -97,6 +117,12 @@ def final_loss(losses: Sequence[float], steps: int) -> float:
     return smoothed(losses)[-1] if len(losses) == steps else math.inf
 
 
+def end_losses(found: Sequence[Sequence[float]], steps: int, chance: float) -> list[float]:
+    """The final loss of every seed; `chance` if training stopped earlier, as for errors."""
+    ends = [final_loss(losses, steps) for losses in found]
+    return [end if math.isfinite(end) else chance for end in ends]
+
+
 def steps_to(losses: Sequence[float], loss: float) -> int | None:
     """The number of steps after which the smoothed loss is at most `loss`; None if it never is."""
     return next((i for i, value in enumerate(smoothed(losses), 1) if value <= loss), None)
@@ -117,14 +143,18 @@ def plot_losses(axes: "Axes", found: Sequence[Sequence[float]], colour: str, lab
     axes.set_ylabel("training loss (nats)")
 
 
-def plot_first_steps(axes: "Axes", nets: Mapping[str, Sequence[Sequence[float]]], guessing: float) -> None:
-    """Plot the first steps of two networks on a logarithmic axis, since a deep network may start far above chance."""
+def plot_first_steps(
+    axes: "Axes", nets: Mapping[str, Sequence[Sequence[float]]], guessing: float, warmup: int = 0
+) -> None:
+    """Plot the first steps of networks on a logarithmic axis, since a deep network may start far above chance."""
     for (label, found), colour in zip(nets.items(), ("#009E73", "#CC79A7"), strict=False):
         plot_losses(axes, found, colour, label)
     axes.axhline(guessing, color="#8a9099", linewidth=0.9, linestyle=":", label="chance")
+    if warmup:
+        axes.axvline(warmup, color="#8a9099", linewidth=0.9, linestyle="--", label="end of warm-up")
     axes.set_yscale("log")
     limits = axes.get_ylim()
-    axes.set_yticks([1, 2, 3, 10, 100, 1000], ["1", "2", "3", "10", "100", "1,000"])
+    axes.set_yticks([1, 2, 5, 10, 100, 1000], ["1", "2", "5", "10", "100", "1,000"])
     axes.set_yticks([], minor=True)
     axes.set_ylim(limits)  # restore the limits, which the ticks widen
     axes.legend(frameon=False, fontsize=8)

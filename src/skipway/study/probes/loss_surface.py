@@ -32,7 +32,7 @@ class Grid:
     across: int
 
 
-GRIDS = {"tiny": Grid(16, 2, 5, 3), "small": Grid(256, 4, 17, 15), "paper": Grid(2048, 8, 51, 41)}
+GRIDS = {"tiny": Grid(16, 2, 5, 3), "small": Grid(256, 4, 33, 15), "paper": Grid(2048, 8, 51, 41)}
 
 
 def direction(net: nn.Module, seed: int) -> dict[str, Tensor]:
@@ -110,13 +110,21 @@ def half_width(ray: Sequence[float]) -> float:
     return 1.0
 
 
-def downhill_share(line: Sequence[float]) -> float:
-    """The share of the loss's total variation outwards that is downhill; 0 in a convex valley. Computed on the
-    logarithm of the loss, so that high peaks do not dominate.
+def downhill_share(line: Sequence[float], chance: float) -> float:
+    """The share of the loss's total variation outwards that is downhill, within the valley; 0 in a convex valley.
+
+    The valley ends where the loss first reaches that of chance, in nats: beyond it the network is no better than
+    guessing, and the loss of a network that has learnt little is nearly level there.
     """
-    steps = np.concatenate([np.diff(np.log(np.maximum(ray, 1e-6))) for ray in rays(line)])
+    steps = np.concatenate([np.diff(within(ray, chance)) for ray in rays(line)])
     total = float(np.abs(steps).sum())
     return float(-steps[steps < 0].sum()) / total if total else 0.0
+
+
+def within(ray: Sequence[float], chance: float) -> Sequence[float]:
+    """The part of a ray up to the first loss of at least `chance`, which counts as `chance`."""
+    end = next((i for i, loss in enumerate(ray) if loss >= chance), len(ray))
+    return [*ray[:end], chance] if end < len(ray) else ray
 
 
 def surface_of(

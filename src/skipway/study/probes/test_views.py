@@ -23,7 +23,7 @@ from skipway.study.engine.pretrained import PretrainedNetwork
 from skipway.study.engine.runs import load
 from skipway.tasks.classify.pooling import mean_softmax
 
-MARGIN = 4  # pixels around the image, the padding of training's random crops
+MARGIN = 1 / 8  # of the image's side, around it: the padding of training's random crops
 SIDES = (7 / 8, 1, 9 / 8)  # relative to the training size
 ONE, MIRRORED, TEN, SIZES, ALL = "one view", "mirrored", "ten crops", "three sizes", "crops and sizes"
 VIEWS = (ONE, MIRRORED, TEN, SIZES, ALL)
@@ -36,7 +36,7 @@ def ten_crops(net: nn.Module, preprocessing: Preprocessing, hardware: Hardware, 
     The crops of training are taken from the same padded image.
     """
     side = preprocessing.size
-    margin = min(MARGIN, side - 1)
+    margin = round(MARGIN * side)
 
     def views(images: Tensor) -> Sequence[Tensor]:
         return tv.ten_crop(tv.pad(images, [margin], padding_mode="reflect"), [side, side])
