@@ -136,6 +136,22 @@ def test_option_a_is_every_second_pixel_and_zeros_in_numpy(c_in: int, c_out: int
     assert parameters(shortcut) == 0
 
 
+@pytest.mark.parametrize("side", [8, 7])
+def test_option_a_in_training_has_the_values_and_gradients_of_the_slice(side: int) -> None:
+    shortcut = SHORTCUTS["A"](4, 8, 2)
+    x, gradient = torch.randn(2, 4, side, side), torch.randn(2, 8, (side + 1) // 2, (side + 1) // 2)
+    found = []
+    for training in (True, False):
+        leaf = x.clone(memory_format=torch.channels_last).requires_grad_()
+        out = shortcut.train(training)(leaf)
+        (back,) = torch.autograd.grad(out, leaf, gradient.contiguous(memory_format=torch.channels_last))
+        found.append((out, back))
+    assert torch.equal(found[0][0], found[1][0])
+    assert torch.equal(found[0][1], found[1][1])
+    assert found[0][1].is_contiguous(memory_format=torch.channels_last)
+
+
+
 @pytest.mark.parametrize("option", ["A", "B"])
 def test_options_a_and_b_are_the_identity_where_the_shape_stays(option: str) -> None:
     x = torch.randn(2, 8, 5, 5)
