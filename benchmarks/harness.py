@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
+from benchmarks.provenance import hashes
 from skipway import Predictor, hardware
 from skipway.data.dataset import Dataset
 from skipway.training import optimiser, setup
@@ -104,7 +105,7 @@ def surroundings() -> dict[str, Any]:
 
 
 def save(name: str, measured: dict[str, Any]) -> None:
-    """results/<name>.json, printed too."""
-    text = json.dumps({"name": name, **measured, **surroundings()}, indent=1) + "\n"
+    """results/<name>.json with the hashes of the code that it measured, printed too."""
+    text = json.dumps({"name": name, **measured, **surroundings(), "code": hashes(name)}, indent=1) + "\n"
     (RESULTS / f"{name}.json").write_text(text)
     print(text)

@@ -56,7 +56,7 @@ def main() -> None:
         torch.set_num_threads(given.threads)
         settings = replace(settings, threads=given.threads)
     dataset = chosen(open_dataset(str(given.coco)))
-    recipe = replace(DETECT_SCRATCH, size=320, iterations=given.steps, batch=4, crop="none", flip=False)
+    recipe = replace(DETECT_SCRATCH, size=320, iterations=given.steps, batch=4, crop="none", flip=False, val_every=50)
     run = CACHE / f"{given.steps}"
     if not (run / bundle.SUMS).exists():
         skipway.train(dataset, recipe, run, settings, Console(), bad=None, model="maskrcnn_resnet18")

@@ -8,11 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import architecture
+from benchmarks.provenance import outdated
 from skipway.study.engine.report import filled
 from skipway.study.engine.results import read_results
 
 ROOT = Path(__file__).parent.parent
-STATES = {"holds": "hold", "does not hold": "do not hold", "not decided": "not decided"}
+STATES = {
+    "supports": "supported",
+    "speaks against": "spoken against",
+    "no difference seen": "no difference seen",
+    "not trained enough to tell": "not trained enough to tell",
+}
 
 
 def result(name: str) -> dict[str, Any]:
@@ -319,6 +325,11 @@ def deepest() -> tuple[str, str, str]:
     )
 
 
+# the results that `highlights` takes its figures from
+SHOWN = ("cifar10", "depth", "detection", "detection_predict", "digits", "first_day", "generation", "predict")
+SHOWN += ("segmentation", "train_step")
+
+
 def highlights() -> list[tuple[str, str]]:
     """Ten figures for the README: what, and how much, every ratio one of times and naming what it is compared with."""
     digits, cifar, predict = result("digits"), result("cifar10"), result("predict")
@@ -393,6 +404,9 @@ def highlight_table() -> str:
         f"Measured on {on['hardware']['device']}, without a GPU. Settings, deviations and everything else: "
         "[docs/results.md](docs/results.md)."
     )
+    old = outdated_results()
+    if old:
+        under += f" Measured before later changes of the code: {', '.join(name for name in old if name in SHOWN)}."
     return "\n".join([*lines, "", under, ""])
 
 
@@ -436,12 +450,34 @@ def transfer_table() -> str:
     return "\n".join([*lines, "", under, ""])
 
 
+def outdated_results() -> dict[str, str]:
+    """The results that do not describe the present code, each with the reason."""
+    names = sorted(file.stem for file in (ROOT / "results").glob("*.json"))
+    return {name: reason for name in names if (reason := outdated(name, result(name)))}
+
+
+def outdated_table() -> str:
+    """Which of the figures were measured before the code was as it is; empty if none was."""
+    found = outdated_results()
+    if not found:
+        return ""
+    lines = ["| outdated result | commit | date | why |", "|---|---|---|---|"]
+    for name, reason in found.items():
+        measured = result(name)
+        commit = measured["commit"].removesuffix("-dirty")
+        lines.append(f"| `{name}` | {commit} | {measured['date'][:10]} | {reason} |")
+    before = (
+        "Figures from these results are of earlier code: run `python -m benchmarks.NAME` again before quoting them."
+    )
+    return "\n".join([before, "", *lines, ""])
+
+
 def pages() -> dict[Path, str]:
     """Every page with tables, its text with the tables made anew."""
     docs = ROOT / "docs"
     made = {
         ROOT / "README.md": highlight_table(),
-        docs / "results.md": table(),
+        docs / "results.md": f"{table()}\n{outdated_table()}",
         docs / "transfer.md": transfer_table(),
         docs / "generation.md": generation_table(),
         docs / "architecture.md": f"{architecture.tree()}\n",
