@@ -60,7 +60,7 @@ def test_every_form_with_a_profile_becomes_what_little_cms_makes_of_it(form: str
 def test_srgb_keeps_its_pixels_and_the_short_way(profile: bytes | None, monkeypatch: pytest.MonkeyPatch) -> None:
     taken = []
     short = simplejpeg.decode_jpeg
-    monkeypatch.setattr(simplejpeg, "decode_jpeg", lambda *args: taken.append(1) or short(*args))
+    monkeypatch.setattr(simplejpeg, "decode_jpeg", lambda *args, **sides: taken.append(1) or short(*args, **sides))
     content = encoded(photo(3), "JPEG", icc_profile=profile)
     with Image.open(io.BytesIO(content)) as image:
         np.testing.assert_array_equal(hwc(content), np.asarray(image))

@@ -1,8 +1,12 @@
 """Decode a path, bytes or an array to a uint8 tensor (C, H, W): upright, 8-bit, without transparency.
 
-Pillow decodes, because photographs come in more modes than faster decoders support; only an upright, undamaged JPEG
-in grey or colour, in sRGB, is decoded by simplejpeg, which uses the same libjpeg-turbo and copies less. Every image is
-decoded in full, for training and prediction alike, so that both see the same pixels. Errors name the image.
+Pillow decodes, because photographs come in more modes than faster decoders support; only an undamaged JPEG in grey or
+colour, in sRGB, is decoded by simplejpeg, which uses the same libjpeg-turbo and copies less. Errors name the image.
+
+`decode` reads every pixel. `decode_reduced` lets the codec of a JPEG leave out resolution that is not needed: at 1/2,
+1/4 or 1/8 of the size. Which of the two is used stands in a network's `Preprocessing`, so that training and prediction
+see the same pixels.
+
 Conversions:
 
 - Orientation follows EXIF, or a HEIF or AVIF file's own metadata. Of an animation, the first frame is used.
@@ -21,9 +25,10 @@ import io
 import struct
 import tokenize
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import simplejpeg
@@ -42,6 +47,18 @@ MAX_READ_AHEAD = 1 << 27  # bytes of a JPEG file that is read at once; Pillow re
 ORIENTATION = 0x0112  # EXIF's tag
 MAX_FILE_SIZE = 1 << 30  # bytes; 89 million pixels, the decoding limit, take 714 MB in four 16-bit channels
 MODES = {1: "L", 3: "RGB"}
+SIDEWAYS = (5, 6, 7, 8)  # orientations that exchange height and width
+REDUCTIONS = (8, 4, 2)  # by which a JPEG's codec can divide both sides
+# how the stored pixels (H, W, C) become upright, by EXIF's orientation
+UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
+    2: lambda pixels: pixels[:, ::-1],
+    3: lambda pixels: pixels[::-1, ::-1],
+    4: lambda pixels: pixels[::-1],
+    5: lambda pixels: pixels.transpose(1, 0, 2),
+    6: lambda pixels: pixels[::-1].transpose(1, 0, 2),
+    7: lambda pixels: pixels[::-1, ::-1].transpose(1, 0, 2),
+    8: lambda pixels: pixels.transpose(1, 0, 2)[::-1],
+}
 NPY = b"\x93NUMPY"
 DECODE_ERRORS = (  # what Pillow and NumPy raise for invalid content
     OSError,
@@ -240,38 +257,74 @@ def bands(image: Image.Image, channels: int, name: str) -> np.ndarray:
     return np.concatenate(pages, axis=2)
 
 
-def plain_jpeg(image: Image.Image, item: Path | bytes, mode: str) -> np.ndarray | None:
-    """The pixels of an upright JPEG in `mode` and in sRGB, uint8 (H, W, channels); None for any other image, or if it
-    is damaged."""
-    if image.format != "JPEG" or image.mode != mode or image.getexif().get(ORIENTATION, 1) != 1:
-        return None
-    if use_of_profile(image) == "converts":
+def reduction(image: Image.Image, least: int) -> int:
+    """By how much the codec divides the sides of an opened JPEG so that the shorter one keeps at least `least` pixels;
+    1 for `least` 0 and other formats."""
+    if image.format != "JPEG" or not least:
+        return 1
+    return next((by for by in REDUCTIONS if min(image.size) >= by * least), 1)
+
+
+def plain_jpeg(image: Image.Image, item: Path | bytes, mode: str, by: int) -> np.ndarray | None:
+    """The pixels of a JPEG in `mode` and in sRGB, upright, its sides divided by `by`: uint8 (H, W, channels). None for
+    any other image, or if it is damaged."""
+    if image.format != "JPEG" or image.mode != mode or use_of_profile(image) == "converts":
         return None
     if isinstance(item, Path):
         if item.stat().st_size > MAX_READ_AHEAD:
             return None
         item = item.read_bytes()
+    width, height = (-(-side // by) for side in image.size)
     try:
-        return simplejpeg.decode_jpeg(item, "GRAY" if mode == "L" else mode)
+        pixels = simplejpeg.decode_jpeg(
+            item, "GRAY" if mode == "L" else mode, min_height=height, min_width=width, min_factor=by
+        )
     except ValueError:  # it stops at damage that Pillow may tolerate
         return None
+    turned = UPRIGHT.get(image.getexif().get(ORIENTATION, 1))
+    return turned(pixels) if turned else pixels
 
 
-def read_image(item: Path | bytes, channels: int, name: str, background: Colour) -> np.ndarray:
-    """An encoded image as uint8 (H, W, channels). Raises DataError."""
+def read_image(item: Path | bytes, channels: int, name: str, background: Colour, least: int) -> "Pixels":
+    """An encoded image, a JPEG with a shorter side of at least `least` pixels, 0: all of it. Raises DataError."""
     with translate_errors(name):
         if isinstance(item, Path):
             require_file(item, name)
         with open_image(item, name) as image:
             if channels not in MODES:
-                return bands(image, channels, name)
+                return whole(bands(image, channels, name))
             require_scale(image, name)
-            plain = plain_jpeg(image, item, MODES[channels])
-            if plain is not None:
-                return plain
-            ImageOps.exif_transpose(image, in_place=True)
-            pixels = np.array(as_mode(image, MODES[channels], background))
-            return pixels.reshape(*pixels.shape[:2], channels)
+            width, height = image.size
+            by = reduction(image, least)
+            sideways = by > 1 and image.getexif().get(ORIENTATION, 1) in SIDEWAYS
+            pixels = plain_jpeg(image, item, MODES[channels], by)
+            if pixels is None:
+                if by > 1:
+                    image.draft(None, (width // by, height // by))
+                ImageOps.exif_transpose(image, in_place=True)
+                pixels = np.array(as_mode(image, MODES[channels], background))
+                pixels = pixels.reshape(*pixels.shape[:2], channels)
+            if by == 1:
+                return whole(pixels)
+            return Pixels(pixels, (width, height) if sideways else (height, width))
+
+
+class Pixels(NamedTuple):
+    """Decoded pixels, uint8 (H, W, C), and the height and width of the upright image that they show."""
+
+    values: np.ndarray
+    size: tuple[int, int]
+
+
+def whole(values: np.ndarray) -> Pixels:
+    return Pixels(values, (values.shape[0], values.shape[1]))
+
+
+class Decoded(NamedTuple):
+    """A decoded image, uint8 (C, H, W), and the height and width that it has in full."""
+
+    image: Tensor
+    size: tuple[int, int]
 
 
 def decode(item: Item, channels: int, name: str, background: Colour = WHITE) -> Tensor:
@@ -280,11 +333,21 @@ def decode(item: Item, channels: int, name: str, background: Colour = WHITE) -> 
     `background` shows through transparent pixels of grey and colour images. Raises DataError, naming the image, if it
     cannot be read completely or does not have `channels` channels.
     """
+    return decode_reduced(item, channels, name, background, 0).image
+
+
+def decode_reduced(item: Item, channels: int, name: str, background: Colour, least: int) -> Decoded:
+    """As `decode`; a JPEG at the smallest of the codec's scales, 1, 1/2, 1/4 and 1/8, at which its shorter side has at
+    least `least` pixels, 0: in full."""
     if isinstance(item, np.ndarray):
-        pixels = pixels_of(item, name)
+        pixels = whole(pixels_of(item, name))
+    elif is_array(item):
+        pixels = whole(read_array(item, name))
     else:
-        pixels = read_array(item, name) if is_array(item) else read_image(item, channels, name, background)
-    if pixels.shape[2] != channels:
-        raise DataError(f"{name} has {pixels.shape[2]} channels, and {channels} are needed: use matching data")
-    pixels = np.ascontiguousarray(pixels)
-    return torch.from_numpy(pixels if pixels.flags.writeable else pixels.copy()).permute(2, 0, 1)
+        pixels = read_image(item, channels, name, background, least)
+    values = pixels.values
+    if values.shape[2] != channels:
+        raise DataError(f"{name} has {values.shape[2]} channels, and {channels} are needed: use matching data")
+    values = np.ascontiguousarray(values)
+    image = torch.from_numpy(values if values.flags.writeable else values.copy()).permute(2, 0, 1)
+    return Decoded(image, pixels.size)

@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 
 from skipway.data.augment import Augmentation, augment_batch, augment_image, crop_and_flip, pad_images
 from skipway.data.dataset import Split
-from skipway.data.decode import decode
+from skipway.data.decode import WHITE, decode_reduced
 from skipway.data.preprocess import Preprocessing, crop_extreme_aspect
 from skipway.data.targets import Labels, Targets, map_labels
 from skipway.errors import DataError, first_line
@@ -67,8 +67,7 @@ def decode_all(split: Split, preprocessing: Preprocessing) -> Tensor:
 def sample_sizes(split: Split, channels: int, sample: int = SAMPLED) -> list[tuple[int, int]]:
     """(height, width) in pixels of at most `sample` images, evenly spaced over `split`."""
     chosen = np.linspace(0, len(split) - 1, min(sample, len(split))).astype(int)
-    shapes = [decode(split.items[i], channels, split.names[i]).shape for i in chosen]
-    return [(height, width) for _, height, width in shapes]
+    return [decode_reduced(split.items[i], channels, split.names[i], WHITE, least=1).size for i in chosen]
 
 
 def natural_size(split: Split, channels: int, sample: int = SAMPLED) -> int:
@@ -104,7 +103,7 @@ def decode_split(split: Split, preprocessing: Preprocessing, side: int) -> Split
     """
 
     def decoded(i: int) -> np.ndarray:
-        image = downscale(preprocessing.decoded(split.items[i], split.names[i]), preprocessing, side)
+        image = downscale(preprocessing.reduced(split.items[i], split.names[i]).image, preprocessing, side)
         return image.permute(1, 2, 0).contiguous().numpy()
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -298,7 +297,7 @@ class ImageViews(Dataset):
 
     def opened(self, index: int) -> tuple[Tensor, Any]:
         """The decoded image, and what the transform needs of its annotation."""
-        image = self.preprocessing.decoded(self.split.items[index], self.split.names[index])
+        image = self.preprocessing.reduced(self.split.items[index], self.split.names[index]).image
         return image, self.transform.read(self.split.targets, index)
 
 

@@ -12,7 +12,7 @@ from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as tv
 
 from skipway.data.dataset import Item
-from skipway.data.decode import WHITE, Colour, decode
+from skipway.data.decode import WHITE, Colour, Decoded, decode, decode_reduced
 
 MAX_ASPECT = 16  # longer over shorter side; of longer images only the centre is resized for a crop
 FILTERS = {"bilinear": InterpolationMode.BILINEAR, "bicubic": InterpolationMode.BICUBIC}
@@ -55,7 +55,8 @@ class Preprocessing:
     `size` is the width of the network's input; its `height` is the same where it is 0. `fit`: "crop" resizes the
     shorter side to `resize` and crops the centre; "squash" ignores the aspect ratio; "pad" keeps the entire image and
     pads it with the mean colour. `mean` and `std` are per channel, for values in [0, 1]; `background` is red, green and
-    blue from 0 to 255.
+    blue from 0 to 255. `jpeg_oversampling`: JPEG images are decoded at the codec's smallest scale, of 1, 1/2, 1/4 and
+    1/8, at which the shorter side has at least this many times the pixels that the input needs; 0: in full.
     """
 
     channels: int
@@ -69,6 +70,7 @@ class Preprocessing:
     orientation: Literal["exif"] = "exif"
     background: Colour = WHITE
     height: int = 0
+    jpeg_oversampling: float = 0.0
 
     @property
     def canvas(self) -> tuple[int, int]:
@@ -120,14 +122,19 @@ class Preprocessing:
         """The item as uint8 (C, H, W) at its original size. Raises DataError naming the image."""
         return decode(item, self.channels, name, self.background)
 
+    def reduced(self, item: Item, name: str) -> Decoded:
+        """The item as uint8 (C, H, W) at the scale that `jpeg_oversampling` gives, with its original size."""
+        least = round(self.jpeg_oversampling * max(self.resize, *self.canvas))
+        return decode_reduced(item, self.channels, name, self.background, least)
+
     def open(self, item: Item, name: str) -> Tensor:
         """The item as uint8 (C, *canvas). Raises DataError naming the image."""
         return self.opened(item, name).image
 
     def opened(self, item: Item, name: str) -> FittedImage:
         """As `open`, with the image's own size."""
-        image = self.decoded(item, name)
-        return FittedImage(self.fitted(image), (image.shape[1], image.shape[2]))
+        decoded = self.reduced(item, name)
+        return FittedImage(self.fitted(decoded.image), decoded.size)
 
     def normalised(self, images: Tensor) -> Tensor:
         """uint8 (N, C, H, W) -> float32 with zero mean and unit standard deviation, on the same device."""

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from skipway import models
 from skipway.data.dataset import Dataset, require_learnable
-from skipway.data.decode import channels_in, decode
+from skipway.data.decode import WHITE, channels_in, decode_reduced
 from skipway.errors import DataError, refuse_if
 from skipway.hardware import Hardware
 from skipway.models.pretrained.embedded import EMBEDDED
@@ -34,6 +34,7 @@ TINY = 24  # pixels; images with a shorter side below are not photographs
 MANY_SMALL = 20_000  # small images, from which training from scratch is as good
 MANY = 50_000  # photographs, likewise
 SAMPLED = 32  # images inspected for sizes and colours
+ENOUGH = 256  # pixels of the shorter side that show whether an image is grey
 GREY = 2.0  # mean difference of red, green and blue (0 to 255) up to which an image is grey
 
 Start = Literal["pretrained", "scratch"]
@@ -79,11 +80,11 @@ def facts_of(dataset: Dataset) -> DataFacts:
     for i in indices:
         try:
             channels = channels or channels_in(items[i], names[i])
-            image = decode(items[i], channels, names[i])
+            image, size = decode_reduced(items[i], channels, names[i], WHITE, ENOUGH)
         except DataError as unreadable:
             error = unreadable
             continue
-        sides.append(min(image.shape[1:]))
+        sides.append(min(size))
         if channels == 3:
             spread = image.float().amax(0) - image.float().amin(0)
             colourful = colourful or spread.mean().item() > GREY

@@ -36,6 +36,7 @@ from skipway.training.recipes import Recipe
 VALIDATION_BATCH = 500  # small images
 LARGE_BATCH = 64  # photographs of at most USUAL_PIXELS; fewer of larger ones
 USUAL_PIXELS = 224 * 224
+JPEG_OVERSAMPLING = 2.0  # of photographs; the largest crops of training then still have the input's resolution
 MEASURED = 256  # images, spread over train, for the mean and deviation of large images that are not RGB
 
 
@@ -101,6 +102,8 @@ def build_loaders(
     if size > models.SMALL or not fits or not task.in_memory or recipe.crop in ("resized", "scale"):
         preprocessing = fixed or match_preprocessing(for_large(dataset.train, record), reference)
         transform = task.transform(preprocessing, vars(recipe))
+        if transform is None:  # otherwise boxes or masks are in pixels of the whole image
+            preprocessing = replace(preprocessing, jpeg_oversampling=JPEG_OVERSAMPLING)
         return preprocessing, *build_streaming_loaders(
             dataset, order, preprocessing, augmentation, transform, hardware, console
         )
