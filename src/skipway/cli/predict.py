@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from skipway.deploy.predict.predictor import Predictor
     from skipway.tasks.base import Prediction
 
+ImagesArgument = Annotated[
+    list[str], typer.Argument(help="Files, folders, patterns, videos, or - for paths on standard input.")
+]
 CsvOption = Annotated[
     Path | None, typer.Option(help="Write the answers to this new file; unreadable images have empty fields.")
 ]
@@ -34,7 +37,7 @@ HINT_AFTER = 30  # seconds of eager's work after which a faster engine is mentio
 
 def predict(
     run: Annotated[str, typer.Argument(help="Folder of a trained network, or of an export.")],
-    images: Annotated[list[str], typer.Argument(help="Files, folders, patterns, or - for paths on standard input.")],
+    images: ImagesArgument,
     top: Annotated[int, typer.Option(min=1, help="Classes to print for each image.")] = 5,
     as_json: JsonOption = False,
     csv: CsvOption = None,
@@ -50,8 +53,8 @@ def predict(
 ) -> None:
     """Label images, find objects in them, or name the class of every pixel.
 
-    Exit code 1 when some could not be read; the others are answered. Folders are read in name order (those of more than
-    10,000 entries in the file system's). Under torchrun each process labels its share and writes a part of --csv.
+    Exit code 1 when some could not be read. Folders are read in name order (those of more than 10,000 entries in the
+    file system's), videos frame by frame. Under torchrun each process labels its share and writes a part of --csv.
     """
     import time
 

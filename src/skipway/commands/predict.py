@@ -27,7 +27,7 @@ def predict(
     """The most likely classes of an image, or of each of several: `skipway.predict("runs/photos", "new.jpg").label`.
 
     Of a network that finds objects, those with a score of at least `threshold`, None for the card's. With `tiles`,
-    objects and label maps are predicted at the image's own resolution.
+    objects and label maps are predicted at the image's own resolution. The path of a video stands for its frames.
 
     Whoever predicts more than once makes a `Predictor`, which loads the network once. Raises SkipwayError.
     """
@@ -59,7 +59,7 @@ def predict_files(
     threshold: float | None = None,
     tiles: bool = False,
 ) -> tuple[Predictor, Iterator[Prediction]]:
-    """The predictor of `run`, and its predictions for this process's share of files, folders and patterns.
+    """The predictor of `run`, and its predictions for this process's share of files, folders, videos and patterns.
 
     Engine "auto" is chosen on the first of them. Raises SkipwayError.
     """

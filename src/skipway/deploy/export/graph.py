@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.export import Dim, ExportedProgram, ShapesCollection
 
-from skipway.deploy.engines.base import EngineInput
+from skipway.deploy.engines.base import EngineInput, EngineMissingError
 from skipway.tasks import Task
 from skipway.tasks.base import as_outputs
 
@@ -54,13 +54,23 @@ def deployed_copy(trained: EngineInput) -> nn.Module:
 
 
 def recorded(module: nn.Module, trained: EngineInput) -> ExportedProgram:
+    """The graph of `module`. Raises EngineMissingError for a network whose operations depend on the values of an image,
+    as on the boxes that the first stage of a two-stage detector found."""
+    from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode  # slow to import
+
     # two images, because torch.export takes a batch of one for a constant
     examples = tuple(given.contiguous() for given in trained.example(1 if trained.single else 2))
     free, batch = ShapesCollection(), Dim("batch")
     for given in () if trained.single else examples:
         free[given] = {0: batch}
-    with torch.no_grad():
-        return without_dtype_checks(torch.export.export(module, examples, dynamic_shapes=free))
+    try:
+        with torch.no_grad():
+            return without_dtype_checks(torch.export.export(module, examples, dynamic_shapes=free))
+    except GuardOnDataDependentSymNode:
+        raise EngineMissingError(
+            "this network's operations depend on what is found in an image, so that there is no graph of it for "
+            "exports and other engines: use eager, or for boxes a network with one stage (fcos_*, retinanet_*)"
+        ) from None
 
 
 def without_dtype_checks(program: ExportedProgram) -> ExportedProgram:

@@ -1,11 +1,13 @@
 """The network in int8, by NNCF, behind a gate: accepted only if it is about as accurate as the network was.
 
 Calibration images go through the model's own preprocessing; the gate's images are others than those. When everything in
-int8 loses too much, the most sensitive layers keep a higher precision, as few of them as will do.
+int8 loses too much, the most sensitive layers keep a higher precision, as few of them as will do. What follows the last
+layers stays in floating point: boxes are hundreds of pixels wide, and int8 has 256 levels.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -13,14 +15,13 @@ from torch import Tensor
 
 from skipway.bundle import Card
 from skipway.data.preprocess import Preprocessing
-from skipway.data.targets import Labels
+from skipway.data.targets import Labels, map_labels
 from skipway.deploy.engines.base import Engine, EngineInput, EngineMissingError, Notify, ignore_message
 from skipway.deploy.export.formats import openvino_graph, quiet
-from skipway.deploy.export.sensitivity import module_names, ranked
+from skipway.deploy.export.sensitivity import behind_layers, module_names, ranked
 from skipway.deploy.sample_images import Samples, opened, source_of, spread, unseen_split
 from skipway.errors import SkipwayError
 from skipway.tasks import Task
-from skipway.tasks.base import Outputs
 
 CALIBRATION = 300  # images, NNCF's own default
 GATE_BYTES = 1 << 30  # of images that the gate evaluates on at most; an even choice of more
@@ -97,22 +98,22 @@ def quantize(
     Raises SkipwayError when no mixture of precisions keeps the task's metric within `max_drop` points of `reference`'s.
     """
     task, (calibration, judged) = trained.task, images
-    targets, (pixels,) = judged.targets, calibration.inputs
-    assert targets is not None
+    (pixels,) = calibration.inputs
     graph = openvino_graph(trained)
-    before = metric_of(task, reference.outputs(*judged.inputs), targets)
-    order, names = ranked(graph, pixels[:TAPPED]), module_names(graph, trained.net)
+    before = metric_of(task, reference, judged)
+    order, names, last = ranked(graph, pixels[:TAPPED]), module_names(graph, trained.net), behind_layers(graph)
 
     def attempt(count: int) -> tuple[Any, QuantizationResult]:
         """The `count` most sensitive layers in higher precision."""
-        found = in_int8(graph, pixels, order[:count])
-        after = metric_of(task, made(found).outputs(*judged.inputs), targets)
+        higher = order[:count]
+        found = in_int8(graph, pixels, [*chain(*higher), *last])
+        after = metric_of(task, made(found), judged)
         result = QuantizationResult(
             reference=before,
             int8=after,
             drop=100 * (before - after) * (1 if task.higher_is_better else -1),
             max_drop=max_drop,
-            higher=tuple(names.get(name, name) for name in order[:count]),
+            higher=tuple(names.get(uses[0], uses[0]) for uses in higher),
             layers=len(order),
             judged_on=judged.origin,
             calibrated_on=calibration.origin,
@@ -148,7 +149,7 @@ def fewest(attempt: Callable[[int], tuple[Any, QuantizationResult]], layers: int
 
 
 def in_int8(graph: Any, images: Tensor, higher: Sequence[str]) -> Any:
-    """`graph` in int8 but for the layers named in `higher`. Raises EngineMissingError without nncf."""
+    """`graph` in int8 but for the operations named in `higher`. Raises EngineMissingError without nncf."""
     nncf = require_nncf()
     batches = nncf.Dataset([part.numpy() for part in images.split(BATCH)])
     with quiet():
@@ -160,11 +161,19 @@ def in_int8(graph: Any, images: Tensor, higher: Sequence[str]) -> Any:
         )
 
 
-def metric_of(task: Task, outputs: Outputs, targets: Labels) -> float:
-    """The figure that counts."""
-    found = task.metrics()
-    found.update(outputs, targets)
+def metric_of(task: Task, engine: Engine, judged: Samples) -> float:
+    """The figure that counts. Outputs are held for a few batches at a time: scores of pixels are many."""
+    found, together = task.metrics(), engine.batch * engine.depth
+    for start in range(0, len(judged.inputs[0]), together):
+        place = slice(start, start + together)
+        found.update(engine.outputs(*(given[place] for given in judged.inputs)), targets_at(judged, place))
     return found.compute()[task.metric]
+
+
+def targets_at(judged: Samples, place: slice) -> Labels:
+    """The targets of some of the images, which have them."""
+    assert judged.targets is not None
+    return map_labels(lambda whole: whole[place], judged.targets)
 
 
 def require_nncf() -> Any:

@@ -4,8 +4,12 @@ A layer's input has one scale for all of its channels. Where one channel is far 
 away, which hurts as much as the weights make of them: noise over signal is sum e_c |W_c|^2 / sum s_c |W_c|^2, with e_c
 the mean squared rounding error and s_c the mean square of channel c, and W_c the weights that read it (channels taken
 as uncorrelated; compare Nagel 2019, arXiv:1906.04721, sec. 3).
+
+A layer that is applied several times, as a detector's head to each level of its pyramid, is several operations of the
+graph with the same weights. It counts once, with the noise of its worst use.
 """
 
+from collections import defaultdict
 from typing import Any
 
 import numpy as np
@@ -23,19 +27,37 @@ def layers_of(graph: Any) -> list[Any]:
     return [op for op in graph.get_ordered_ops() if op.get_type_name() in WEIGHTED]
 
 
-def ranked(graph: Any, images: Tensor) -> list[str]:
-    """The layers of an ov.Model that is not quantised yet, by name, the most sensitive first, seen on `images`."""
+def behind_layers(graph: Any) -> list[str]:
+    """The operations of an ov.Model from which no layer with weights can be reached, by name: what is made of the last
+    layers' outputs, as a detector's boxes and scores are."""
+    before: set[str] = set()
+    found = []
+    for op in reversed(graph.get_ordered_ops()):
+        readers = {place.get_node().get_friendly_name() for out in op.outputs() for place in out.get_target_inputs()}
+        if op.get_type_name() in WEIGHTED or readers & before:
+            before.add(op.get_friendly_name())
+        elif op.get_type_name() not in ("Constant", "Result"):
+            found.append(op.get_friendly_name())
+    return found[::-1]
+
+
+def ranked(graph: Any, images: Tensor) -> list[tuple[str, ...]]:
+    """The layers of an ov.Model that is not quantised yet, the most sensitive first, seen on `images`: of each the
+    names of its operations."""
     tapped = graph.clone()
-    layers = layers_of(tapped)
+    own, layers = len(tapped.outputs), layers_of(tapped)
     sources = {source_of(layer): layer.input_value(0) for layer in layers}  # several layers may read one map
     tapped.add_outputs(list(sources.values()))
     compiled = core().compile_model(tapped, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     found = compiled([images.contiguous().numpy()])
-    maps = {source: found[compiled.output(i + 1)] for i, source in enumerate(sources)}  # behind the scores
-    noise = {
-        layer.get_friendly_name(): noise_over_signal(maps[source_of(layer)], weights_of(layer)) for layer in layers
-    }
-    return sorted(noise, key=noise.__getitem__, reverse=True)
+    maps = {source: found[compiled.output(own + i)] for i, source in enumerate(sources)}
+    noise: dict[str, float] = defaultdict(float)
+    uses: dict[str, tuple[str, ...]] = defaultdict(tuple)
+    for layer in layers:
+        weights = layer.input_value(1).get_node().get_friendly_name()
+        uses[weights] += (layer.get_friendly_name(),)
+        noise[weights] = max(noise[weights], noise_over_signal(maps[source_of(layer)], weights_of(layer)))
+    return [uses[weights] for weights in sorted(noise, key=noise.__getitem__, reverse=True)]
 
 
 def source_of(layer: Any) -> tuple[str, int]:

@@ -1,4 +1,4 @@
-"""Convert a predictor's inputs into items that `decode` takes: paths, bytes, arrays, tensors, Pillow's images.
+"""Convert a predictor's inputs into items that `decode` takes: paths, bytes, arrays, tensors, Pillow's images, videos.
 
 A Pillow image goes through the same steps as a file of it, so that both get the same answer. It is read where it is
 taken, in the caller's thread: whoever hands it over may close it afterwards.
@@ -17,6 +17,7 @@ from skipway.data.dataset import Item
 from skipway.data.decode import MODES, as_mode, bands, require_pixels, require_scale, translate_errors
 from skipway.data.preprocess import Preprocessing
 from skipway.deploy.predict.image_paths import images_of, is_pattern
+from skipway.deploy.predict.video import frame_name, frames_of, is_video
 from skipway.errors import DataError, SkipwayError
 
 Picture = str | os.PathLike[str] | bytes | np.ndarray | Tensor | Image.Image
@@ -24,9 +25,9 @@ KINDS = "a path, encoded bytes, a Pillow image, a NumPy array (H, W, C) or a ten
 
 
 def names_several(place: str | os.PathLike[str]) -> bool:
-    """Whether a path is a folder's or a pattern, and not a file's."""
+    """Whether a path is a folder's, a video's or a pattern, and not an image's."""
     path = Path(place)
-    return path.is_dir() or (is_pattern(str(path)) and not path.exists())
+    return path.is_dir() or is_video(path) or (is_pattern(str(path)) and not path.exists())
 
 
 def is_one(images: object) -> bool:
@@ -37,8 +38,8 @@ def is_one(images: object) -> bool:
 
 
 def pictures_of(images: Picture | Iterable[Picture]) -> Iterator[Picture]:
-    """The images of an iterable, a folder, a pattern, or a single image. Raises SkipwayError for anything else, and
-    DataError for a folder or a pattern without images."""
+    """The images of an iterable, a folder, a pattern, or a single image or video. Raises SkipwayError for anything
+    else, and DataError for a folder or a pattern without images."""
     if is_one(images):
         return iter([images])  # type: ignore[list-item]
     if isinstance(images, str | os.PathLike):
@@ -49,20 +50,34 @@ def pictures_of(images: Picture | Iterable[Picture]) -> Iterator[Picture]:
 
 
 def named(pictures: Iterator[Picture], preprocessing: Preprocessing) -> Iterator[tuple[str, Item | DataError]]:
-    """Each image with its name, its path or "image 0", and as an item, or as the DataError that it cannot be one.
+    """Each image with its name, its path or "image 0", and as an item, or as the DataError that it cannot be one; of a
+    video each frame, and the DataError where it ends too early.
 
     Raises SkipwayError for an object that is no image.
     """
     for i, picture in enumerate(pictures):
         if isinstance(picture, str | os.PathLike):
             path = Path(picture)
-            yield str(path) if not isinstance(picture, str) else picture, path
+            shown = str(path) if not isinstance(picture, str) else picture
+            if is_video(path):
+                yield from named_frames(shown, preprocessing)
+            else:
+                yield shown, path
             continue
         name = f"image {i}"
         try:
             yield name, item_of(picture, preprocessing, name)
         except DataError as fault:
             yield name, fault
+
+
+def named_frames(file: str, preprocessing: Preprocessing) -> Iterator[tuple[str, Item | DataError]]:
+    """The frames of a video with their names, decoded when they are taken."""
+    try:
+        for number, pixels in enumerate(frames_of(Path(file))):
+            yield frame_name(file, number), in_channels(pixels, preprocessing)
+    except DataError as fault:
+        yield file, fault
 
 
 def item_of(picture: object, preprocessing: Preprocessing, name: str) -> Item:

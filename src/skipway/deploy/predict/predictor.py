@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
@@ -64,7 +65,8 @@ class Predictor:
         def samples() -> "Samples":
             from skipway.deploy.sample_images import at_hand  # data sets, which labelling alone does not need
 
-            return at_hand(self.card, [Path(p) for p in sample], None, SAMPLE)
+            items = (item for _, item in named(iter(sample), self.preprocessing) if not isinstance(item, DataError))
+            return at_hand(self.card, list(islice(items, SAMPLE)), None, SAMPLE)
 
         self.engine = open_engine(engine, trained, self.hardware, goal, samples, say)
 
@@ -93,10 +95,13 @@ class Predictor:
         tiles: objects and label maps at the images' own resolution, by overlapping tiles of the network's input, in
         memory that does not grow with the number of tiles; otherwise a large image is reduced to the input.
 
+        The path of a video stands for its frames, called "clip.mp4#0" and so on and decoded one by one, by the extra
+        `video`.
+
         An image is a path, its encoded bytes, a Pillow image, a uint8 or uint16 array (H, W, C) or (H, W), or a uint8
         tensor (C, H, W): one gives a Prediction. A list, a generator or any other iterable of images gives an iterator
-        of Predictions; so does the path of a folder or a pattern as "photos/*.jpg", for which type checkers want
-        `Path("photos").glob("*.jpg")`.
+        of Predictions; so does the path of a folder, a video or a pattern as "photos/*.jpg", for which type checkers
+        want `Path("photos").glob("*.jpg")`.
 
         An image that cannot be read gives a Prediction with `error`; the others are answered all the same. Images are
         taken a few batches ahead of the answers, however many there are. Raises SkipwayError for what is no image.
@@ -151,11 +156,23 @@ class Predictor:
     def scored(self, pictures: Iterator[Picture]) -> Iterator[tuple[str, Scored | DataError]]:
         """Each picture's name with its outputs, or with why it cannot be read."""
 
-        def opened(pair: tuple[str, Item | DataError]) -> FittedImage:
-            name, item = pair
-            if isinstance(item, DataError):
-                raise item
-            return self.preprocessing.opened(item, name)
+        def opened(image: Undecoded) -> FittedImage:
+            return self.preprocessing.opened(image.take(), image.name)
 
-        for (name, _), found in overlapped(named(pictures, self.preprocessing), opened, self.engine, self.decoders):
-            yield name, found
+        images = (Undecoded(name, item) for name, item in named(pictures, self.preprocessing))
+        for image, found in overlapped(images, opened, self.engine, self.decoders):
+            yield image.name, found
+
+
+class Undecoded:
+    """An image that waits to be decoded, and is not held afterwards: frames of videos are far larger than inputs."""
+
+    def __init__(self, name: str, item: Item | DataError) -> None:
+        self.name, self.item = name, item
+
+    def take(self) -> Item:
+        """The image. Raises DataError where it cannot be read."""
+        item, self.item = self.item, b""
+        if isinstance(item, DataError):
+            raise item
+        return item

@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from skipway.data.preprocess import Preprocessing
+from skipway.deploy.predict.video import FrameReader, stem_of
 from skipway.errors import SkipwayError
 from skipway.reporting.pictures import as_rgb
 from skipway.tasks.base import Prediction, Presenter
@@ -137,15 +138,19 @@ def drawn(
     preprocessing: Preprocessing,
     folder: Path,
 ) -> Iterator[Prediction]:
-    """`predictions`; the image of each, with what was found in it, goes to `folder` as JPEG, under its own name.
+    """`predictions`; the image of each, with what was found in it, goes to `folder` as JPEG, under its own name; that
+    of a frame has its number, as in clip-000012.jpg.
 
     Raises SkipwayError for a task whose predictions are not drawn.
     """
+    frames = FrameReader()
     for prediction in predictions:
         if not prediction.error:
-            pixels = preprocessing.decoded(Path(prediction.name), prediction.name).permute(1, 2, 0).numpy()
+            pixels = frames.read(prediction.name)
+            if pixels is None:
+                pixels = preprocessing.decoded(Path(prediction.name), prediction.name).permute(1, 2, 0).numpy()
             picture = present.draw(as_rgb(pixels), prediction, classes)
-            picture.save(free_name(folder, Path(prediction.name).stem, ".jpg"), quality=92)
+            picture.save(free_name(folder, stem_of(prediction.name), ".jpg"), quality=92)
         yield prediction
 
 
@@ -156,7 +161,7 @@ def masked(predictions: Iterable[Prediction], present: Presenter, folder: Path) 
     """
     for prediction in predictions:
         if not prediction.error:
-            present.mask(prediction).save(free_name(folder, Path(prediction.name).stem, ".png"), optimize=True)
+            present.mask(prediction).save(free_name(folder, stem_of(prediction.name), ".png"), optimize=True)
         yield prediction
 
 

@@ -8,7 +8,9 @@ from skipway.tasks.base import Outputs
 from skipway.tasks.detect.detections import Decoder, Detected
 from skipway.tasks.detect.matching import Truth, match
 
-SHARE = {"float32": 0.999, "float16": 0.98}  # of objects that must be found by both, by precision; 0.95 for others
+# Of objects that must be found by both, by precision; 0.95 for others. int8 has passed its own gate, box AP
+# (quantize.py), before it comes here, and moves small boxes: 92 % overlap by SAME of a detector that lost 0.4 points.
+SHARE = {"float32": 0.999, "float16": 0.98, "int8": 0.85}
 SCORE = {"float32": 1e-3, "float16": 0.02}  # by which the score of an object found by both may differ; else 0.1
 SAME = 0.9  # overlap from which a box is the same
 CERTAIN = 0.3  # score of the objects that are compared; of those just below it, one engine may find more
