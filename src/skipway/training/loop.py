@@ -15,6 +15,7 @@ from skipway.data.loader import Batch, derive_seed, worker_exit_reason, workers_
 from skipway.errors import BundleError, DataError, SkipwayError, first_line
 from skipway.hardware import Hardware, keep_freed_memory
 from skipway.training.checkpoint_manager import CheckpointManager
+from skipway.training.cuda_graphs import StepGraphs, step_graphs
 from skipway.training.determinism import determinism
 from skipway.training.distributed import SINGLE_PROCESS, Group
 from skipway.training.errors import peer_lost, resume_command
@@ -120,9 +121,10 @@ def run_epochs(run: TrainRun, state: TrainState) -> None:
     ):
         hooks = Hooks(stopping, manager, log, advance, timer)
         wrap_model(run, state)
+        graphs = step_graphs(run, state)
         try:
             while len(state.records) < timer.plan.epochs:
-                train_epoch(run, state, hooks)
+                train_epoch(run, state, hooks, graphs)
                 end_epoch(run, state, hooks)
         except DataError:  # between two steps
             if run.group.world == 1:
@@ -150,8 +152,8 @@ def with_wait_times(batches: Iterator[Batch]) -> Iterator[tuple[Batch, float]]:
         yield batch, time.perf_counter() - start
 
 
-def train_epoch(run: TrainRun, state: TrainState, hooks: Hooks) -> None:
-    """The remaining steps of the current epoch."""
+def train_epoch(run: TrainRun, state: TrainState, hooks: Hooks, graphs: StepGraphs | None = None) -> None:
+    """The remaining steps of the current epoch; `graphs` take them where they are recorded."""
     setup, recipe, sums, epoch = run.setup, run.setup.recipe, state.sums, len(state.records)
     first, end = epoch * run.steps, min((epoch + 1) * run.steps, run.total)
     set_training_mode(state.net, recipe, only_classifier=recipe.only_head or epoch < recipe.freeze)
@@ -165,7 +167,8 @@ def train_epoch(run: TrainRun, state: TrainState, hooks: Hooks) -> None:
         batch = batch._replace(images=run.hardware.place_images(batch.images))
         if mixes:
             batch = mix_batch(batch, setup.task.soft_targets(batch.targets), recipe)
-        counts = train_step(run, state, batch, counted=not mixes)
+        step = train_step if graphs is None else graphs.train_step
+        counts = step(run, state, batch, counted=not mixes)
         if counts is not None:
             sums.tally = counts if sums.tally is None else sums.tally + counts
         sums.waited, sums.seconds = sums.waited + wait, time.perf_counter() - start

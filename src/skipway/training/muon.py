@@ -51,12 +51,17 @@ class ConvolutionMuon(torch.optim.Optimizer):
             for kernels in by_shape.values():
                 self.update(kernels, group["lr"], group["weight_decay"])
 
-    def update(self, kernels: list[nn.Parameter], lr: float, weight_decay: float) -> None:
-        """One update of kernels of equal shape."""
+    def update(self, kernels: list[nn.Parameter], lr: float | Tensor, weight_decay: float) -> None:
+        """One update of kernels of equal shape. A rate in a tensor is never read by the host, so that it can be
+        recorded as a CUDA graph."""
         directions = torch.stack([as_matrix(self.momentum_gradient(kernel), kernel) for kernel in kernels])
         scale = max(1.0, directions.shape[1] / directions.shape[2]) ** 0.5
         for kernel, direction in zip(kernels, orthogonalised(directions), strict=True):
-            as_matrix(kernel, kernel).mul_(1 - lr * weight_decay).sub_(direction, alpha=lr * scale)
+            matrix = as_matrix(kernel, kernel).mul_(1 - lr * weight_decay)
+            if isinstance(lr, Tensor):
+                matrix.sub_(direction * (lr * scale))
+            else:
+                matrix.sub_(direction, alpha=lr * scale)
 
     def momentum_gradient(self, kernel: nn.Parameter) -> Tensor:
         """The running mean of the kernel's gradients, updated with this one; with Nesterov momentum, one step ahead."""

@@ -339,7 +339,7 @@ GENERATE_8 = replace(
 )
 """Images of a few pixels, as the digits of scikit-learn. Measured: results/generation.json."""
 
-GENERATE_28 = replace(GENERATE_8, name="generate-28", model="unet28", iterations=3_000, batch=128, lr_batch=128)
+GENERATE_28 = replace(GENERATE_8, name="generate-28", model="unet28", iterations=5_000, batch=128, lr_batch=128)
 """Small grey images, as MNIST. Measured: results/generation.json."""
 
 GENERATE_64 = replace(

@@ -28,21 +28,46 @@ def train_step(run: TrainRun, state: TrainState, batch: Batch, counted: bool) ->
 
     Returns the task's counts of the batch, still on the device; None where there are none, or `counted` is False.
     """
+    set_rate(state.optimisers, rate_of(run, state))
+    return take_step(run, state, batch, counted)
+
+
+def rate_of(run: TrainRun, state: TrainState) -> float:
+    """The learning rate of the next step, which parameter groups scale."""
     recipe = run.setup.recipe
-    set_rate(state.optimisers, recipe.peak_rate() * lr_multiplier(recipe, state.step / run.total))
+    return recipe.peak_rate() * lr_multiplier(recipe, state.step / run.total)
+
+
+def take_step(run: TrainRun, state: TrainState, batch: Batch, counted: bool) -> Tensor | None:
+    """As `train_step`, at the rates that the optimisers have."""
     loss, counts = gradients(run, state, batch, counted)
+    # before the update, so that on a CPU the weights are still those before the error
+    keep_loss(run, state, loss)
+    update_weights(run, state)
+    finish_step(state)
+    return counts
+
+
+def keep_loss(run: TrainRun, state: TrainState, loss: Tensor) -> None:
+    """Keep the loss of the step, and read it and those before it when they are due."""
     state.pending_losses.append(loss)
     if (state.step + 1) % READ_EVERY.get(run.hardware.device.type, READ_SELDOM) == 0:
-        # before the update, so that on a CPU the weights are still those before the error
         drain_losses(run, state)
-    if recipe.clip:
-        clip_grad_norm_(learning(state), recipe.clip)
+
+
+def update_weights(run: TrainRun, state: TrainState) -> None:
+    """Clip the gradients where the recipe asks for it, and update the weights from them."""
+    if run.setup.recipe.clip:
+        clip_grad_norm_(learning(state), run.setup.recipe.clip)
     for optimiser in state.optimisers:
         optimiser.step()
+
+
+def finish_step(state: TrainState) -> None:
+    """The average of the weights after a step, and the count of steps."""
     if state.averaged is not None:
         state.averaged.update_parameters(state.net)
     state.step += 1
-    return counts
 
 
 def gradients(run: TrainRun, state: TrainState, batch: Batch, counted: bool) -> tuple[Tensor, Tensor | None]:

@@ -14,9 +14,9 @@ from skipway.models import networks
 from skipway.study.networks import registry
 
 SOURCE = Path(skipway.__file__).parent
-REPORTING = (  # modules of training that print, save, load and time: they do not affect what is computed
+REPORTING = (  # modules of training that print, save, load, time and replay: they do not affect what is computed
     *("checkpoint_manager", "errors", "loggers", "progress", "recipe_fields", "recipes", "run_log", "run_manifest"),
-    *("signals", "state_codec", "time_left"),
+    *("signals", "state_codec", "time_left", "cuda_graphs"),
 )
 INPUT = ("data.augment", "data.loader", "data.preprocess", "data.decode", "tasks.classify", "tasks.aux_loss")
 PLACEMENT = ("hardware", "models.networks", "study.engine.error_rates", "tasks.inference")
