@@ -84,7 +84,7 @@ def claims() -> tuple[str, str, str]:
     """The verdicts on the papers' claims, of every study that was run at scale small."""
     found = [study for study in read_results(ROOT / "results" / "studies") if study.scale.name == "small"]
     states = Counter(verdict.state for study in found for verdict in study.verdicts)
-    (note,) = {study.data["note"] for study in found}
+    note = ", ".join(sorted({study.data["note"] for study in found} - {""}))
     seeds = " or ".join(str(count) for count in sorted({len(study.seeds) for study in found}))
     longest = max(run["recipe"]["iterations"] for study in found for run in study.runs)
     return (

@@ -11,8 +11,8 @@ from typed import Skipway, command_line, refused
 
 import skipway as package
 from skipway.commands.generate import generate
-from skipway.deploy.generate.pictures import GAP
 from skipway.hardware import decide
+from skipway.tasks.generate.grid import GAP
 
 SHORT = ("--steps", "2", "--solver", "euler", "--device", "cpu")
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from generated import as_trained, inputs_for, untrained, write_run
 from torch import Tensor, nn
 
 from skipway import bundle
@@ -19,8 +20,6 @@ from skipway.errors import DataError, SkipwayError
 from skipway.hardware import decide
 from skipway.tasks.generate.sampler import Sampler, SamplingOptions
 from skipway.trained import TrainedModel
-
-from .untrained import as_trained, inputs_for, make_run, untrained
 
 FLOAT32 = {"precision": "float32"}
 CASES: list[tuple[str, Options, float]] = [  # with the largest difference of a velocity
@@ -116,7 +115,7 @@ def test_auto_takes_the_fastest_engine_whose_velocity_agrees_and_remembers_it(
     monkeypatch.setattr(engines, "ENGINES", kinds)
     speeds = iter([10.0, 20.0, 99.0])
     monkeypatch.setattr(selection, "measure_speed", lambda engine, inputs, seconds: (next(speeds), 1.0))
-    model = TrainedModel.load(make_run(tmp_path / "run", untrained(3)), decide("cpu"))
+    model = TrainedModel.load(write_run(tmp_path / "run", untrained(3)), decide("cpu"))
     said: list[str] = []
 
     def opened() -> Engine:
@@ -151,7 +150,7 @@ def test_openvino_gets_no_group_normalisation_that_is_multiplied_afterwards() ->
 
 
 def test_a_generator_predicts_nothing_and_is_proven_on_no_images(tmp_path: Path) -> None:
-    run = make_run(tmp_path / "run", untrained(3))
+    run = write_run(tmp_path / "run", untrained(3))
     with pytest.raises(SkipwayError, match="use `skipway generate`") as refused:
         Predictor(run, decide("cpu"))
     assert "\n" not in str(refused.value)

@@ -1,5 +1,6 @@
 """Evaluation of generators: figures recomputed from the images that are generated, the report, and its warnings."""
 
+import io
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -8,18 +9,23 @@ import numpy as np
 import pytest
 import scipy.linalg
 import torch
+from generated import CLASSES, write_generator
+from rich.console import Console
 from small import CPU, QUIET
 
 import skipway
 from skipway.commands.evaluate import evaluate_after_training
 from skipway.data import open_dataset
-from skipway.data.dataset import Dataset
+from skipway.data.dataset import Dataset, Split
 from skipway.data.image_targets import for_generation
 from skipway.tasks.base import ReportContext, SplitOutputs
+from skipway.tasks.generate import evaluation as evaluation_module
 from skipway.tasks.generate.classifier_features import ClassifierFeatures
 from skipway.tasks.generate.copies import NearestTraining
 from skipway.tasks.generate.diagnosis import diagnose
 from skipway.tasks.generate.evaluation import GenerateEvaluation, Trajectories
+from skipway.tasks.generate.likelihood import bits_per_dimension
+from skipway.trained import TrainedModel
 from skipway.training import loop
 from skipway.training.recipes import GENERATE_8, QUICK
 
@@ -133,6 +139,46 @@ def test_options_for_samples_are_refused_for_other_networks(classifier: Path, le
         skipway.evaluate(learnt, digits(), out=tmp_path, hardware=CPU, classifier=learnt)
     with pytest.raises(skipway.SkipwayError, match="--samples 3 are too few"):
         skipway.evaluate(learnt, digits(), out=tmp_path, hardware=CPU, samples=3)
+
+
+def few_pixels() -> Dataset:
+    """Four images of 2 x 3 pixels to evaluate on, whose exact likelihoods take six gradients."""
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 2, 3, 1), dtype=np.uint8)
+    split = Split(pixels, np.array([0, 1, 2, 1]), [str(place) for place in range(4)])
+    return for_generation(Dataset("pixels", tuple(CLASSES), split, test=split))
+
+
+def test_the_bits_per_dimension_are_those_of_the_splits_images_and_their_classes(tmp_path: Path) -> None:
+    run, out = write_generator(tmp_path / "run", canvas=(2, 3)), tmp_path / "report"
+    console = Console(record=True, file=io.StringIO())
+    found = skipway.evaluate(run, few_pixels(), out=out, hardware=CPU, console=console, likelihood=3)
+    split = few_pixels().split("test").take(np.array([0, 2, 3]))  # three of four, evenly spread
+    model = TrainedModel.load(run, CPU)
+    sampler = model.task.sampler(model.net, model.preprocessing, torch.device("cpu"), 3)
+    pixels = torch.from_numpy(np.asarray(split.items)).permute(0, 3, 1, 2)
+    bits = bits_per_dimension(sampler, pixels, split.labels.tolist())
+    low, high = bits.interval
+    expected = {"bits_per_dimension": bits.mean, "bits_low": low, "bits_high": high, "bits_images": 3, "bits_probes": 0}
+    plain = json.loads((out / "report.json").read_text())
+    for name, value in expected.items():
+        assert found.metrics[name] == pytest.approx(value) == plain["metrics"][name]
+    assert plain["command"].endswith("--likelihood 3")
+    page = (out / "report.html").read_text()
+    assert ">Likelihood</h2>" in page and "uniform dequantisation" in page
+    said = console.export_text()
+    assert "72 evaluations of the network and 216 gradients" in said
+    assert said.index("216 gradients") < said.index("bits per dimension")
+
+
+def test_likelihoods_that_would_take_too_long_are_refused_with_how_many_would_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = write_generator(tmp_path / "run", canvas=(2, 3))
+    monkeypatch.setattr(evaluation_module, "LONGEST", 1e-9)
+    with pytest.raises(skipway.SkipwayError, match=r"--likelihood 3 takes about .* min: give at most 1 images"):
+        skipway.evaluate(run, few_pixels(), out=tmp_path / "report", hardware=CPU, likelihood=3)
+    with pytest.raises(skipway.SkipwayError, match="--likelihood -1: give a number of images"):
+        skipway.evaluate(run, few_pixels(), out=tmp_path / "report", hardware=CPU, likelihood=-1)
 
 
 def evaluated(**metrics: float) -> GenerateEvaluation:

@@ -11,6 +11,7 @@ import onnxruntime
 import openvino
 import pytest
 import torch
+from generated import as_trained, inputs_for, untrained, write_run
 from torch import Tensor
 
 from skipway.deploy.export.export import ExportRequest, export
@@ -18,8 +19,6 @@ from skipway.deploy.export.formats import FORMATS, Exportable
 from skipway.errors import SkipwayError
 from skipway.models.generation.unet import VelocityUNet
 from skipway.tasks.generate.sampler import Sampler, SamplingOptions
-
-from .untrained import as_trained, inputs_for, make_run, untrained
 
 NAMES = ("images", "times", "labels")
 Program = Callable[..., Tensor]  # of noisy images, times and labels
@@ -60,7 +59,7 @@ def net() -> VelocityUNet:
 
 @pytest.fixture(scope="module")
 def run(net: VelocityUNet, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_run(tmp_path_factory.mktemp("generators") / "run", net)
+    return write_run(tmp_path_factory.mktemp("generators") / "run", net)
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +116,7 @@ def test_every_input_of_an_onnx_export_has_the_same_free_batch(exported: Callabl
 def test_a_generator_without_classes_takes_no_labels(tmp_path: Path) -> None:
     """Its images are in colour, not square, and of odd sides."""
     net = untrained(0, 3)
-    folder = export(make_run(tmp_path / "run", net, (9, 6)), ExportRequest("onnx", tmp_path / "out")).folder
+    folder = export(write_run(tmp_path / "run", net, (9, 6)), ExportRequest("onnx", tmp_path / "out")).folder
     evidence = json.loads((folder / "evidence.json").read_bytes())
     assert [given["name"] for given in evidence["inputs"]] == ["images", "times"]
     assert evidence["whole"]["agrees"]

@@ -10,12 +10,15 @@ from scipy import stats
 from torch import Tensor, nn
 
 from skipway.errors import SkipwayError
+from skipway.tasks.generate import likelihood
 from skipway.tasks.generate.likelihood import (
     EXACT_DIMENSIONS,
+    PROBES,
     BitsPerDimension,
     bits_of,
     bits_per_dimension,
     dequantised,
+    likelihood_cost,
     log_likelihood,
     rademacher,
     with_divergence,
@@ -181,3 +184,38 @@ def test_values_that_are_no_levels_are_refused() -> None:
         bits_per_dimension(sampler, torch.full((1, 1, 2, 2), 17), [None], levels=17)
     with pytest.raises(SkipwayError, match=r"images of 1 x 3 x 2: this generator takes 1 x 2 x 2"):
         bits_per_dimension(sampler, torch.zeros(1, 1, 3, 2), [None])
+
+
+def test_the_values_may_be_bytes() -> None:
+    """As images are decoded: 256, the number of levels, is none of their type."""
+    sampler, options = gaussian_sampler(correlated(4), (1, 2, 2)), SamplingOptions(steps=3)
+    values = torch.tensor([[0, 17], [128, 255]])[None, None]
+    as_bytes = bits_per_dimension(sampler, values.byte(), [None], options=options)
+    assert torch.equal(as_bytes.bits, bits_per_dimension(sampler, values, [None], options=options).bits)
+
+
+@pytest.mark.parametrize(("shape", "gradients"), [((1, 2, 3), 6), ((1, 6, 11), PROBES)])
+def test_the_cost_that_is_said_is_that_of_the_measurement(
+    shape: tuple[int, int, int], gradients: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 6 images in batches of 4, every call of the network and of its gradient counted."""
+    flow, calls = correlated(math.prod(shape)), {"network": 0, "gradients": 0}
+
+    def net(x: Tensor, t: Tensor, labels: Tensor) -> Tensor:
+        calls["network"] += 1
+        return flow(x, t)
+
+    gradient_along = likelihood.gradient_along
+
+    def counted(v: Tensor, x: Tensor, direction: Tensor) -> Tensor:
+        calls["gradients"] += 1
+        return gradient_along(v, x, direction)
+
+    monkeypatch.setattr(likelihood, "gradient_along", counted)
+    sampler, options = Sampler(net, 0, shape, CPU, 4), SamplingOptions(steps=3, solver="midpoint")
+    cost = likelihood_cost(sampler, [None] * 6, options)
+    calls.update(network=0, gradients=0)
+    bits_per_dimension(sampler, torch.zeros(6, *shape), [None] * 6, options=options)
+    assert (cost.images, cost.evaluations, cost.gradients) == (6, 6, 3 * gradients)
+    assert calls == {"network": 2 * cost.evaluations, "gradients": 2 * cost.gradients}
+    assert cost.seconds > 0 and cost.images_in(10 * cost.seconds) == 60

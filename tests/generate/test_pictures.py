@@ -11,6 +11,7 @@ from PIL import Image
 from skipway.deploy.generate import pictures
 from skipway.deploy.generate.pictures import as_picture, grid, grid_rows, interpolation_rows, png
 from skipway.errors import SkipwayError
+from skipway.tasks.generate.grid import GAP
 
 
 def noise(*shape: int, seed: int = 0) -> np.ndarray:
@@ -83,21 +84,21 @@ def test_small_images_are_enlarged_by_whole_pixels_with_gaps_between_them() -> N
     images = [noise(8, 6, 3, seed=i) for i in range(5)]
     sheet = grid(images, [[0, 1, 2], [3, 4]])
     factor = 8  # 8 pixels become 64
-    assert sheet.shape == (2 * 64 + pictures.GAP, 3 * 48 + 2 * pictures.GAP, 3)
+    assert sheet.shape == (2 * 64 + GAP, 3 * 48 + 2 * GAP, 3)
     for i, (row, column) in enumerate([(0, 0), (0, 1), (0, 2), (1, 0), (1, 1)]):
-        top, left = row * (64 + pictures.GAP), column * (48 + pictures.GAP)
+        top, left = row * (64 + GAP), column * (48 + GAP)
         cell = sheet[top : top + 64, left : left + 48]
         assert np.array_equal(cell, np.kron(images[i], np.ones((factor, factor, 1), np.uint8)))
-    assert (sheet[64 : 64 + pictures.GAP] == 255).all()
-    assert (sheet[64:, 2 * (48 + pictures.GAP) :] == 255).all()
+    assert (sheet[64 : 64 + GAP] == 255).all()
+    assert (sheet[64:, 2 * (48 + GAP) :] == 255).all()
 
 
 def test_large_images_keep_their_size_and_gaps_of_alpha_are_clear() -> None:
     images = [noise(70, 65, 4, seed=i) for i in range(2)]
     sheet = grid(images, [[0, 1]])
-    assert sheet.shape == (70, 2 * 65 + pictures.GAP, 4)
+    assert sheet.shape == (70, 2 * 65 + GAP, 4)
     assert np.array_equal(sheet[:, :65], images[0])
-    assert (sheet[:, 65 : 65 + pictures.GAP, 3] == 0).all()
+    assert (sheet[:, 65 : 65 + GAP, 3] == 0).all()
 
 
 def test_an_interpolation_has_a_row_from_each_image_to_the_next() -> None:

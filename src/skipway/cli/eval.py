@@ -24,6 +24,9 @@ def evaluate(
     inception: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Generators: Inception's weights, for FID and KID.")
     ] = None,
+    likelihood: Annotated[
+        int, typer.Option(metavar="N", help="Generators: images whose bits per dimension are measured; 0: none.")
+    ] = 0,
     out: Annotated[Path | None, typer.Option(help="Folder for the report.")] = None,
     as_json: JsonOption = False,
     device: DeviceOption = "auto",
@@ -44,13 +47,17 @@ def evaluate(
     progress = console(stderr=as_json)
     if len(runs) > 1 and not ensemble:
         refuse_if(
-            classifier or samples or inception, "--classifier, --samples and --inception are for one run", "drop them"
+            classifier or samples or inception or likelihood,
+            "--classifier, --samples, --inception and --likelihood are for one run",
+            "drop them",
         )
         compared = compare_runs(runs, data, split, out, hardware, progress, protocol)
         if as_json:
             print_json(compared.to_json())
         return
-    found = evaluate_runs(runs, data, split, out, hardware, progress, protocol, classifier, samples, inception)
+    found = evaluate_runs(
+        runs, data, split, out, hardware, progress, protocol, classifier, samples, inception, likelihood
+    )
     if as_json:
         rows = {"per_class": found.per_class} if hasattr(found, "per_class") else {}
         print_json({"split": found.scored.split, "data": found.scored.data, "metrics": found.metrics, **rows})

@@ -145,6 +145,7 @@ def evaluate(
     classifier: Folder | None = None,
     samples: int = 0,
     inception: Folder | None = None,
+    likelihood: int = 0,
 ) -> Evaluation:
     """Evaluate a trained network on images, and write report.html and report.json.
 
@@ -154,40 +155,48 @@ def evaluate(
 
     For generators: classifier: the run of a classifier, in whose features samples are compared with images, and which
     finds their classes; None for the features of the one in the package. samples: how many are generated; 0 for as
-    many as suit. inception: a file of Inception's weights, for FID and KID. Raises SkipwayError.
+    many as suit. inception: a file of Inception's weights, for FID and KID. likelihood: images of the split whose bits
+    per dimension are measured. Raises SkipwayError.
     """
     request = request_of(data, split, out, hardware, console, protocol)
     runs = as_paths(run)
     if not runs:
         raise SkipwayError("there is no run to evaluate: name at least one")
     opened, dataset, mark = open_all(runs, request)
-    if classifier or samples or inception:
-        options = sample_options(classifier, samples, inception, request.hardware)
+    asked = {"classifier": classifier, "samples": samples, "inception": inception, "likelihood": likelihood}
+    given = {name: value for name, value in asked.items() if value}
+    if given:
+        options = sample_options(classifier, samples, inception, likelihood, request)
         opened = [replace(one, task=one.task.with_samples(options)) for one in opened]
     several = len(runs) > 1
     chosen = average_runs(opened, dataset, mark, request.split) if several else opened[0]
     evaluation = chosen.evaluate(score(chosen.card, dataset, mark, request.split, chosen.scorer))
-    command = command_of(runs, dataset, request, ["--ensemble"] if several else [])
+    words = [word for name, value in given.items() for word in (f"--{name}", str(value))]
+    command = command_of(runs, dataset, request, [*words, *(["--ensemble"] if several else [])])
     folder = folder_of(request, opened[0], evaluation, "-ensemble" if several else "")
     write_and_print(folder, chosen, evaluation, request.protocol, command, request.console)
     return evaluation
 
 
 def sample_options(
-    classifier: Folder | None, samples: int, inception: Folder | None, hardware: Hardware
+    classifier: Folder | None, samples: int, inception: Folder | None, likelihood: int, request: EvalRequest
 ) -> SampleEvaluation:
     """How samples are evaluated. Raises SkipwayError for a run that is no classifier of one class per image."""
-    weights = None if inception is None else Path(inception)
+
+    def say(line: str) -> None:
+        request.console.print(line, soft_wrap=True, markup=False)
+
+    options = SampleEvaluation(None, samples, None if inception is None else Path(inception), likelihood, say)
     if classifier is None:
-        return SampleEvaluation(None, samples, weights)
-    model = TrainedModel.load(Path(classifier), hardware)
+        return options
+    model = TrainedModel.load(Path(classifier), request.hardware)
     refuse_if(
         model.task.activation != "softmax", f"{classifier} is no classifier of one class per image", "give another run"
     )
     name, checksum = Path(classifier).name, model.card.weights_sha256
-    classes, device = tuple(model.card.classes), hardware.device
+    classes, device = tuple(model.card.classes), request.hardware.device
     features = ClassifierFeatures(name, checksum, model.net, model.preprocessing, classes, device)
-    return SampleEvaluation(features, samples, weights)
+    return replace(options, classifier=features)
 
 
 def request_of(

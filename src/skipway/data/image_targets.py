@@ -31,7 +31,8 @@ class GenerationTargets(ClassTargets):
 
     def require_learnable(self, name: str, classes: tuple[str, ...]) -> None:
         if len(self) < FEWEST:
-            raise DataError(f"{name} has {len(self)} images: a generator needs at least {FEWEST}, better thousands")
+            count = f"{len(self)} image{'s' * (len(self) != 1)}"
+            raise DataError(f"{name} has {count}: a generator needs at least {FEWEST}, better thousands")
 
 
 def for_generation(dataset: Dataset) -> Dataset:

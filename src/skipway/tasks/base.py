@@ -451,7 +451,7 @@ class Task(ABC):
         """The task that evaluates generated images with `options` (`SampleEvaluation`). Raises SkipwayError where
         nothing is generated."""
         raise SkipwayError(
-            f"--classifier, --samples and --inception are for generators: leave them out for {self.name}"
+            f"--classifier, --samples, --inception and --likelihood are for generators: leave them out for {self.name}"
         )
 
     def scorer(self) -> Callable[[Split], Outputs] | None:

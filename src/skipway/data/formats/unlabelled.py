@@ -11,9 +11,9 @@ from skipway.errors import DataError
 
 
 def is_unlabelled(root: Path) -> bool:
-    """Whether the training images in `root` lie in no class folder."""
+    """Whether the training images in `root` lie in no class folder; also of an empty folder."""
     train = split_folders(root).get("train", root)
-    return not class_folders(train) and bool(images_below(train))
+    return not class_folders(train) and (bool(images_below(train)) or not any(train.iterdir()))
 
 
 def open_unlabelled(root: Path) -> Dataset:

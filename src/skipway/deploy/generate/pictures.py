@@ -9,10 +9,10 @@ from PIL import Image, PngImagePlugin
 
 from skipway.deploy.generate.request import GeneratedImage
 from skipway.errors import refuse_if
+from skipway.tasks.generate.grid import arranged, enlarged, split
 
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}  # by the number of channels
 LEGIBLE = 64  # pixels of the longer side that a grid enlarges small images to
-GAP = 2  # pixels between the images of a grid, after enlarging
 OBLONG = 4  # rows over columns, or columns over rows, above which a grid no longer gives each class its own rows
 MOST_IN_GRID = 4096
 NAMED = 12  # classes that the text of a grid lists
@@ -44,12 +44,6 @@ def image_png(image: GeneratedImage) -> bytes:
     return png(as_picture(image.pixels), image.text())
 
 
-def enlarged(pixels: np.ndarray) -> np.ndarray:
-    """(H, W, C), each pixel repeated in both directions so often that the longer side has LEGIBLE pixels or more."""
-    factor = math.ceil(LEGIBLE / max(pixels.shape[:2]))
-    return pixels.repeat(factor, 0).repeat(factor, 1)
-
-
 def grid_rows(labels: Sequence[str | None]) -> list[list[int]]:
     """The positions of images in the rows of a grid that is about as high as wide.
 
@@ -69,27 +63,9 @@ def grid_rows(labels: Sequence[str | None]) -> list[list[int]]:
     return split(ordered, math.ceil(math.sqrt(len(ordered))))
 
 
-def split(positions: Sequence[int], columns: int) -> list[list[int]]:
-    """Rows of `columns` positions each, the last of what is left."""
-    return [list(positions[start : start + columns]) for start in range(0, len(positions), columns)]
-
-
 def grid(images: Sequence[np.ndarray], rows: Sequence[Sequence[int]]) -> np.ndarray:
-    """Images uint8 (H, W, C) of equal shape as one, enlarged if they are small; `rows`: as of `grid_rows`.
-
-    Gaps are white, and transparent where the images have an alpha channel.
-    """
-    height, width, channels = enlarged(images[0]).shape
-    columns = max(map(len, rows))
-    shape = (len(rows) * (height + GAP) - GAP, columns * (width + GAP) - GAP, channels)
-    sheet = np.full(shape, 255, np.uint8)
-    if channels in (2, 4):
-        sheet[..., -1] = 0
-    for i, row in enumerate(rows):
-        for j, position in enumerate(row):
-            top, left = i * (height + GAP), j * (width + GAP)
-            sheet[top : top + height, left : left + width] = enlarged(images[position])
-    return sheet
+    """Images uint8 (H, W, C) of equal shape as one, enlarged if they are small; `rows`: as of `grid_rows`."""
+    return arranged([enlarged(image, LEGIBLE) for image in images], rows)
 
 
 def require_few(count: int) -> None:

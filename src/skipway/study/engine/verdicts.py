@@ -62,7 +62,9 @@ def reason_for(claim: Claim, steps: int, state: State, effects: Sequence[Effect]
             return f"{few} seed{'s' * (few != 1)}; a verdict needs {FEWEST_SEEDS}. {where}"
         return f"The interval is wider than what counts: more seeds could tell. {where}"
     if state == "no difference seen":
-        return f"An effect is below what counts ({claim.tolerance}), or its interval contains 0. {where}"
+        effect = next(effect for effect in effects if state_of(effect) == state)
+        small = abs(effect.estimate) < effect.margin
+        return f"{'An effect is smaller than what counts' if small else 'The interval of an effect contains 0'}. {where}"
     return f"{sentence(claim.tolerance)} {where}"
 
 

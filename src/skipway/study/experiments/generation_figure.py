@@ -102,7 +102,8 @@ def plot_gradients(axes: "Axes", networks: Mapping[str, Any], healthy: float) ->
     axes.axhline(healthy, color=GREY, linewidth=0.9, linestyle=":", label="vanished below this")
     quieten(axes)
     titled(axes, "Gradient before training, 4 units a level", "unit, from input to output", "relative to the last unit")
-    axes.legend(frameon=False, fontsize=8)
+    axes.set_ylim(bottom=axes.get_ylim()[0] * 1e-3)  # room for the legend
+    axes.legend(frameon=False, fontsize=8, loc="lower left")
 
 
 def plot_images(axes: "Axes", rows: Mapping[str, Sequence[str]], side: Sequence[int]) -> None:

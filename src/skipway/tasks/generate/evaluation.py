@@ -5,7 +5,7 @@ training images and those of the split says what a perfect generator would reach
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,11 +14,13 @@ from torch import Tensor
 from skipway.data.dataset import Split
 from skipway.data.loader import decode_all
 from skipway.data.preprocess import Preprocessing
+from skipway.errors import refuse_if
 from skipway.tasks.base import Outputs, SplitOutputs
 from skipway.tasks.generate.classifier_features import ClassifierFeatures
 from skipway.tasks.generate.copies import NearestTraining, nearest_training
 from skipway.tasks.generate.fidelity import inception_distances
 from skipway.tasks.generate.frechet import frechet_distance, kernel_distance
+from skipway.tasks.generate.likelihood import EXACT_DIMENSIONS, PROBES, bits_per_dimension, likelihood_cost
 from skipway.tasks.generate.manifold import NEIGHBOURS, manifold_measures
 from skipway.tasks.generate.sample_evaluation import FEWEST, SampleEvaluation
 from skipway.tasks.generate.sampler import Sampler, SamplingOptions, to_uint8
@@ -29,6 +31,7 @@ MOST_TRAINING = 60_000  # training images among which the nearest are looked for
 FRAMES = 6  # of the paths from noise to image that are shown
 SHOWN = 10  # paths, and classes of the grid
 PER_CLASS = 10  # samples of a class in the grid
+LONGEST = 3600  # seconds that likelihoods may take
 
 
 @dataclass(frozen=True)
@@ -46,10 +49,12 @@ class GenerateEvaluation:
     metrics, of which those that could not be measured are missing: n, velocity_loss, train_velocity_loss, samples,
     evaluations (of the network for a sample), features, frechet_distance, frechet_floor (of training images),
     kernel_distance, precision, recall, density, coverage, class_accuracy and image_class_accuracy (of the images of the
-    split), copies and image_copies, fid, kid. samples: uint8 (m, C, H, W), of `labels` (m,), -1 without classes; grid:
-    uint8, PER_CLASS of each of the first SHOWN classes; images: those of the split that samples are compared with;
-    nearest: of the samples; training: the images that `nearest` counts; None where the network was trained on other
-    data.
+    split), copies and image_copies, fid, kid; bits_per_dimension of bits_images images of the split given their
+    classes, bits_low and bits_high, its 95 % interval, and bits_probes, 0 where the divergence was exact.
+
+    samples: uint8 (m, C, H, W), of `labels` (m,), -1 without classes; grid: uint8, PER_CLASS of each of the first SHOWN
+    classes; images: those of the split that samples are compared with; nearest: of the samples; training: the images
+    that `nearest` counts; None where the network was trained on other data.
     """
 
     scored: SplitOutputs
@@ -76,6 +81,7 @@ def measure(
     chosen = spread(scored.images, count)
     labels = chosen.labels if scored.classes else np.full(count, -1)
     sampling = SamplingOptions()
+    bits = likelihood(scored, options, sampler, preprocessing)
     samples = draw(sampler, labels, sampling)
     images = decode_all(chosen, preprocessing)
     training = None if scored.train is None else decode_all(spread(scored.train, MOST_TRAINING), preprocessing)
@@ -85,6 +91,7 @@ def measure(
         "train_velocity_loss": train_loss(scored, losses),
         "samples": count,
         "evaluations": sampling.evaluations,
+        **bits,
     }
     classifier = options.classifier or ClassifierFeatures.embedded(sampler.device)
     fake, real = classifier.outputs(samples), classifier.outputs(images)
@@ -115,7 +122,45 @@ def spread(split: Split, most: int) -> Split:
 
 def draw(sampler: Sampler, labels: np.ndarray, options: SamplingOptions) -> Tensor:
     """uint8 (n, C, H, W) on the CPU: a sample of each label, of no class where it is -1."""
-    return to_uint8(sampler.sample([int(label) if label >= 0 else None for label in labels], SEED, options))
+    return to_uint8(sampler.sample(classes_of(labels), SEED, options))
+
+
+def classes_of(labels: np.ndarray) -> list[int | None]:
+    """`labels` (n,) for a sampler: no class where they are -1."""
+    return [int(label) if label >= 0 else None for label in labels]
+
+
+def likelihood(
+    scored: SplitOutputs, options: SampleEvaluation, sampler: Sampler, preprocessing: Preprocessing
+) -> dict[str, Any]:
+    """Bits per dimension of as many images of the split as `options` ask for, evenly spread over it.
+
+    What it costs is said first. Raises SkipwayError where that is more than LONGEST.
+    """
+    if not options.likelihood:
+        return {}
+    chosen = spread(scored.images, options.likelihood)
+    labels = classes_of(chosen.labels if scored.classes else np.full(len(chosen), -1))
+    sampler = replace(sampler, batch=min(sampler.batch, len(labels)))
+    cost = likelihood_cost(sampler, labels)
+    images = f"{cost.images:,} image{'s' if cost.images > 1 else ''}"
+    takes = f"takes about {cost.seconds / 60:,.1f} min"
+    options.say(
+        f"the likelihood of {images} {takes}: for each {cost.evaluations} evaluations of the network and "
+        f"{cost.gradients:,} gradients"
+    )
+    advice = f"give at most {cost.images_in(LONGEST):,} images"
+    refuse_if(cost.seconds > LONGEST, f"--likelihood {options.likelihood} {takes}", advice)
+    found = bits_per_dimension(sampler, decode_all(chosen, preprocessing), labels)
+    low, high = found.interval
+    probes = 0 if np.prod(sampler.shape) <= EXACT_DIMENSIONS else PROBES
+    return {
+        "bits_per_dimension": found.mean,
+        "bits_low": low,
+        "bits_high": high,
+        "bits_images": cost.images,
+        "bits_probes": probes,
+    }
 
 
 def train_loss(scored: SplitOutputs, losses: Losses) -> float | None:
@@ -144,7 +189,6 @@ def pictures(sampler: Sampler, classes: int) -> tuple[np.ndarray, Trajectories]:
     """The grid of samples, and paths to one of each class."""
     shown = list(range(min(classes, SHOWN))) if classes else [-1] * SHOWN
     grid = draw(sampler, np.repeat(shown, PER_CLASS), SamplingOptions())
-    labels = [label if label >= 0 else None for label in shown]
-    path = sampler.trajectory(labels, SEED, SamplingOptions(), FRAMES)
+    path = sampler.trajectory(classes_of(np.array(shown)), SEED, SamplingOptions(), FRAMES)
     frames = np.stack([to_uint8(frame.denoised).numpy() for frame in path])
     return grid.numpy(), Trajectories(tuple(frame.time for frame in path), frames)

@@ -4,7 +4,6 @@ Small images are enlarged by a whole number without smoothing, so that every pix
 are white.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +17,9 @@ from skipway.data.decode import WHITE
 from skipway.reporting.pictures import as_rgb, as_uri
 from skipway.tasks.generate.classifier_features import with_channels
 from skipway.tasks.generate.evaluation import PER_CLASS, GenerateEvaluation
+from skipway.tasks.generate.grid import arranged, enlarged, split
 
 SMALL, LARGE = 56, 96  # pixels: the longer side of a tile is enlarged to at least, and reduced to at most that
-GAP = 2  # pixels between tiles
 QUALITY = 90  # of WebP, for tiles that were reduced; others are kept to the pixel
 
 
@@ -60,22 +59,14 @@ def tiles(images: Tensor) -> np.ndarray:
     height, width = pixels.shape[1:3]
     longer = max(height, width)
     if longer <= LARGE:
-        factor = math.ceil(SMALL / longer)
-        return pixels.repeat(factor, 1).repeat(factor, 2)
+        return enlarged(pixels, SMALL)
     size = max(1, round(width * LARGE / longer)), max(1, round(height * LARGE / longer))
     return np.stack([np.asarray(as_rgb(image).resize(size, Image.Resampling.LANCZOS)) for image in pixels])
 
 
 def grid(images: Tensor, columns: int) -> Image.Image:
     """Images uint8 (n, C, H, W), one or more, row by row on white."""
-    shown = tiles(images)
-    height, width = (side + GAP for side in shown.shape[1:3])
-    rows = math.ceil(len(shown) / columns)
-    sheet = np.full((rows * height - GAP, columns * width - GAP, 3), 255, np.uint8)
-    for place, tile in enumerate(shown):
-        top, left = place // columns * height, place % columns * width
-        sheet[top : top + tile.shape[0], left : left + tile.shape[1]] = tile
-    return Image.fromarray(sheet)
+    return Image.fromarray(arranged(list(tiles(images)), split(range(len(images)), columns)))
 
 
 def picture_of(images: Tensor, columns: int) -> Picture:

@@ -7,6 +7,7 @@ arXiv:1810.01367).
 """
 
 import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -19,7 +20,7 @@ from skipway.errors import refuse_if
 from skipway.tasks.generate.draws import Draw, draws
 from skipway.tasks.generate.flow import Velocity
 from skipway.tasks.generate.sampler import Sampler, SamplingOptions
-from skipway.tasks.generate.solvers import WEIGHTS, integrate
+from skipway.tasks.generate.solvers import WEIGHTS, integrate, times_for
 
 EXACT_DIMENSIONS = 64  # up to which the divergence is computed exactly: a pass of the network for each
 PROBES = 8
@@ -55,6 +56,21 @@ class BitsPerDimension:
         if len(self.bits) > 1:
             error = float(self.bits.std()) / math.sqrt(len(self.bits))
         return self.mean - NORMAL_95 * error, self.mean + NORMAL_95 * error
+
+
+@dataclass(frozen=True)
+class LikelihoodCost:
+    """What the likelihoods of `images` images take: for each, evaluations of the network and gradients of it; and about
+    how many seconds on the machine at hand."""
+
+    images: int
+    evaluations: int
+    gradients: int
+    seconds: float
+
+    def images_in(self, seconds: float) -> int:
+        """How many images take that long, at least one."""
+        return max(1, int(self.images * seconds / self.seconds))
 
 
 def log_likelihood(
@@ -142,11 +158,12 @@ def bits_per_dimension(
     """
     refuse_if(levels < 2, f"images of {levels} levels", "give at least 2")
     sampler.require_images(values, labels)
+    values = values.double().cpu()  # 256 is no number of uint8
     outside = bool(((values < 0) | (values >= levels)).any())
     refuse_if(outside, f"images have values outside 0 to {levels - 1}", "give the number of their levels")
     shape, dimensions = sampler.shape, math.prod(sampler.shape)
     uniform = [draws(Draw.DEQUANTISATION, seed, place).random(shape) for place in range(len(values))]
-    images = dequantised(values.cpu(), torch.from_numpy(np.stack(uniform)), levels)
+    images = dequantised(values, torch.from_numpy(np.stack(uniform)), levels)
     found = []
     for rows, velocity in sampler.batches(labels, options):
         places, signs = range(len(values))[rows], None
@@ -157,6 +174,33 @@ def bits_per_dimension(
         found.append(torch.stack([likelihood.nats, likelihood.standard_error])[:, : len(places)].cpu())
     nats, error = torch.cat(found, 1)
     return BitsPerDimension(bits_of(nats, dimensions, levels), error / (dimensions * math.log(2)))
+
+
+def likelihood_cost(
+    sampler: Sampler,
+    labels: Sequence[int | None],
+    options: SamplingOptions = FOR_LIKELIHOOD,
+    probes: int = PROBES,
+) -> LikelihoodCost:
+    """What `bits_per_dimension` of images of `labels` costs, from the time of one evaluation with its gradients."""
+    _, velocity = next(sampler.batches(labels, options))
+    dimensions, weights = math.prod(sampler.shape), WEIGHTS[options.solver]
+    gradients = dimensions if dimensions <= EXACT_DIMENSIONS else probes
+    with torch.inference_mode(False):
+        x = sampler.fill(sampler.noise(0, [0]))
+        one = sampler.fill(rademacher(0, [0], (1, *sampler.shape)))
+        t, signs = times_for(x, 0.5), None if gradients == dimensions else one.expand(-1, probes, -1, -1, -1)
+        with_divergence(velocity, x, t, one)  # the first evaluation also chooses kernels
+        start = time.perf_counter()
+        with_divergence(velocity, x, t, one)
+        halfway = time.perf_counter()
+        with_divergence(velocity, x, t, signs)
+        both = time.perf_counter() - halfway
+    counted = sum(weight > 0 for weight in weights)  # of a step's evaluations, the others need no gradients
+    step = counted * both + (len(weights) - counted) * (halfway - start) / 2
+    batches = math.ceil(len(labels) / sampler.batch)
+    steps = options.steps
+    return LikelihoodCost(len(labels), steps * len(weights), steps * counted * gradients, batches * steps * step)
 
 
 def rademacher(seed: int, places: Sequence[int], shape: tuple[int, ...]) -> Tensor:

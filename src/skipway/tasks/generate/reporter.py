@@ -37,6 +37,8 @@ class GenerateReporter(Reporter):
         if "fid" in m:
             standard = "" if m["fid_standard"] else "not the standard weights; "
             found.append(("FID", f"{m['fid']:.2f}", f"{standard}{m['samples']:,} against {m['fid_real']:,} images"))
+        if "bits_per_dimension" in m:
+            found.append(("Bits per dimension", f"{m['bits_per_dimension']:.3f}", bits_note(m)))
         return [*found, ("Velocity loss", f"{m['velocity_loss']:.4f}", gap_note(m))]
 
     def result(self, evaluation: GenerateEvaluation) -> str:
@@ -53,6 +55,8 @@ class GenerateReporter(Reporter):
             parts.append(f"copies {100 * m['copies']:.2f} % (images {100 * m['image_copies']:.2f} %)")
         if "fid" in m:
             parts.append(f"FID {m['fid']:.2f}, KID {m['kid']:.4f}")
+        if "bits_per_dimension" in m:
+            parts.append(f"{m['bits_per_dimension']:.3f} bits per dimension ({bits_note(m)})")
         of = f"; features of {m['features']}" if "features" in m else ""
         return f"{', '.join(parts)}, {m['samples']:,} samples\nvelocity loss {gap_note(m)}{of}"
 
@@ -89,6 +93,12 @@ def gap_note(metrics: dict[str, Any]) -> str:
     """The loss on training images, in words."""
     train = metrics["train_velocity_loss"]
     return "training images are not here" if train is None else f"{train:.4f} on training images"
+
+
+def bits_note(metrics: dict[str, Any]) -> str:
+    """The interval of the bits per dimension, and of how many images they are."""
+    count = metrics["bits_images"]
+    return f"{metrics['bits_low']:.3f} to {metrics['bits_high']:.3f}, {count:,} image{'s' if count > 1 else ''}"
 
 
 def measures(metrics: dict[str, Any]) -> list[tuple[str, str, str]]:
