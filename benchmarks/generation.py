@@ -26,7 +26,8 @@ import torch
 from rich.console import Console
 
 import skipway
-from benchmarks.harness import RESULTS, mean_and_deviation, save, surroundings
+from benchmarks.harness import RESULTS, mean_and_deviation, surroundings
+from benchmarks.provenance import hashes
 from skipway import bundle, hardware
 from skipway.data import open_dataset
 from skipway.data.dataset import Dataset
@@ -63,28 +64,27 @@ def trained(out: Path, data: str | Dataset, settings: Hardware, **given: Any) ->
 def recorded() -> dict[str, Any]:
     """What results/generation.json has."""
     file = RESULTS / "generation.json"
-    return json.loads(file.read_text()) if file.exists() else {"name": "generation", **surroundings()}
-
-
-def keep(measured: Mapping[str, Any], kind: str) -> None:
-    """Write the figures of a set into the file, in which everything else stays."""
-    found = recorded()
-    sets = found.get("sets", {})
     what = (
         "generators by one command, evaluated on test without guidance by a classifier trained apart: shares in "
         "percent, distances in its features"
     )
-    save("generation", found | {"what": what, "sets": sets | {kind: sets.get(kind, {}) | dict(measured)}})
+    return json.loads(file.read_text()) if file.exists() else {"name": "generation", "what": what, **surroundings()}
+
+
+def keep(measured: Mapping[str, Any], kind: str) -> None:
+    """Write the figures of a set into the file, in which everything else stays."""
+    keep_beside(recorded().get("sets", {}).get(kind, {}) | dict(measured), "sets", kind)
 
 
 def keep_beside(measured: Mapping[str, Any], *place: str) -> None:
-    """Write `measured` into the file at `place`, keys one below the other, with its own commit and date; those of the
-    file stay, which are of the other figures."""
+    """Write `measured` into the file at `place`, keys one below the other, with the commit, date and hashes of the code
+    that it was measured with; those of the file stay, which are of the other figures."""
     around, found = surroundings(), recorded()
     within = found
     for key in place[:-1]:
         within = within.setdefault(key, {})
-    within[place[-1]] = {**measured, "commit": around["commit"], "date": around["date"]}
+    stamps = {"commit": around["commit"], "date": around["date"], "code": hashes("generation")}
+    within[place[-1]] = {**measured, **stamps}
     (RESULTS / "generation.json").write_text(json.dumps(found, indent=1) + "\n")
     print(json.dumps(within[place[-1]], indent=1))
 

@@ -29,6 +29,7 @@ from rich.table import Table
 from benchmarks import gpu_inference, gpu_training
 from benchmarks.gpu_timing import Bench, SkippedError
 from benchmarks.harness import RESULTS, surroundings
+from benchmarks.provenance import hashes
 
 BUDGET = 480.0  # seconds
 ROOT = RESULTS.parent
@@ -114,7 +115,15 @@ def print_table(cases: dict[str, dict[str, Any]]) -> None:
 
 def write(out: Path, given: argparse.Namespace, cases: dict[str, dict[str, Any]], where: dict[str, Any]) -> None:
     what = "images a second, medians of alternating turns; MiB: the largest allocation of a side, weights included"
-    measured = {"name": "gpu", "what": what, "budget_s": given.budget, "dry": given.dry, "cases": cases, **where}
+    measured = {
+        "name": "gpu",
+        "what": what,
+        "budget_s": given.budget,
+        "dry": given.dry,
+        "cases": cases,
+        **where,
+        "code": hashes("gpu"),
+    }
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(measured, indent=1) + "\n")
 

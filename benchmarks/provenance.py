@@ -7,7 +7,10 @@ from typing import Any
 
 from skipway.study.engine.code_hash import SOURCE, syntax
 
-TRAINING = ("training/loop.py", "training/step.py", "training/optimiser.py", "training/muon.py", "data/augment.py")
+TRAINING = (
+    *("training/loop.py", "training/step.py", "training/optimiser.py", "training/muon.py", "training/recipes.py"),
+    *("training/dataloaders.py", "data/augment.py", "data/loader.py", "data/preprocess.py", "data/decode.py"),
+)
 NETWORKS = ("models/base.py", "models/resnet.py")
 PREDICTION = ("deploy/predict", "deploy/engines", "data/decode.py", "data/preprocess.py")
 # result: the files and folders below src/skipway that determine it
@@ -28,7 +31,7 @@ CODE: dict[str, tuple[str, ...]] = {
     "gpu": (*TRAINING, *NETWORKS, "training/cuda_graphs.py", "deploy/engines"),
     "int8": ("deploy/engines", "deploy/export", *NETWORKS),
     "killed": ("training/checkpoint_manager.py", "training/state_codec.py", "training/train_state.py"),
-    "large_photographs": ("data/decode.py", "data/preprocess.py", "data/loader.py"),
+    "large_photographs": ("training/dataloaders.py", "data/decode.py", "data/preprocess.py", "data/loader.py"),
     "latency": PREDICTION,
     "overfit_masks": (*TRAINING, "models/detection", "tasks/detect"),
     "predict": PREDICTION,
@@ -56,7 +59,11 @@ def digest(path: Path) -> str:
 
 
 def outdated(name: str, result: Mapping[str, Any]) -> str:
-    """Why the result called `name` does not describe the present code; empty if it does."""
+    """Why the result called `name` does not describe the present code; empty if it does. A result of several sets has a
+    commit and hashes for each."""
+    if "sets" in result and all("commit" in part for part in result["sets"].values()):
+        reasons = {key: outdated(name, part) for key, part in result["sets"].items()}
+        return "; ".join(f"{key}: {reason}" for key, reason in reasons.items() if reason)
     if str(result["commit"]).endswith("-dirty"):
         return "measured with uncommitted changes"
     if "code" not in result:

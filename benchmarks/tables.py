@@ -15,7 +15,7 @@ from skipway.study.engine.results import read_results
 ROOT = Path(__file__).parent.parent
 STATES = {
     "supports": "supported",
-    "speaks against": "spoken against",
+    "speaks against": "contradicted",
     "no difference seen": "no difference seen",
     "not trained enough to tell": "not trained enough to tell",
 }
@@ -404,9 +404,9 @@ def highlight_table() -> str:
         f"Measured on {on['hardware']['device']}, without a GPU. Settings, deviations and everything else: "
         "[docs/results.md](docs/results.md)."
     )
-    old = outdated_results()
+    old = [name for name in outdated_results() if name in SHOWN]
     if old:
-        under += f" Measured before later changes of the code: {', '.join(name for name in old if name in SHOWN)}."
+        under += f" Measured before later changes of the code: {', '.join(old)}."
     return "\n".join([*lines, "", under, ""])
 
 

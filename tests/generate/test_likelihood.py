@@ -172,10 +172,11 @@ def test_bits_are_the_same_in_any_company_above_the_exact_dimensions() -> None:
     assert not torch.equal(measured(values, 1).bits, all_six.bits)
     low, high = all_six.interval
     assert low < all_six.mean < high
-    half = stats.norm.ppf(0.975) * float(stats.sem(all_six.bits.numpy()))
+    half = stats.t.ppf(0.975, 5) * float(stats.sem(all_six.bits.numpy()))
     assert high - all_six.mean == pytest.approx(half, rel=1e-5)
     low, high = measured(values[:1]).interval
-    assert (high - low) / 2 == pytest.approx(stats.norm.ppf(0.975) * float(all_six.standard_error[0]), rel=1e-5)
+    half = stats.t.ppf(0.975, PROBES - 1) * float(all_six.standard_error[0])
+    assert (high - low) / 2 == pytest.approx(half, rel=1e-5)
 
 
 def test_values_that_are_no_levels_are_refused() -> None:

@@ -85,5 +85,5 @@ def test_one_image_is_too_few(tmp_path: Path) -> None:
 
 
 def test_no_image_at_all_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="has no images: add some or remove it$"):
+    with pytest.raises(DataError, match=r"has no images: add some or remove it$"):
         open_dataset(str(tmp_path), GENERATE)

@@ -151,7 +151,6 @@ def test_option_a_in_training_has_the_values_and_gradients_of_the_slice(side: in
     assert found[0][1].is_contiguous(memory_format=torch.channels_last)
 
 
-
 @pytest.mark.parametrize("option", ["A", "B"])
 def test_options_a_and_b_are_the_identity_where_the_shape_stays(option: str) -> None:
     x = torch.randn(2, 8, 5, 5)

@@ -129,7 +129,7 @@ def test_the_other_claims_at_64_pixels_go_both_ways() -> None:
     for order, state in ((1.0, "supports"), (-1.0, "speaks against")):
         found = on_imagenet((60.0, 50.0))
         found["plain34"], found["resnet34"] = runs(40 + order, 0.1), runs(40 - order, 0.1)
-        verdicts = AT_64.decide_claims(AT_64.claims_by_name(), 1_000, found)
+        verdicts = AT_64.decide_claims(AT_64.claims_by_name(), 10_000, found)
         assert [v.state for v in verdicts if v.claim != "convergence"] == [state] * 4
 
 

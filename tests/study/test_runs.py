@@ -19,6 +19,7 @@ from studied import Tiny
 from skipway import models
 from skipway.data import open_dataset
 from skipway.errors import DataError, SkipwayError
+from skipway.study import STUDIES
 from skipway.study.engine import code_hash, runs
 from skipway.study.engine.runner import Request, run_experiment
 from skipway.study.engine.runs import Machine, StudyRun, open_cut, records_of, runs_of, train_run
@@ -84,6 +85,16 @@ def test_the_code_of_a_network_is_its_own_modules_and_what_they_import() -> None
     assert {"skipway.training.loop", "skipway.training.optimiser"} <= set(code_hash.modules_of("plain20_bare"))
     with pytest.raises(LookupError, match=r"skipway\.training\.keeping"):
         code_hash.existing_modules(["training.keeping"])
+
+
+@pytest.mark.parametrize("name", STUDIES)
+@pytest.mark.parametrize("iterations", [50, 190, 1000, 4000])
+def test_a_scale_that_a_budget_cuts_keeps_the_schedule(name: str, iterations: int) -> None:
+    for recipe in STUDIES[name].plan(replace(SCALES["small"], iterations=iterations)):
+        assert list(recipe.milestones) == sorted(recipe.milestones)
+        assert all(0 < milestone < 1 for milestone in recipe.milestones)
+        assert len(recipe.factors) == len(recipe.milestones) + 1
+        assert max(recipe.factors) == 1
 
 
 def test_equal_recipes_are_one_run() -> None:

@@ -18,7 +18,6 @@ from skipway.study.engine.verdicts import (
     format_effect,
     format_mean_std,
     paired_difference,
-    share_of_seeds,
     state_of,
 )
 
@@ -124,18 +123,18 @@ def test_a_single_seed_has_no_interval() -> None:
     assert above(1.0, [9.0], "x").half_width == math.inf
 
 
-def test_seeds_that_disagree_show_no_difference() -> None:
-    assert state_of(share_of_seeds([True] * 3, "healthy")) == "supports"
-    assert state_of(share_of_seeds([False] * 3, "healthy")) == "speaks against"
-    assert state_of(share_of_seeds([True, False, True], "healthy")) == "no difference seen"
-    assert state_of(share_of_seeds([True] * 2, "healthy")) == "not trained enough to tell"
-    assert state_of(share_of_seeds([], "healthy")) == "not trained enough to tell"
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_figures_that_are_not_finite_decide_nothing(value: float) -> None:
+    for found in (difference([1.0, 2.0, value], [3.0, 4.0, 5.0], "x"), above(0.0, [1.0, 2.0, value], "x")):
+        assert state_of(found) == "not trained enough to tell"
+        assert "not finite" in decide(CLAIM, STEPS, [found], "").reason
+    assert format_mean_std([1.0, value]).endswith("± nan (2 seeds)")
 
 
 def test_effects_as_text() -> None:
     assert format_effect(effect(33.7, 0.61)) == "error, deep - shallow: +33.70 ± 0.61 points"
     assert format_effect(effect(-2.0, math.inf, seeds=1)) == "error, deep - shallow: -2.00 points"
-    assert format_effect(share_of_seeds([True, False, True], "healthy")) == "healthy: 2 of 3 seeds"
+    assert format_effect(effect(0.004, 0.0012)) == "error, deep - shallow: +0.0040 ± 0.0012 points"
 
 
 def test_mean_and_sample_standard_deviation_as_text() -> None:

@@ -67,7 +67,8 @@ def frames_of(file: Path) -> Iterator[np.ndarray]:
 def upright(frame: Any) -> np.ndarray:
     """The pixels of a frame, turned as its display matrix says."""
     pixels = frame.to_ndarray(format="rgb24")
-    return np.ascontiguousarray(np.rot90(pixels, frame.rotation // 90)) if frame.rotation else pixels
+    turns = round(frame.rotation / 90) % 4
+    return np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels
 
 
 class FrameReader:

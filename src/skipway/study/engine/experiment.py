@@ -43,7 +43,8 @@ class Effect:
     """A measured effect, positive where it agrees with the claim, with the half-width of its 95 % interval over seeds.
 
     what: what was measured, such as "test error, plain56 - plain20"; margin: the smallest effect that counts; seeds:
-    of the network with the fewest; equivalence: whether the claim is that the effect lies within `margin` of 0.
+    of the network with the fewest, or of whatever else `over` says was repeated; equivalence: whether the claim is that
+    the effect lies within `margin` of 0.
     """
 
     what: str
@@ -53,6 +54,7 @@ class Effect:
     unit: str
     seeds: int
     equivalence: bool = False
+    over: Literal["seeds", "rounds"] = "seeds"
 
 
 @dataclass(frozen=True)

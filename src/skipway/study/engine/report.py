@@ -193,6 +193,14 @@ def overview(results: Sequence[Result]) -> str:
     return f"{counted}\n{claims_table(results)}"
 
 
+def repeats(verdict: Verdict) -> str:
+    """The number of seeds that a verdict rests on, or of rounds of timing."""
+    if not verdict.effects:
+        return "–"
+    fewest = min(verdict.effects, key=lambda effect: effect.seeds)
+    return str(fewest.seeds) + (" rounds" if fewest.over == "rounds" else "")
+
+
 def claims_table(results: Sequence[Result]) -> str:
     """A row for each claim: its study, verdict, effect, seeds and steps of training."""
     rows = [
@@ -201,7 +209,7 @@ def claims_table(results: Sequence[Result]) -> str:
             claim.sentence,
             f"**{verdict.state}**",
             effects_of(verdict),
-            str(min((effect.seeds for effect in verdict.effects), default="–")),
+            repeats(verdict),
             f"{verdict.steps:,}" if verdict.steps else "–",
         )
         for result in results

@@ -32,7 +32,7 @@ def decide(claim: Claim, steps: int, effects: Sequence[Effect], measured: str, s
 def state_of(effect: Effect) -> State:
     """What one effect says."""
     low, high = effect.estimate - effect.half_width, effect.estimate + effect.half_width
-    if effect.seeds < FEWEST_SEEDS:
+    if effect.seeds < FEWEST_SEEDS or not math.isfinite(effect.estimate):
         return UNTRAINED
     if effect.equivalence:
         if -effect.margin <= low and high <= effect.margin:
@@ -56,15 +56,20 @@ def reason_for(claim: Claim, steps: int, state: State, effects: Sequence[Effect]
         return sentence(shortfall)
     if state == "speaks against":
         return f"{claim.refuted_by} {where}"
+    if state == UNTRAINED and not effects:
+        return f"Not measured. {where}"
     if state == UNTRAINED:
-        few = min((effect.seeds for effect in effects), default=0)
+        few = min(effect.seeds for effect in effects)
         if few < FEWEST_SEEDS:
             return f"{few} seed{'s' * (few != 1)}; a verdict needs {FEWEST_SEEDS}. {where}"
+        if not all(math.isfinite(effect.estimate) for effect in effects):
+            return f"A figure is not finite. {where}"
         return f"The interval is wider than what counts: more seeds could tell. {where}"
     if state == "no difference seen":
         effect = next(effect for effect in effects if state_of(effect) == state)
         small = abs(effect.estimate) < effect.margin
-        return f"{'An effect is smaller than what counts' if small else 'The interval of an effect contains 0'}. {where}"
+        why = "An effect is smaller than what counts" if small else "The interval of an effect contains 0"
+        return f"{why}. {where}"
     return f"{sentence(claim.tolerance)} {where}"
 
 
@@ -93,7 +98,7 @@ def difference(
     degrees = len(lower) + len(higher) - 2
     seeds = min(len(lower), len(higher))
     half = math.inf
-    if seeds > 1:
+    if seeds > 1 and are_finite(lower) and are_finite(higher):
         pooled = sum((len(each) - 1) * statistics.variance(each) for each in (lower, higher)) / degrees
         half = quantile(degrees) * math.sqrt(pooled * (1 / len(lower) + 1 / len(higher)))
     return Effect(what, mean(higher) - mean(lower), half, margin, unit, seeds)
@@ -106,10 +111,14 @@ def paired_difference(
     return above(0.0, [b - a for a, b in zip(lower, higher, strict=True)], what, margin, unit)
 
 
+def are_finite(values: Sequence[float]) -> bool:
+    return all(map(math.isfinite, values))
+
+
 def above(threshold: float, values: Sequence[float], what: str, margin: float = 0.0, unit: str = "") -> Effect:
     """By how much the mean of `values`, one a seed, is above `threshold`, with an interval from their deviation."""
     half = math.inf
-    if len(values) > 1:
+    if len(values) > 1 and are_finite(values):
         half = quantile(len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
     return Effect(what, mean(values) - threshold, half, margin, unit, len(values))
 
@@ -124,12 +133,6 @@ def close_to(target: float, values: Sequence[float], what: str, margin: float, u
     return replace(above(target, values, what, margin, unit), equivalence=True)
 
 
-def share_of_seeds(found: Sequence[bool], what: str) -> Effect:
-    """Whether something was found in each seed. Positive if in all, negative if in none; 0 if the seeds disagree."""
-    agreed = (1.0 if all(found) else 0.0 if any(found) else -1.0) if found else 0.0
-    return Effect(f"{what}: {sum(map(bool, found))} of {len(found)} seeds", agreed, 0.0, 1.0, "seeds", len(found))
-
-
 def quantile(degrees: int) -> float:
     """The quantile of Student's t distribution that bounds a two-sided interval."""
     from scipy.stats import t
@@ -139,11 +142,17 @@ def quantile(degrees: int) -> float:
 
 def format_effect(effect: Effect) -> str:
     """An effect as text: "test error, plain56 - plain20: +33.70 ± 0.61 points"."""
-    if effect.unit == "seeds":
-        return effect.what
     unit = f" {effect.unit}" if effect.unit else ""
-    half = f" ± {effect.half_width:.2f}" if math.isfinite(effect.half_width) else ""
-    return f"{effect.what}: {effect.estimate:+.2f}{half}{unit}"
+    digits = digits_of(effect.half_width)
+    half = f" ± {effect.half_width:.{digits}f}" if math.isfinite(effect.half_width) else ""
+    return f"{effect.what}: {effect.estimate:+.{digits}f}{half}{unit}"
+
+
+def digits_of(half_width: float) -> int:
+    """The decimals with which an interval of this half-width has two significant digits, at least 2."""
+    if not half_width or not math.isfinite(half_width):
+        return 2
+    return max(2, 1 - math.floor(math.log10(half_width)))
 
 
 def mean(values: Sequence[float]) -> float:
@@ -156,4 +165,5 @@ def format_mean_std(values: Sequence[float], digits: int = 2, unit: str = "") ->
         return "none"
     if len(values) == 1:
         return f"{values[0]:.{digits}f}{unit} (1 seed)"
-    return f"{mean(values):.{digits}f} ± {statistics.stdev(values):.{digits}f}{unit} ({len(values)} seeds)"
+    deviation = statistics.stdev(values) if are_finite(values) else math.nan
+    return f"{mean(values):.{digits}f} ± {deviation:.{digits}f}{unit} ({len(values)} seeds)"

@@ -37,15 +37,15 @@ THIRD = "plain20, a third of the steps"  # the deep plain network is trained thr
 @dataclass(frozen=True)
 class Depths:
     """The networks compared: layers of the shallow and the deep one, suffix of their names, image size in pixels (0:
-    that of the data) and multiple of the scale's length by scale, steps of warm-up at a tenth of the rate, the claims,
-    and the paper's test errors in per cent by network."""
+    that of the data) and multiple of the scale's length by scale, warm-up at a tenth of the rate as a share of
+    the scale's iterations, the claims, and the paper's test errors in per cent by network."""
 
     shallow: int
     deep: int
     ending: str
     sizes: Mapping[ScaleName, int]
     lengths: Mapping[ScaleName, float]
-    warmup: Mapping[ScaleName, int]
+    warmup: Mapping[ScaleName, float]
     claims: tuple[Claim, ...]
     published: Mapping[str, float]
 
@@ -61,7 +61,7 @@ CIFAR = Depths(
     *(20, 56, ""),
     sizes={"small": PIXELS},
     lengths={"small": 4.0},
-    warmup={"small": 400},
+    warmup={"small": 400 / 4_000},
     claims=CIFAR_CLAIMS,
     published={"resnet20": 8.75, "resnet56": 6.97},
 )
@@ -92,7 +92,7 @@ def recipe(depths: Depths, scale: Scale, label: str, share: float) -> Recipe:
     made = replace(made, size=depths.sizes.get(scale.name, 0))
     if scale.name not in depths.warmup:
         return made
-    warmed = depths.warmup[scale.name] / made.iterations
+    warmed = depths.warmup[scale.name] / share  # the same steps in every run of a scale that is not cut
     return replace(made, pad=PAD, milestones=(warmed, 0.5, 0.75), factors=(0.1, 1.0, 0.1, 0.01))
 
 

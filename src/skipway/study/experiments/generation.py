@@ -12,7 +12,7 @@ from skipway.study.engine.comparison import not_trained
 from skipway.study.engine.context import ExperimentContext
 from skipway.study.engine.experiment import Claim, Effect, Findings, Study, Table, Verdict, no_training
 from skipway.study.engine.scale import ScaleName
-from skipway.study.engine.verdicts import decide, difference, format_mean_std, mean, share_of_seeds
+from skipway.study.engine.verdicts import above, decide, difference, format_mean_std, mean
 from skipway.study.experiments.generation_figure import LABELS, draw_panels
 from skipway.study.networks.unet_variants import VARIANTS
 from skipway.study.probes.velocity_training import GeneratorTraining, parameters
@@ -26,6 +26,7 @@ LEAST = 1.0  # per cent of the higher loss; smaller differences count as equal
 FACTOR = 2.0  # of gradients; smaller factors count as equal
 BEFORE_TRAINING = ("vanishing", "first-unit")  # claims
 HEALTHY = 0.1  # of the last unit's gradient; a gradient below it has vanished, as in the study of gradients
+FAINTEST = 1e-12  # smaller gradients, and none, count as this
 # claim: what is compared, and the networks that have less of it and more of it, in the order of the claim
 COMPARED: dict[str, tuple[str, tuple[tuple[str, str], ...]]] = {
     "shortcuts": ("test", (("unet8_residual1", "unet8_plain1"), ("unet8_ddpm", "unet8_ddpm_plain"))),
@@ -84,7 +85,7 @@ def values(findings: Findings, network: str, key: str) -> list[float]:
     """A figure of each seed."""
     runs = findings["networks"][network]
     if key == "first_gradient":
-        return [math.log10(run["gradients"][0]) for run in runs]
+        return [math.log10(max(run["gradients"][0], FAINTEST)) for run in runs]
     return [run[key] for run in runs]
 
 
@@ -116,8 +117,10 @@ def vanishing(claim: Claim, findings: Findings) -> Verdict:
     if "unet8_plain4" not in findings["networks"]:
         return not_trained(claim)
     least = [min(run["gradients"]) for run in findings["networks"]["unet8_plain4"]]
-    healthy = share_of_seeds([value >= HEALTHY for value in least], f"every gradient is at least {HEALTHY:g}")
-    return decide(claim, 0, [healthy], f"smallest gradient relative to the last unit's: {format_mean_std(least, 3)}")
+    what = f"log10 of the smallest gradient over {HEALTHY:g} of the last unit's"
+    powers = [math.log10(max(value, FAINTEST)) for value in least]
+    effect = above(math.log10(HEALTHY), powers, what, unit="powers of ten")
+    return decide(claim, 0, [effect], f"smallest gradient relative to the last unit's: {format_mean_std(least, 3)}")
 
 
 def decide_claims(claims: Mapping[str, Claim], steps: int, findings: Findings) -> list[Verdict]:

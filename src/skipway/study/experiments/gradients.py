@@ -44,6 +44,7 @@ from skipway.training.recipes import Recipe
 TRAINED = ("plain56", "resnet56", "plain20", "resnet20")
 BARE = ("plain56_bare", "plain20_bare", "resnet20_bare")  # without batch norm, trained at a tenth of the rate
 VARIANCES = (0.5, 1.0, 2.0)  # of the initial weights, as multiples of He's
+FAINTEST = 1e-12  # smaller ratios, and none, count as this; larger ones than its inverse as that
 EARLY = 0.025  # share of a full training run
 MOMENTS = ("start", "early", "end")
 IMAGES, POINTS = {"tiny": 16, "small": 64, "paper": 128}, {"tiny": 8, "small": 32, "paper": 32}
@@ -168,7 +169,7 @@ def decide_norms(claim: Claim, steps: int, findings: Findings, vanishing: bool) 
     effects = [
         compare(
             math.log10(limit),
-            [math.log10(v) for v in values],
+            [math.log10(min(max(v, FAINTEST), 1 / FAINTEST)) for v in values],
             f"{name} gradient, {moment}, inside the limit",
             unit="decades",
         )

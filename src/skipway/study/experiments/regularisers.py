@@ -150,7 +150,7 @@ def compare_times(claim: Claim, findings: Findings) -> Verdict:
     words = f"{thin} takes {mean(times):.2f} times as long as {wide} ({min(times):.2f} to {max(times):.2f}"
     words += f" over {len(times)} rounds); {findings['machine']}"
     what = f"time of {thin} over {wide}, minus 1, over {len(times)} rounds"
-    return decide(claim, 0, [above(1.0, times, what, FASTER - 1)], words)
+    return decide(claim, 0, [replace(above(1.0, times, what, FASTER - 1), over="rounds")], words)
 
 
 def run_checks(findings: Findings) -> list[CheckResult]:
