@@ -26,10 +26,10 @@ SHORT = replace(QUICK, epochs=3, batch=24)  # 11 steps an epoch
 EVERY_2 = RunOptions(checkpoint_steps=2)
 
 
-def few_digits() -> Dataset:
-    """300 digits, of which 30 become val."""
+def few_digits(count: int = 300) -> Dataset:
+    """`count` digits, of which a tenth become val, and at least one of each class."""
     dataset = open_dataset("digits")
-    return replace(dataset, train=dataset.train.take(np.arange(300)), test=None)
+    return replace(dataset, train=dataset.train.take(np.arange(count)), test=None)
 
 
 def weights(run: Path) -> dict[str, Tensor]:

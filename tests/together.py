@@ -26,7 +26,7 @@ from skipway.training.sync_batchnorm import SyncBatchNorm
 FLOAT32 = hardware.decide("cpu", precision="float32", workers=0)
 GENTLE = replace(QUICK, model="resnet20", batch=24, lr=0.02, sync_norm=True)
 RECIPES = {  # by name; each must give the losses that one process has
-    "plain": replace(GENTLE, epochs=5),
+    "plain": replace(GENTLE, epochs=2),
     "mixed": replace(GENTLE, epochs=1, mixup=0.2, cutmix=1.0, flip=True, cutout=2, average=0.0),
     "drawn": replace(GENTLE, epochs=1, balance="sampler", optimiser="muon"),
     "generated": replace(GENERATE_8, iterations=10, batch=24, channels=1),

@@ -1,6 +1,7 @@
 """Exports with non-maximum suppression inside give what `predict` finds, and nothing is left to suppress."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,14 +25,20 @@ from skipway.models.detection.suppression import Suppressed
 from .conftest import CPU
 
 
-def outputs_of(form: str, folder: Path, images: np.ndarray) -> list[np.ndarray]:
-    """Boxes, scores and labels by the format's own runtime."""
+def opened(form: str, folder: Path) -> Callable[[np.ndarray], list[np.ndarray]]:
+    """From images to boxes, scores and labels by the format's own runtime."""
     names = ["boxes", "scores", "labels"]
     if form == "onnx":
-        return onnxruntime.InferenceSession(folder / "model.onnx").run(names, {"images": images})
+        session = onnxruntime.InferenceSession(folder / "model.onnx")
+        return lambda images: session.run(names, {"images": images})
     precise = {"INFERENCE_PRECISION_HINT": "f32"}
-    found = openvino.Core().compile_model(folder / "model.xml", "CPU", precise)({"images": images})
-    return [found[name] for name in names]
+    compiled = openvino.Core().compile_model(folder / "model.xml", "CPU", precise)
+
+    def run(images: np.ndarray) -> list[np.ndarray]:
+        found = compiled({"images": images})
+        return [found[name].copy() for name in names]
+
+    return run
 
 
 @pytest.mark.parametrize("form", ["onnx", "openvino"])
@@ -49,10 +56,10 @@ def test_an_export_gives_the_objects_that_predict_finds(
     assert [one["shape"] for one in evidence["outputs"]] == [[1, 100, 4], [1, 100], [1, 100]]
     page = (out / "README.md").read_text()
     assert "one image at a time" in page and "only the best is left" in page and "any batch" not in page
-    predictor, seen = skipway.Predictor(learnt, CPU), 0
+    predictor, exported, seen = skipway.Predictor(learnt, CPU), opened(form, out), 0
     for file in pictures[1:]:  # as large as the input
         fitted = predictor.preprocessing.open(file, "one").unsqueeze(0).numpy()
-        boxes, scores, labels = (output[0] for output in outputs_of(form, out, fitted))
+        boxes, scores, labels = (output[0] for output in exported(fitted))
         assert (np.diff(scores) <= 0).all(), "the best first"
         found = predictor.predict(file, threshold=0.05).objects
         sure = scores >= 0.05

@@ -200,7 +200,7 @@ def test_without_the_option_an_image_is_transformed_alone_with_the_numbers_of_it
 
 
 def test_a_killed_run_with_mosaic_ends_with_the_weights_of_one_that_was_not(tmp_path: Path) -> None:
-    dataset, recipe = shapes(6, val=2), replace(TINY, batch=2, iterations=3, mosaic=0.8)
+    dataset, recipe = shapes(4, val=1), replace(TINY, batch=2, iterations=2, mosaic=0.8)
 
     def fit(out: Path, resume: bool = False, drawn: float = 0.8) -> Path:
         changed = replace(recipe, mosaic=drawn)

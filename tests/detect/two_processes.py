@@ -1,11 +1,11 @@
-"""What each of two processes does for test_training.py; as `python two_processes.py FOLDER`."""
+"""What each of two processes does for test_training.py; as `python two_processes.py FOLDER LEARNT`."""
 
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
-from shapes import repeated, shapes
+from shapes import shapes
 
 from skipway import hardware
 from skipway.training import loop
@@ -13,21 +13,23 @@ from skipway.training.distributed import init_distributed
 from skipway.training.recipes import DETECT_SCRATCH
 
 
-def main(out: Path) -> None:
+def main(out: Path, learnt: str) -> None:
+    """Two small steps from the weights of the run `learnt`, which find objects."""
     recipe = replace(
         DETECT_SCRATCH,
-        lr=2e-3,
+        lr=1e-5,
         model="fcos_resnet18d_x0_5_light",
+        pretrained=learnt,
         size=96,
         batch=8,
-        iterations=40,
+        iterations=2,
         crop="none",
         average=0.0,
     )
     cpu = hardware.decide("cpu", precision="float32", workers=0)
     with init_distributed(cpu) as (group, own):
-        loop.train(repeated(shapes(16, val=7), 10), recipe, out, own, Console(quiet=True), group=group)
+        loop.train(shapes(16, val=7), recipe, out, own, Console(quiet=True), group=group)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), sys.argv[2])

@@ -54,7 +54,7 @@ def test_two_processes_have_the_loss_of_one_at_every_step(
     off = [abs(a - b) / abs(a) for a, b in zip(alone, found[name], strict=True)]
     assert len(off) >= 10
     assert max(off[:10]) < 1e-5
-    assert max(off[:50]) < 1e-3
+    assert max(off) < 1e-3
     assert epoch_losses(folder / name) == pytest.approx(epoch_losses(tmp_path / "run"), rel=1e-3)
     counts = [bundle.read_card(run).data["counts"] for run in (folder / name, tmp_path / "run")]
     assert counts[0] == counts[1]

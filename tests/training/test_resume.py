@@ -19,33 +19,37 @@ from skipway.training.checkpoint_manager import checkpoints
 from skipway.training.recipes import Recipe
 from skipway.training.signals import Interrupted
 
-STEPS = replace(SHORT, batch=24)  # 11 steps an epoch
-
 
 @pytest.fixture(scope="module")
 def digits() -> Dataset:
-    return few_digits()
+    """40 to train on, which are 5 steps an epoch of SHORT."""
+    return few_digits(50)
 
 
 def fit(dataset: Dataset, recipe: Recipe, out: Path, resume: bool = False) -> Path:
     return loop.train(dataset, recipe, out, CPU, QUIET, resume, EVERY_2)
 
 
+@pytest.fixture(scope="module")
+def whole(digits: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of SHORT that was not interrupted, to be compared with."""
+    return fit(digits, SHORT, tmp_path_factory.mktemp("whole") / "run")
+
+
 @pytest.mark.parametrize(
     "changes",
     [
-        {},
         {"optimiser": "adamw", "lr": 0.002, "mixup": 0.2, "cutmix": 1.0, "average": 0.0},
-        {"optimiser": "muon", "micro": 10, "small": 6, "small_epochs": 1},
+        {"optimiser": "muon", "micro": 3, "small": 6, "small_epochs": 2, "balance": "weights"},
         {"balance": "sampler", "survival": 0.8, "freeze": 1, "freeze_norm": False},
     ],
 )
 def test_a_run_killed_three_times_in_the_middle_of_epochs_ends_with_the_same_weights(
     digits: Dataset, tmp_path: Path, changes: dict
 ) -> None:
-    recipe = replace(STEPS, **changes)
+    recipe = replace(SHORT, **changes)
     whole, cut = fit(digits, recipe, tmp_path / "whole"), tmp_path / "cut"
-    for number, step in enumerate((9, 12, 8)):  # 33 steps in all, of which each time up to 2 are done again
+    for number, step in enumerate((4, 6, 7)):  # 15 steps in all, of which each time up to 2 are done again
         with killed_at(step):
             fit(digits, recipe, cut, resume=bool(number))
         assert not (cut / bundle.SUMS).exists()
@@ -56,24 +60,26 @@ def test_a_run_killed_three_times_in_the_middle_of_epochs_ends_with_the_same_wei
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_finishes_the_step_saves_it_and_says_how_to_go_on(
-    digits: Dataset, tmp_path: Path, number: signal.Signals, code: int
+    digits: Dataset, whole: Path, tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
-    whole, cut = fit(digits, STEPS, tmp_path / "whole"), tmp_path / "cut"
+    cut = tmp_path / "cut"
     handlers = [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)]
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Interrupted) as stopped:
-        before_step(patch, 14, lambda: os.kill(os.getpid(), number))
-        fit(digits, STEPS, cut)
+        before_step(patch, 7, lambda: os.kill(os.getpid(), number))
+        fit(digits, SHORT, cut)
     assert stopped.value.code == code
-    assert str(stopped.value).endswith(f"after step 14; to continue: skipway train --resume {cut}")
-    assert checkpoints(cut)[0].name == "epoch-0001-step-00000014"
+    assert str(stopped.value).endswith(f"after step 7; to continue: skipway train --resume {cut}")
+    assert checkpoints(cut)[0].name == "epoch-0001-step-00000007"
     assert [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)] == handlers
-    fit(digits, STEPS, cut, resume=True)
+    fit(digits, SHORT, cut, resume=True)
     assert same(weights(whole), weights(cut))
     assert losses(whole) == losses(cut)
 
 
-def test_a_signal_during_validation_is_answered_between_its_batches(digits: Dataset, tmp_path: Path) -> None:
-    whole, cut = fit(digits, STEPS, tmp_path / "whole"), tmp_path / "cut"
+def test_a_signal_during_validation_is_answered_between_its_batches(
+    digits: Dataset, whole: Path, tmp_path: Path
+) -> None:
+    cut = tmp_path / "cut"
     validate, calls = validation.validate, []
 
     def interrupted(*given: object) -> dict[str, float]:
@@ -84,15 +90,17 @@ def test_a_signal_during_validation_is_answered_between_its_batches(digits: Data
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Interrupted):
         patch.setattr(validation, "validate", interrupted)
-        fit(digits, STEPS, cut)
-    assert checkpoints(cut)[0].name == "epoch-0001-step-00000022"
-    fit(digits, STEPS, cut, resume=True)
+        fit(digits, SHORT, cut)
+    assert checkpoints(cut)[0].name == "epoch-0001-step-00000010"
+    fit(digits, SHORT, cut, resume=True)
     assert same(weights(whole), weights(cut))
     assert losses(whole) == losses(cut)
 
 
-def test_a_run_killed_before_its_first_checkpoint_begins_anew_and_says_so(digits: Dataset, tmp_path: Path) -> None:
-    whole, cut = fit(digits, SHORT, tmp_path / "whole"), tmp_path / "cut"
+def test_a_run_killed_before_its_first_checkpoint_begins_anew_and_says_so(
+    digits: Dataset, whole: Path, tmp_path: Path
+) -> None:
+    cut = tmp_path / "cut"
     with killed_at(2):
         fit(digits, SHORT, cut)
     said = io.StringIO()
