@@ -24,8 +24,8 @@ def learnt(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("detect") / "run"
     dataset = shapes()
     dataset = replace(dataset, val=dataset.train, test=None)
-    dataset = repeated(dataset, 10)
-    loop.train(dataset, replace(TINY, iterations=100, crop="none", average=0.9), folder, CPU, QUIET)
+    dataset = repeated(dataset, 35)  # one epoch: one validation and checkpoint
+    loop.train(dataset, replace(TINY, iterations=70, crop="none", average=0.9), folder, CPU, QUIET)
     evaluate_after_training(folder, dataset, CPU, QUIET)
     assert bundle.read_card(folder).calibration is not None
     return folder

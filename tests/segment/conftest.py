@@ -25,7 +25,7 @@ def learnt(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Evaluated on what it has learnt."""
     folder = tmp_path_factory.mktemp("segment") / "run"
     dataset = labelled_shapes()
-    dataset = repeated(replace(dataset, val=dataset.train, test=None), 10)
+    dataset = repeated(replace(dataset, val=dataset.train, test=None), 40)  # one epoch: one validation and checkpoint
     loop.train(dataset, replace(TINY, iterations=80, crop="none", balance="weights", average=0.9), folder, CPU, QUIET)
     evaluate_after_training(folder, dataset, CPU, QUIET)
     return folder

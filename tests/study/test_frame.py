@@ -44,7 +44,7 @@ def test_every_claim_has_a_source_and_a_refutation(name: str) -> None:
 
 def test_all_recipes_of_a_seed_precede_the_next_seed() -> None:
     recipes = STUDIES["degradation"].plan(SCALES["tiny"])
-    assert [recipe.seed for recipe in seeded(recipes, 2)] == [0] * 4 + [1] * 4
+    assert [recipe.seed for recipe in seeded(recipes, 2)] == [0] * 5 + [1] * 5
 
 
 def test_a_result_contains_its_settings(tiny: Tiny, studies: Path) -> None:
@@ -60,7 +60,7 @@ def test_a_result_contains_its_settings(tiny: Tiny, studies: Path) -> None:
     assert values["commit"]
     assert values["data"]["name"] == "digits"
     assert len(values["data"]["fingerprint"]) == 64
-    assert len(values["runs"]) == 4
+    assert len(values["runs"]) == 5  # two depths of two kinds, and the short one
     assert "verdicts" not in values  # they are drawn from the findings whenever these are read
     assert [v.claim for v in read_result(file).verdicts] == [c.name for c in STUDIES["degradation"].claims]
 
