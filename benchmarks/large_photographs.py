@@ -40,9 +40,9 @@ from pathlib import Path
 from skipway import Predictor, decide
 files = sorted(Path(sys.argv[2]).glob("*.jpg"))
 predictor = Predictor(Path(sys.argv[1]), decide("cpu"), "eager")
-predictor.predict(files[:4])
+list(predictor.predict(files[:4]))
 start = time.perf_counter()
-predictor.predict(files)
+list(predictor.predict(files))
 print(time.perf_counter() - start)
 """
 

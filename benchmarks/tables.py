@@ -229,8 +229,8 @@ def generation_table() -> str:
     judges = "; ".join(f"{found['features']}, {found['classifier_on_test']} % on test" for found in sets)
     under = (
         "Without guidance, 18 steps of Heun (35 evaluations), as many samples as images. Class accuracy and distances "
-        f"by classifiers trained apart on the same training images: {judges}. Trained on one core each, beside other "
-        f"programs, of {result('generation')['hardware']['device']}."
+        f"by classifiers trained apart on the same training images: {judges}. Trained on one core of "
+        f"{result('generation')['hardware']['device']}, MNIST beside other programs."
     )
     return "\n".join([*lines, "", under, ""])
 
