@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from served import picture, write_bundle
+from served import listening, picture, strict, write_bundle
 from typed import refused
 
 
@@ -56,33 +56,51 @@ def test_values_that_cannot_be(skipway) -> None:
         refused(skipway("serve", "run", option, value), option)
 
 
-@pytest.mark.parametrize("key", ["none", "file", "variable"])
-def test_the_command_that_is_printed_works_when_copied(tmp_path: Path, key: str) -> None:
-    """Run by a shell in the folder of a photo.jpg; the key itself is not shown."""
+def answered_by_shell(line: str, folder: Path, environment: dict[str, str]) -> None:
+    """What a shell in the folder of photo.jpg gets for `line`, which must not show the key."""
     curl, shell = shutil.which("curl"), shutil.which("bash")
     if not curl or not shell:
         pytest.skip("there is no curl, or no bash")
-    write_bundle(tmp_path / "run")
-    (tmp_path / "photo.jpg").write_bytes(picture())
-    (tmp_path / "my key").write_text("sesame\n")
-    own = {"SKIPWAY_API_KEY": "sesame"} if key == "variable" else {}
-    options = ["--api-key-file", "my key"] if key == "file" else []
-    command = [sys.executable, "-m", "skipway", "serve", "run", "--port", "0", "--device", "cpu", *options]
-    environment = {**os.environ, **own}
-    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True, env=environment) as server:
-        try:
-            assert server.stdout is not None
-            first, line = server.stdout.readline(), server.stdout.readline()
-            assert line.startswith("curl ")
-            assert "sesame" not in first + line
-            asked = subprocess.run(
-                [shell, "-c", line], cwd=tmp_path, capture_output=True, text=True, check=True, env=environment
-            )
-        finally:
-            server.terminate()
+    assert line.startswith("curl ")
+    asked = subprocess.run([shell, "-c", line], cwd=folder, capture_output=True, text=True, check=True, env=environment)
     (answer,) = json.loads(asked.stdout)["images"]
     assert answer["name"] == "photo.jpg"
     assert sum(one["probability"] for one in answer["classes"]) == pytest.approx(1, abs=1e-5)
+
+
+def test_the_command_that_is_printed_works_when_copied(tmp_path: Path) -> None:
+    """Of a process of its own, with a key in a file."""
+    write_bundle(tmp_path / "run")
+    (tmp_path / "photo.jpg").write_bytes(picture())
+    (tmp_path / "my key").write_text("sesame\n")
+    options = ["--port", "0", "--device", "cpu", "--api-key-file", "my key"]
+    command = [sys.executable, "-m", "skipway", "serve", "run", *options]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout is not None
+            first, line = server.stdout.readline(), server.stdout.readline()
+            assert "sesame" not in first + line
+            answered_by_shell(line, tmp_path, dict(os.environ))
+        finally:
+            server.terminate()
+
+
+@pytest.mark.parametrize("own", [{}, {"SKIPWAY_API_KEY": "sesame"}], ids=["no key", "key in a variable"])
+def test_it_works_without_a_key_and_with_one_in_a_variable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], own: dict[str, str]
+) -> None:
+    from skipway.cli.serve import key_in_shell, print_address, read_key
+
+    for name, value in own.items():
+        monkeypatch.setenv(name, value)
+    (tmp_path / "photo.jpg").write_bytes(picture())
+    key = read_key(None)
+    assert bool(key) == bool(own)
+    with listening(write_bundle(tmp_path / "run"), strict(latency=60.0), key) as address:
+        print_address(tmp_path / "run", address, "127.0.0.1", key_in_shell(None, key))
+        first, line = capsys.readouterr().out.splitlines()
+        assert "sesame" not in first + line
+        answered_by_shell(line, tmp_path, dict(os.environ))
 
 
 def test_where_it_listens_everywhere_the_address_is_one_that_can_be_asked(capsys: pytest.CaptureFixture[str]) -> None:

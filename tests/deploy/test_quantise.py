@@ -16,6 +16,8 @@ from skipway.deploy.export.sensitivity import module_names, noise_over_signal, r
 from skipway.deploy.predict.predictor import Predictor
 from skipway.deploy.sample_images import Samples
 from skipway.errors import SkipwayError
+from skipway.models import resnext
+from skipway.models.resnet import imagenet
 
 from .conftest import CLASSES, as_trained, random_images
 
@@ -127,7 +129,7 @@ def test_noise_is_what_rounding_the_input_does_to_the_output() -> None:
 def test_layers_that_read_one_map_are_ranked_each_and_called_by_their_names() -> None:
     """A bottleneck's first convolution and its shortcut's read the same map; groups are told from plain ones."""
     torch.manual_seed(0)
-    trained = as_trained(models.build("resnext50_32x4d", classes=8))
+    trained = as_trained(imagenet(resnext.bottleneck(32, 4), 4, (1, 1, 1, 1))(classes=8))
     graph = formats.openvino_graph(trained)
     order, names = ranked(graph, random_images(2)), module_names(graph, trained.net)
     known = {name for name, m in trained.net.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)}

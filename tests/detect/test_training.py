@@ -97,7 +97,8 @@ def test_two_processes_evaluate_each_image_once(learnt: Path, tmp_path: Path) ->
     evaluation = skipway.evaluate(tmp_path / "run", shapes(16, val=7), split="val", hardware=CPU)
     assert evaluation.metrics["n"] == 7
     assert evaluation.metrics["ap50"] > 0.2, "where nothing is found, any two agree"
-    assert last(tmp_path / "run")["val_ap50"] == pytest.approx(evaluation.metrics["ap50"], abs=1e-6)
+    for figure in ("ap", "ap50", "ap75"):
+        assert last(tmp_path / "run")[f"val_{figure}"] == pytest.approx(evaluation.metrics[figure], abs=1e-6)
 
 
 @pytest.mark.parametrize(

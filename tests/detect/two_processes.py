@@ -8,7 +8,7 @@ from rich.console import Console
 from shapes import shapes
 
 from skipway import hardware
-from skipway.training import loop
+from skipway.training import dataloaders, loop
 from skipway.training.distributed import init_distributed
 from skipway.training.recipes import DETECT_SCRATCH
 
@@ -27,6 +27,7 @@ def main(out: Path, learnt: str) -> None:
         average=0.0,
     )
     cpu = hardware.decide("cpu", precision="float32", workers=0)
+    dataloaders.LARGE_BATCH = 2  # seven images are four batches, so that both processes have some
     with init_distributed(cpu) as (group, own):
         loop.train(shapes(16, val=7), recipe, out, own, Console(quiet=True), group=group)
 

@@ -8,7 +8,7 @@ from rich.console import Console
 from shapes import labelled_shapes
 
 from skipway import hardware
-from skipway.training import loop
+from skipway.training import dataloaders, loop
 from skipway.training.distributed import init_distributed
 from skipway.training.recipes import SEGMENT_SCRATCH
 
@@ -17,6 +17,7 @@ def main(out: Path) -> None:
     model = "unet_resnet18d_x0_5_light"
     recipe = replace(SEGMENT_SCRATCH, lr=2e-3, model=model, size=96, batch=8, iterations=4, crop="none", average=0.0)
     cpu = hardware.decide("cpu", precision="float32", workers=0)
+    dataloaders.LARGE_BATCH = 2  # seven images are four batches, so that both processes have some
     with init_distributed(cpu) as (group, own):
         loop.train(labelled_shapes(16, val=7), recipe, out, own, Console(quiet=True), group=group)
 
