@@ -1,7 +1,8 @@
 """Decode a path, bytes or an array to a uint8 tensor (C, H, W): upright, 8-bit, without transparency.
 
 Pillow decodes, because photographs come in more modes than faster decoders support; only an undamaged JPEG in grey or
-colour, in sRGB, is decoded by simplejpeg, which uses the same libjpeg-turbo and copies less. Errors name the image.
+colour, in sRGB, upright or reduced, is decoded by simplejpeg, which uses the same libjpeg-turbo and copies less. Errors
+name the image.
 
 `decode` reads every pixel. `decode_reduced` lets the codec of a JPEG leave out resolution that is not needed: at 1/2,
 1/4 or 1/8 of the size. Which of the two is used stands in a network's `Preprocessing`, so that training and prediction
@@ -268,7 +269,10 @@ def reduction(image: Image.Image, least: int) -> int:
 def plain_jpeg(image: Image.Image, item: Path | bytes, mode: str, by: int) -> np.ndarray | None:
     """The pixels of a JPEG in `mode` and in sRGB, upright, its sides divided by `by`: uint8 (H, W, channels). None for
     any other image, or if it is damaged."""
-    if image.format != "JPEG" or image.mode != mode or use_of_profile(image) == "converts":
+    orientation = image.getexif().get(ORIENTATION, 1)
+    if image.format != "JPEG" or image.mode != mode or (by == 1 and orientation != 1):
+        return None  # Pillow turns large images faster than NumPy
+    if use_of_profile(image) == "converts":
         return None
     if isinstance(item, Path):
         if item.stat().st_size > MAX_READ_AHEAD:
@@ -281,7 +285,7 @@ def plain_jpeg(image: Image.Image, item: Path | bytes, mode: str, by: int) -> np
         )
     except ValueError:  # it stops at damage that Pillow may tolerate
         return None
-    turned = UPRIGHT.get(image.getexif().get(ORIENTATION, 1))
+    turned = UPRIGHT.get(orientation)
     return turned(pixels) if turned else pixels
 
 
