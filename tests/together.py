@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from rich.console import Console
+from shapes import labelled_shapes
 from torch import nn
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 
@@ -18,9 +19,9 @@ from skipway import hardware
 from skipway.data import open_dataset
 from skipway.data.dataset import Dataset
 from skipway.data.image_targets import with_task
-from skipway.training import hooks, loggers, loop
+from skipway.training import dataloaders, hooks, loggers, loop
 from skipway.training.distributed import SINGLE_PROCESS, Group, init_distributed
-from skipway.training.recipes import GENERATE_8, QUICK, Recipe
+from skipway.training.recipes import GENERATE_8, QUICK, SEGMENT_SCRATCH, Recipe
 from skipway.training.sync_batchnorm import SyncBatchNorm
 
 FLOAT32 = hardware.decide("cpu", precision="float32", workers=0)
@@ -32,6 +33,17 @@ RECIPES = {  # by name; each must give the losses that one process has
     "generated": replace(GENERATE_8, iterations=10, batch=24, channels=1),
 }
 PARTS = replace(GENTLE, epochs=1, micro=4, sync_norm=False)
+LABELLED = labelled_shapes(16, val=7)
+SEGMENTED = replace(
+    SEGMENT_SCRATCH,
+    lr=2e-3,
+    model="unet_resnet18d_x0_5_light",
+    size=96,
+    batch=8,
+    iterations=4,
+    crop="none",
+    average=0.0,
+)
 
 
 def digits(task: str = "") -> Dataset:
@@ -90,6 +102,13 @@ def exchanges(out: Path, group: Group) -> int:
     return counted[0]
 
 
+def segmenter(out: Path, group: Group) -> None:
+    """Leaves a run whose seven images of val are four batches, so that both processes have some."""
+    usual, dataloaders.LARGE_BATCH = dataloaders.LARGE_BATCH, 2
+    loop.train(LABELLED, SEGMENTED, out, FLOAT32, Console(quiet=True), group=group)
+    dataloaders.LARGE_BATCH = usual
+
+
 def main() -> None:
     folder = Path(sys.argv[1])
     with init_distributed(FLOAT32) as (group, _):
@@ -98,6 +117,7 @@ def main() -> None:
         assert group.any_rank(group.rank == 1, False) == [True, False]
         found: dict[str, Any] = {name: losses(recipe, folder / name, group) for name, recipe in RECIPES.items()}
         found |= {"norm": norm_differences(group), "exchanges": exchanges(folder / "parts", group)}
+        segmenter(folder / "segmenter", group)
     if group.rank == 0:
         (folder / "found.json").write_text(json.dumps(found))
 

@@ -1,9 +1,9 @@
-"""Training on label maps: learnt, resumed exactly, shared by processes; settings that do not suit are refused."""
+"""Training on label maps: learnt, resumed exactly; settings that do not suit are refused.
+
+By two processes: training/test_distributed.py.
+"""
 
 import json
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +22,6 @@ from skipway.models.base import ModelOutput
 from skipway.tasks.segment.losses import cross_entropy
 from skipway.tasks.segment.task import AUXILIARY, Segment
 from skipway.training import loop
-from skipway.training.distributed import free_port
 from skipway.training.lr_schedule import lr_multiplier
 from skipway.training.run_manifest import RunOptions
 
@@ -73,21 +72,6 @@ def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(tmp_path: Path) 
         fit(cut)
     fit(cut, resume=True)
     assert same(weights(whole), weights(cut))
-
-
-def test_two_processes_evaluate_each_image_once(tmp_path: Path) -> None:
-    """Seven images of val, shared unevenly: the figures of the trained network are those that one process finds."""
-    script = Path(__file__).with_name("two_segmenters.py")
-    both = os.environ | {"OMP_NUM_THREADS": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
-    both |= {"MASTER_PORT": str(free_port()), "PYTHONPATH": str(Path(__file__).parents[1])}
-    started = [
-        subprocess.Popen([sys.executable, str(script), str(tmp_path / "run")], env=both | {"RANK": r, "LOCAL_RANK": r})
-        for r in ("0", "1")
-    ]
-    assert [process.wait(timeout=200) for process in started] == [0, 0]
-    evaluation = skipway.evaluate(tmp_path / "run", labelled_shapes(16, val=7), split="val", hardware=CPU)
-    assert evaluation.metrics["n"] == 7
-    assert last(tmp_path / "run")["val_miou"] == pytest.approx(evaluation.metrics["miou"], abs=1e-9)
 
 
 @pytest.mark.parametrize(

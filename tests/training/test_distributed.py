@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 import torch.distributed as dist
 from small import losses as epoch_losses
-from together import RECIPES, losses
+from together import FLOAT32, LABELLED, RECIPES, losses
 
+import skipway
 from skipway import bundle, hardware
 from skipway.training import distributed
 from skipway.training.distributed import SINGLE_PROCESS, free_port, local_device, sub_store
@@ -65,6 +66,13 @@ def test_two_processes_have_the_loss_of_one_at_every_step(
     for run in (folder / name, tmp_path / "run"):
         right = last(run)["val_top1"] * counts[0]["val"]
         assert right == pytest.approx(round(right), abs=1e-4), "each image of val is counted once"
+
+
+def test_two_processes_evaluate_each_label_map_once(folder: Path) -> None:
+    """The figures of the trained network are those that one process finds."""
+    evaluation = skipway.evaluate(folder / "segmenter", LABELLED, split="val", hardware=FLOAT32)
+    assert evaluation.metrics["n"] == 7
+    assert last(folder / "segmenter")["val_miou"] == pytest.approx(evaluation.metrics["miou"], abs=1e-9)
 
 
 def test_batch_norm_over_two_processes_is_batch_norm_over_all_images(found: dict[str, Any]) -> None:
