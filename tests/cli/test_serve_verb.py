@@ -1,5 +1,7 @@
 """`skipway serve`: what it refuses before it serves, each in one line."""
 
+import contextlib
+import io
 import json
 import os
 import shlex
@@ -87,8 +89,11 @@ def test_the_command_that_is_printed_works_when_copied(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("own", [{}, {"SKIPWAY_API_KEY": "sesame"}], ids=["no key", "key in a variable"])
 def test_it_works_without_a_key_and_with_one_in_a_variable(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], own: dict[str, str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own: dict[str, str]
 ) -> None:
+    """Standard output alone is redirected: the server configures logging, whereupon absl's handler, where something
+    imported it, closes the standard error that it began with if that is no longer sys.stderr.
+    """
     from skipway.cli.serve import key_in_shell, print_address, read_key
 
     for name, value in own.items():
@@ -97,8 +102,9 @@ def test_it_works_without_a_key_and_with_one_in_a_variable(
     key = read_key(None)
     assert bool(key) == bool(own)
     with listening(write_bundle(tmp_path / "run"), strict(latency=60.0), key) as address:
-        print_address(tmp_path / "run", address, "127.0.0.1", key_in_shell(None, key))
-        first, line = capsys.readouterr().out.splitlines()
+        with contextlib.redirect_stdout(io.StringIO()) as said:
+            print_address(tmp_path / "run", address, "127.0.0.1", key_in_shell(None, key))
+        first, line = said.getvalue().splitlines()
         assert "sesame" not in first + line
         answered_by_shell(line, tmp_path, dict(os.environ))
 
