@@ -41,7 +41,15 @@ CODE: dict[str, tuple[str, ...]] = {
     "segmentation_seams": ("deploy/predict", "models/segmentation", "tasks/segment"),
     "segmentation_speed": (*TRAINING, *PREDICTION, "models/segmentation", "tasks/segment"),
     "serve": ("deploy/serve", *PREDICTION),
-    "startup": ("__init__.py", "__main__.py", "cli"),
+    "startup": (
+        "__init__.py",
+        "__main__.py",
+        "cli",
+        "commands/predict.py",
+        "data/preprocess.py",
+        "data/resize.py",
+        "hardware.py",
+    ),
     "train_step": (*TRAINING, *NETWORKS),
     "transfer": (*TRAINING, "training/autoconfig.py", "models/resnetd.py"),
 }

@@ -6,12 +6,15 @@ Each choice comes with its reason, because "why is it slow here" is the first qu
 import ctypes
 import os
 import platform
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from skipway.errors import SkipwayError
 
@@ -179,3 +182,22 @@ def decide(
             "workers": "decoding processes: one per core, at most 8" if workers is None else given,
         },
     )
+
+
+class SkipInitialisation(TorchFunctionMode):
+    """Leaves out random initialisation, for which torch would import its compiler on the meta device."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func in (Tensor.normal_, Tensor.uniform_) or getattr(func, "__module__", "") == nn.init.__name__:
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
+
+
+@contextmanager
+def meta_device() -> Iterator[None]:
+    """Networks made in this context have shapes and names but no memory: for counting, and for loading weights into."""
+    with torch.device("meta"), SkipInitialisation():
+        yield

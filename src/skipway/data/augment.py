@@ -11,8 +11,6 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchvision.transforms.v2 import RandomResizedCrop
-from torchvision.transforms.v2 import functional as tv
 
 from skipway.data.preprocess import Preprocessing, crop_extreme_aspect
 
@@ -111,6 +109,8 @@ def augment_image(image: Tensor, preprocessing: Preprocessing, augmentation: Aug
     if augmentation.crop in ("resized", "scale"):
         image = make_square(image, preprocessing)
     if augmentation.crop == "resized":
+        from torchvision.transforms.v2 import RandomResizedCrop  # here, since it takes as long to import as torch
+
         top, left, height, width = RandomResizedCrop.get_params(image, [0.08, 1.0], [3 / 4, 4 / 3])
         image = preprocessing.resized(image[:, top : top + height, left : left + width], size, size)
     elif augmentation.crop == "scale":
@@ -125,7 +125,7 @@ def augment_image(image: Tensor, preprocessing: Preprocessing, augmentation: Aug
     else:
         image = preprocessing.fitted(image)
     if augmentation.flip and torch.rand(()) < 0.5:
-        image = tv.horizontal_flip(image)
+        image = image.flip(-1)
     return image
 
 

@@ -8,14 +8,12 @@ from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
-from torchvision.transforms.v2 import InterpolationMode
-from torchvision.transforms.v2 import functional as tv
 
 from skipway.data.dataset import Item
 from skipway.data.decode import WHITE, Colour, Decoded, decode, decode_reduced
+from skipway.data.resize import Filter, center_crop, resize
 
 MAX_ASPECT = 16  # longer over shorter side; of longer images only the centre is resized for a crop
-FILTERS = {"bilinear": InterpolationMode.BILINEAR, "bicubic": InterpolationMode.BICUBIC}
 
 
 def crop_extreme_aspect(image: Tensor) -> Tensor:
@@ -29,7 +27,7 @@ def crop_extreme_aspect(image: Tensor) -> Tensor:
     if max(height, width) <= longest:
         return image
     longest += (max(height, width) - longest) % 2
-    return tv.center_crop(image, [min(height, longest), min(width, longest)])
+    return center_crop(image, min(height, longest), min(width, longest))
 
 
 class Placement(NamedTuple):
@@ -65,7 +63,7 @@ class Preprocessing:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     fit: Literal["crop", "squash", "pad"] = "crop"
-    filter: Literal["bilinear", "bicubic"] = "bilinear"
+    filter: Filter = "bilinear"
     antialias: bool = True
     orientation: Literal["exif"] = "exif"
     background: Colour = WHITE
@@ -92,9 +90,7 @@ class Preprocessing:
         return Placement(*fitted, (rows - fitted[0]) // 2, (columns - fitted[1]) // 2)
 
     def resized(self, image: Tensor, height: int, width: int) -> Tensor:
-        if image.shape[1:] == (height, width):
-            return image
-        return tv.resize(image, [height, width], FILTERS[self.filter], antialias=self.antialias)
+        return resize(image, height, width, self.filter, self.antialias)
 
     def fitted(self, image: Tensor) -> Tensor:
         """uint8 (C, H, W) of any size -> uint8 (C, *canvas)."""
@@ -107,7 +103,7 @@ class Preprocessing:
             height, width = image.shape[1:]
             shorter = min(height, width)  # rounded down, as torchvision does
             image = self.resized(image, int(self.resize * height / shorter), int(self.resize * width / shorter))
-            return tv.center_crop(image, [rows, columns])
+            return center_crop(image, rows, columns)
         place = self.placement(height, width)
         canvas = self.blank()
         inside = canvas[:, place.top : place.top + place.height, place.left : place.left + place.width]

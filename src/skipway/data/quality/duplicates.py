@@ -15,8 +15,6 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 GRID = 9  # cells per side
 FINE = 2 * GRID  # cells per side of the copies in which detail is measured
@@ -124,6 +122,9 @@ def thumbnails_match(thumbs: np.ndarray, pairs: np.ndarray) -> np.ndarray:
 
 def connected_groups(pairs: np.ndarray) -> list[np.ndarray]:
     """The connected components of the graph with edges `pairs` (m, 2), each in order."""
+    from scipy.sparse import coo_array  # here, so that reading and predicting do not import SciPy
+    from scipy.sparse.csgraph import connected_components
+
     if not len(pairs):
         return []
     nodes, ends = np.unique(pairs, return_inverse=True)

@@ -6,7 +6,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torchvision.ops import batched_nms
 
 from skipway.data.preprocess import Preprocessing
 from skipway.tasks.base import Outputs
@@ -44,6 +43,8 @@ class Decoder:
 
     def __call__(self, outputs: Outputs, size: tuple[int, int]) -> Detected:
         """`outputs`: of one image of `size` (height, width) pixels, without the batch dimension."""
+        from torchvision.ops import batched_nms  # here, since it takes as long to import as torch
+
         boxes, scores, labels, *masks = outputs
         chosen = torch.nonzero(scores >= LEAST).flatten()
         chosen = chosen[batched_nms(boxes[chosen].float(), scores[chosen].float(), labels[chosen], self.nms)[:MOST]]

@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torchvision.ops import box_iou
 
 from skipway.data.box_targets import BoxTargets
 from skipway.tasks.detect.detections import Detected
@@ -42,6 +41,8 @@ def truth_at(targets: BoxTargets, place: int) -> Truth:
 
 def overlaps(found: Detected, truth: Truth) -> np.ndarray:
     """(detections, objects) intersection over union; for a crowd over the detection's area."""
+    from torchvision.ops import box_iou  # here, since it takes as long to import as torch
+
     if not len(found.boxes) or not len(truth.boxes):
         return np.zeros((len(found.boxes), len(truth.boxes)))
     one, other = torch.from_numpy(found.boxes), torch.from_numpy(truth.boxes)

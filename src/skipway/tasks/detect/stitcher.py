@@ -6,7 +6,6 @@ the image in one piece the large ones.
 
 import numpy as np
 import torch
-from torchvision.ops import batched_nms
 
 from skipway.tasks.base import Outputs
 from skipway.tasks.detect.detections import Decoder, Detected
@@ -39,6 +38,8 @@ class ObjectStitcher:
         self.found.append(self.decoder(outputs, self.size).above(self.threshold))
 
     def finish(self, name: str) -> ObjectPrediction:
+        from torchvision.ops import batched_nms  # here, since it takes as long to import as torch
+
         boxes, scores, labels = (
             np.concatenate([getattr(one, field) for one in self.found]) for field in ("boxes", "scores", "labels")
         )

@@ -15,7 +15,6 @@ from skipway.data.preprocess import Preprocessing
 from skipway.errors import refuse_if
 from skipway.models.base import Network
 from skipway.models.detection.base import Detector, Objects
-from skipway.models.detection.suppression import Suppressed
 from skipway.tasks.base import (
     Evaluation,
     LossResult,
@@ -49,6 +48,7 @@ class Detect(DenseTask):
     metric: ClassVar[str] = "ap"
     annotation: ClassVar[str] = "boxes with classes"
     figure_names: ClassVar[dict[str, str]] = {"val_ap": "val AP", "val_ap50": "val AP50"}
+    calibrates: ClassVar[str] = "threshold"
     combines_images: ClassVar[bool] = True
     multiple: ClassVar[int] = MULTIPLE
     smallest: ClassVar[int] = MULTIPLE
@@ -191,6 +191,8 @@ class Detect(DenseTask):
     def with_suppression(self, net: Network) -> tuple[Task, nn.Module]:
         refuse_if(models.suppresses(self.network), f"{self.network} suppresses overlapping boxes", "leave out --nms")
         assert isinstance(net, Detector)
+        from skipway.models.detection.suppression import Suppressed  # here, since it imports torchvision
+
         return replace(self, suppressed=True), Suppressed(net, MOST)
 
     def unread(self, name: str, error: str) -> ObjectPrediction:
