@@ -1,14 +1,19 @@
 """What to compute on, decided once and with a reason for everything."""
 
+import os
+import subprocess
+import sys
 from dataclasses import fields
 
 import pytest
 import torch
 from torch import nn
 
-from skipway import hardware
+from skipway import hardware, models
 from skipway.errors import SkipwayError
 from skipway.hardware import Hardware, decide, find_device
+
+NETWORKS = ["resnet20", "vgg11", "densenet121", "googlenet"]
 
 
 @pytest.fixture
@@ -87,9 +92,39 @@ def test_no_workers_can_be_asked_for() -> None:
 
 
 def test_workers_are_one_a_core_and_eight_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
-    for cores, expected in ((1, 1), (2, 2), (64, 8), (None, 1)):
-        monkeypatch.setattr(hardware.os, "cpu_count", lambda c=cores: c)
+    for cores, expected in ((1, 1), (2, 2), (64, 8)):
+        monkeypatch.setattr(hardware, "available_cores", lambda c=cores: c)
         assert decide("cpu").workers == expected
+
+
+def test_cores_that_the_process_may_not_use_are_not_counted() -> None:
+    """As under taskset, and in a container with a set of processors."""
+    if not hasattr(os, "sched_setaffinity"):
+        pytest.skip("this system has no set of processors for a process")
+    code = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); from skipway import hardware as h"
+    code += "; print(h.available_cores(), h.decide('cpu').workers)"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert said.stdout.split() == ["1", "1"]
+
+
+def test_a_gpu_without_triton_does_not_compile(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hardware, "find_device", lambda _: torch.device("cuda"))
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (8, 0))
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    chosen = decide("cuda")
+    assert not chosen.compile_
+    assert "Triton" in chosen.reasons["compile"]
+
+
+def test_networks_made_without_memory_have_the_shapes_of_others_and_do_not_import_the_compiler() -> None:
+    code = (
+        "import sys; from skipway import hardware, models\n"
+        f"with hardware.meta_device(): nets = [models.build(n) for n in {NETWORKS}]\n"
+        "print('torch._dynamo' in sys.modules, *(sum(p.numel() for p in n.parameters()) for n in nets))"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    expected = [sum(p.numel() for p in models.build(n).parameters()) for n in NETWORKS]
+    assert said.stdout.split() == ["False", *map(str, expected)]
 
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:97", "cpu:x", "", "tpu", "meta"])

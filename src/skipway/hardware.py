@@ -4,6 +4,7 @@ Each choice comes with its reason, because "why is it slow here" is the first qu
 """
 
 import ctypes
+import importlib.util
 import os
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -85,6 +86,11 @@ class Hardware:
         }
 
 
+def available_cores() -> int:
+    """The logical cores that this process may run on: fewer than the machine's in a container, or under taskset."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def keep_freed_memory() -> bool:
     """Make the C library keep freed memory for the next step; returns whether that was possible.
 
@@ -106,7 +112,7 @@ def device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     if device.type == "cpu":
-        return f"{torch.cpu.get_capabilities().get('cpu_name', platform.machine())} ({os.cpu_count()} logical cores)"
+        return f"{torch.cpu.get_capabilities().get('cpu_name', platform.machine())} ({available_cores()} logical cores)"
     return str(device)
 
 
@@ -138,6 +144,15 @@ def find_device(name: str) -> torch.device:
     return device
 
 
+def compiles_by_default(device: torch.device) -> tuple[bool, str]:
+    """Whether networks are compiled for `device` unless said otherwise, and the reason."""
+    if device.type != "cuda":
+        return False, "no gain was measured on CPUs"
+    if importlib.util.find_spec("triton") is None:
+        return False, "Triton, which torch.compile needs on GPUs, is not installed"
+    return True, "faster on GPUs"
+
+
 def decide(
     device: str = "auto",
     precision: Precision = "auto",
@@ -164,7 +179,8 @@ def decide(
     if workers is not None and workers < 0:
         raise SkipwayError(f"workers must not be negative, got {workers}")
     use_channels_last = switch.get(channels_last, chosen.type in {"cpu", "cuda"})
-    compiled = switch.get(compile_, chosen.type == "cuda")
+    compiled, compile_reason = compiles_by_default(chosen)
+    compiled = switch.get(compile_, compiled)
     given = "as given"
     return Hardware(
         device=chosen,
@@ -172,12 +188,12 @@ def decide(
         memory_format=torch.channels_last if use_channels_last else torch.contiguous_format,
         compile_=compiled,
         threads=torch.get_num_threads(),
-        workers=min(8, os.cpu_count() or 1) if workers is None else workers,
+        workers=min(8, available_cores()) if workers is None else workers,
         reasons={
             "device": "the first available of CUDA, MPS and CPU" if device == "auto" else given,
             "precision": why if precision == "auto" else given,
             "memory format": "faster for convolutions on this device" if channels_last == "auto" else given,
-            "compile": "faster on GPUs; no gain was measured on CPUs" if compile_ == "auto" else given,
+            "compile": compile_reason if compile_ == "auto" else given,
             "threads": "torch's choice; set OMP_NUM_THREADS to change it",
             "workers": "decoding processes: one per core, at most 8" if workers is None else given,
         },

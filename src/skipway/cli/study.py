@@ -1,6 +1,5 @@
 """`skipway study`: the papers' claims as experiments. Nothing heavy is imported before a verb runs."""
 
-import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -64,12 +63,12 @@ def run(
 
     Examples: skipway study degradation --scale tiny | skipway study degradation --data cifar10 --budget 2h
     """
-    from skipway.hardware import find_device
+    from skipway.hardware import available_cores, find_device
     from skipway.study.engine.runner import Request, run_experiment
     from skipway.study.engine.runs import Machine
     from skipway.training.signals import Interrupted
 
-    at_once = jobs or (1 if scale == "tiny" or find_device(device).type != "cpu" else os.cpu_count() or 1)
+    at_once = jobs or (1 if scale == "tiny" or find_device(device).type != "cpu" else available_cores())
     request = Request(name, scale, seeds, data, budget, weights, note, out)
     try:
         run_experiment(request, Machine(device, precision, at_once), console())  # type: ignore[arg-type]

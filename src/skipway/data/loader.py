@@ -28,6 +28,7 @@ from skipway.data.decode import WHITE, decode_reduced
 from skipway.data.preprocess import Preprocessing, crop_extreme_aspect
 from skipway.data.targets import Labels, Targets, map_labels
 from skipway.errors import DataError, first_line
+from skipway.hardware import available_cores
 
 IN_MEMORY_LIMIT = 2 << 30  # bytes of uint8 pixels that are held on the device
 BATCH_TIMEOUT = 300.0  # seconds to wait for the next batch before the workers count as stuck
@@ -58,7 +59,7 @@ def decode_all(split: Split, preprocessing: Preprocessing) -> Tensor:
     def fill(i: int) -> None:
         images[i] = preprocessing.open(items[i], split.names[i])
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(available_cores()) as pool:
         for _ in pool.map(fill, range(len(split)), chunksize=64):
             pass
     return images
@@ -106,7 +107,7 @@ def decode_split(split: Split, preprocessing: Preprocessing, side: int) -> Split
         image = downscale(preprocessing.reduced(split.items[i], split.names[i]).image, preprocessing, side)
         return image.permute(1, 2, 0).contiguous().numpy()
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(available_cores()) as pool:
         return replace(split, items=list(pool.map(decoded, range(len(split)))))
 
 

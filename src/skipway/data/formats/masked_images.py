@@ -24,8 +24,8 @@ from skipway.data.mask_encoding import MaskEncoding
 from skipway.data.mask_source import MaskError, MaskSource, StoredMask, count_values, read_values
 from skipway.data.mask_targets import MARK, MaskTargets, mark_of
 from skipway.data.quality.issues import printable
-from skipway.data.quality.scan import cores
 from skipway.errors import DataError
+from skipway.hardware import available_cores
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ def read_all(images: Sequence[MaskedImage], coloured: bool) -> tuple[list[ReadMa
         except AnnotationError as error:
             return listed.split, printable(listed.name), str(error)
 
-    with quiet(), ThreadPoolExecutor(cores()) as pool:
+    with quiet(), ThreadPoolExecutor(available_cores()) as pool:
         results = list(pool.map(attempt, images))
     return [one for one in results if isinstance(one, ReadMask)], [one for one in results if isinstance(one, tuple)]
 

@@ -1,7 +1,6 @@
 """Inspect all images of a data set in parallel, and collect the results in columns."""
 
 import multiprocessing
-import os
 import sys
 import warnings
 from collections import Counter
@@ -20,6 +19,7 @@ from skipway.data.quality.decode_errors import Why
 from skipway.data.quality.duplicates import GRID, fine_copies, has_detail, thumbnails
 from skipway.data.quality.inspect import ImageInfo, Kind, inspect_image
 from skipway.errors import DataError
+from skipway.hardware import available_cores
 
 CHUNK = 256  # images per job; fewer for files, which are larger
 FILE_CHUNK = 8
@@ -110,10 +110,6 @@ def digest_of_grey(grey: np.ndarray | None) -> bytes:
     return blake2b(repr(grey.shape).encode() + grey.tobytes(), digest_size=16).digest()
 
 
-def cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 INHERITED: list[ScanJob] = []  # in a forked process, the job, so that no image has to be sent
 
 
@@ -138,9 +134,9 @@ def scan_images(job: ScanJob, console: Console) -> ScanResult:
         warnings.simplefilter("ignore")  # Pillow's warnings about damaged tags, and Python's about forking with threads
         pool: Executor
         if forks:
-            pool = ProcessPoolExecutor(cores(), multiprocessing.get_context("fork"), INHERITED.append, (job,))
+            pool = ProcessPoolExecutor(available_cores(), multiprocessing.get_context("fork"), INHERITED.append, (job,))
         else:
-            pool = ThreadPoolExecutor(cores())
+            pool = ThreadPoolExecutor(available_cores())
         with pool:
             # all processes are forked here, before the progress bar starts its thread
             scan_part = inherited_part if forks else job.part

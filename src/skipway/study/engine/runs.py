@@ -8,7 +8,6 @@ KEY/outcome.json  its outcome; written last, so that its presence means that the
 import fcntl
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -28,7 +27,7 @@ from skipway.data.loader import decode_all
 from skipway.data.preprocess import Preprocessing
 from skipway.data.targets import ClassTargets
 from skipway.errors import DataError, SkipwayError
-from skipway.hardware import Hardware, Precision
+from skipway.hardware import Hardware, Precision, available_cores
 from skipway.models.base import Network
 from skipway.study.engine.code_hash import code_of
 from skipway.study.engine.error_rates import errors
@@ -99,7 +98,7 @@ class Machine:
         """The machine as seen by one of the processes: with its share of the cores."""
         if self.jobs == 1:
             return self
-        return Machine(self.device, self.precision, 1, self.threads or max(1, cores() // self.jobs))
+        return Machine(self.device, self.precision, 1, self.threads or max(1, available_cores() // self.jobs))
 
     def dtype(self) -> str:
         """The data type of the matrix products in training."""
@@ -221,7 +220,3 @@ def describe(run: StudyRun, outcome: Outcome) -> str:
         return f"{run.title}: diverged ({outcome.diverged})"
     text = f"training error {outcome.train_error:.2f} %, test error {outcome.test_error:.2f} %"
     return f"{run.title}: {text}, {outcome.seconds / 60:.1f} min"
-
-
-def cores() -> int:
-    return os.cpu_count() or 1
