@@ -116,7 +116,7 @@ def compare(bench: Bench, what: str, sides: dict[str, Callable[[], Step]], image
     taken = {name: in_turn(step, counts[name]) for name, (step, _) in ready.items()}
     found = alternate(taken, rounds, warm=0 if bench.dry else 1)
     rates = {name: counts[name] * images / row["median_s"] for name, row in found.items()}
-    reference = next(iter(rates.values()), 0.0)
+    first = rates.get(next(iter(sides)))  # None where it could not run: no other side takes its place
     for name, rate in rates.items():
         seconds = [s / counts[name] for s in found[name]["all_s"]]
         bench.emit(
@@ -124,7 +124,7 @@ def compare(bench: Bench, what: str, sides: dict[str, Callable[[], Step]], image
             name,
             images_per_s=round(rate, 1),
             ms=round(1000 * statistics.median(seconds), 3),
-            first_over_it=round(reference / rate, 3),
+            first_over_it=None if first is None else round(first / rate, 3),
             first_step_s=ready[name][1]["first_step_s"],
             peak_mib=ready[name][1]["peak_mib"],
             turns_s=found[name]["all_s"],

@@ -21,7 +21,7 @@ from skipway.deploy.engines.base import EngineInput, EngineMissingError
 from skipway.hardware import Hardware
 from skipway.tasks import Classify
 from skipway.training import loop
-from skipway.training.cuda_graphs import CudaRecorder, StepGraphs
+from skipway.training.cuda_graphs import WARM, CudaRecorder, StepGraphs
 from skipway.training.recipes import QUICK, Recipe
 from skipway.training.run_manifest import RunOptions
 from skipway.training.train_state import TrainRun, TrainState
@@ -54,10 +54,23 @@ def exact() -> Iterator[Hardware]:
 
 
 def trained(digits: Dataset, recipe: Recipe, out: Path, on: Hardware, graphs: bool = True, **options: Any) -> Path:
+    """A run on `on`. With `graphs`, on a GPU, its steps must have been recorded, or nothing would be compared."""
+    recorded: list[Any] = []
+    record = CudaRecorder.record
+
+    def counted(recorder: CudaRecorder, work: Any) -> Any:
+        replay = record(recorder, work)
+        recorded.append(replay)
+        return replay
+
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(CudaRecorder, "record", counted)
         if not graphs:
             patch.setattr(loop, "step_graphs", lambda run, state: None)
-        return loop.train(digits, recipe, out, on, QUIET, **options)
+        run = loop.train(digits, recipe, out, on, QUIET, **options)
+    steps = recipe.iterations or recipe.epochs * (len(digits.train) // recipe.batch)
+    assert bool(recorded) == (graphs and on.device.type == "cuda" and steps > WARM)
+    return run
 
 
 def test_a_first_step_is_the_cpus_within_rounding(digits: Dataset, tmp_path: Path, exact: Hardware) -> None:
