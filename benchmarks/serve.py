@@ -34,7 +34,7 @@ MOST_CONNECTIONS = 512
 PREDICT = """
 import sys, time
 from pathlib import Path
-from skipway.deploy.predictor import Predictor
+from skipway.deploy.predict.predictor import Predictor
 run, engine, count, *images = sys.argv[1:]
 contents = [Path(image).read_bytes() for image in images]
 predictor = Predictor(run, engine=engine)
@@ -90,14 +90,14 @@ def serving(run: Path, *options: str) -> Iterator[Server]:
 async def until_ready(address: Address) -> None:
     connection = Connection(address)
     async with asyncio.timeout(300):
-        while (await connection.ask(b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n")) != 200:
+        while (await connection.ask(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n")) != 200:
             await asyncio.sleep(0.2)
     connection.close()
 
 
 def request_of(image: bytes) -> bytes:
     """The bytes of a request about one image."""
-    head = "POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\nContent-Length: "
+    head = "POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/jpeg\r\nContent-Length: "
     return f"{head}{len(image)}\r\n\r\n".encode() + image
 
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from skipway.cli.options import DeviceOption, console, decide
+from skipway.deploy.serve.limits import Limits
 from skipway.errors import SkipwayError
 
 LOOPBACK, EVERYWHERE = ("127.0.0.1", "::1", "localhost"), ("0.0.0.0", "::", "")
@@ -29,6 +30,7 @@ EvaluationsOption = Annotated[
 SecondsOption = Annotated[
     float, typer.Option(min=1, help="For a generator's turn to come, and for the images of one request.")
 ]
+GraceOption = Annotated[float, typer.Option(min=1, help="Seconds from SIGTERM or Ctrl-C to the end, at most.")]
 EngineOption = Annotated[str, typer.Option(help="eager (evaluation's digits), auto (fastest that agrees), or a name.")]
 
 
@@ -85,6 +87,7 @@ def serve(
     max_megapixels: Annotated[float, typer.Option(min=0.000001, help="Of one image.")] = 40,
     max_frames: Annotated[int, typer.Option(min=1, help="Of one animated image, whose first is taken.")] = 500,
     body_timeout: Annotated[float, typer.Option(min=0.001, help="Seconds for a request's body to arrive.")] = 30,
+    grace: GraceOption = Limits.grace,
     engine: EngineOption = "eager",
     device: DeviceOption = "auto",
 ) -> None:
@@ -92,9 +95,8 @@ def serve(
     images at POST /v1/generate.
 
     Listens to this machine alone unless --host says otherwise. Nothing is fetched from anywhere. SIGTERM and Ctrl-C
-    end it once everything accepted is answered.
+    end it once everything accepted is answered, or --grace is over.
     """
-    from skipway.deploy.serve.limits import Limits
     from skipway.deploy.serve.server import Settings, generates
     from skipway.deploy.serve.server import serve as run_server
 
@@ -106,6 +108,7 @@ def serve(
         pixels=round(max_megapixels * 1e6),
         frames=max_frames,
         body_seconds=body_timeout,
+        grace=grace,
         latency=max_latency_ms / 1000,
         queue=queue,
         batch=max_batch,
@@ -115,7 +118,8 @@ def serve(
         generation_seconds=max_seconds,
     )
     machine = decide(device)
-    settings = Settings(run, device, engine, machine.threads, machine.workers, limits, key)
+    local = host in LOOPBACK and not key
+    settings = Settings(run, device, engine, machine.threads, machine.workers, limits, key, local, eager=True)
     shown = key_in_shell(api_key_file, key)
 
     def say(address: str) -> None:

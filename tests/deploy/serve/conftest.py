@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from served import LIMITS, listening, write_bundle
+from served import LIMITS, listening, strict, write_bundle
 from starlette.testclient import TestClient
 
 from skipway import hardware
@@ -40,6 +40,13 @@ def client_of(answerer: BundleBackend) -> ClientOf:
 @pytest.fixture(scope="module")
 def client(client_of: ClientOf) -> Iterator[TestClient]:
     with client_of() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def patient(client_of: ClientOf) -> Iterator[TestClient]:
+    """As `client`, with all the time that decoding processes need to start on a busy machine."""
+    with client_of(strict(latency=120.0, answer_seconds=120.0)) as opened:
         yield opened
 
 

@@ -18,7 +18,10 @@ from starlette.testclient import TestClient
 
 from skipway import bundle
 from skipway.deploy.predict.predictor import Predictor
+from skipway.deploy.serve.app import create_app
 from skipway.deploy.serve.backend import BundleBackend
+from skipway.deploy.serve.metrics import Metrics
+from skipway.deploy.serve.service import Service
 from skipway.hardware import decide
 
 JPEG = {"Content-Type": "image/jpeg"}
@@ -49,10 +52,17 @@ def test_a_raw_body_gets_the_same_answer_as_a_form(client: TestClient) -> None:
         assert raw["classes"] == as_form["classes"]
 
 
-def test_every_kind_of_image_that_is_named_is_read(client: TestClient) -> None:
-    for kind in ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF"):
-        answer = client.post("/v1/predict", content=picture(kind=kind), headers=JPEG)
-        assert answer.status_code == 200, (kind, answer.text)
+def test_every_kind_of_image_that_is_named_is_read(client_of: ClientOf, fruit: Path) -> None:
+    """AVIF in a process, the others in a thread, with the digits of `predict` either way."""
+    kinds = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
+    images = [picture(kind=kind) for kind in kinds]
+    expected = list(Predictor(fruit, decide("cpu")).predict(images))
+    with client_of(strict(latency=120.0, answer_seconds=120.0)) as client:
+        for kind, image, prediction in zip(kinds, images, expected, strict=True):
+            answer = client.post("/v1/predict", content=image, headers=JPEG)
+            assert answer.status_code == 200, (kind, answer.text)
+            (found,) = answer.json()["images"]
+            assert tuple((c["class"], c["probability"]) for c in found["classes"]) == prediction.classes, kind
 
 
 def test_one_unreadable_image_leaves_the_others_answered(client: TestClient) -> None:
@@ -150,7 +160,7 @@ def test_the_class_that_is_explained_has_the_highest_score_where_probabilities_a
     fruit: Path, tmp_path: Path, task: str
 ) -> None:
     folder = shutil.copytree(fruit, tmp_path / "fruit")
-    bundle.seal(folder, replace(bundle.read_card(fruit), task=task))
+    bundle.seal(folder, replace(bundle.read_card(fruit), task=task, metrics={}, summaries={}))
     backend = BundleBackend(folder, decide("cpu"), "eager", lambda line: None)
     assert backend.target((torch.tensor([40.0, 60.0, 50.0, 0.0]),)) == 1
 
@@ -198,6 +208,29 @@ def test_every_answer_carries_the_safe_headers(client: TestClient) -> None:
     assert answers[2].headers["cache-control"] == "no-store"
 
 
+def test_the_page_and_health_answer_head_as_they_do_get_without_the_body(client: TestClient) -> None:
+    for path in ("/", "/app.js", "/healthz", "/readyz"):
+        asked = client.head(path)
+        assert asked.status_code == 200
+        assert asked.headers["content-length"] == client.get(path).headers["content-length"]
+        assert path not in client.get("/openapi.json").json()["paths"].get("head", {})
+
+
+def test_a_server_of_this_machine_alone_answers_no_page_from_elsewhere(answerer: BundleBackend) -> None:
+    with TestClient(create_app(Service(answerer, LIMITS, Metrics()), local=True)) as client:
+        for host in ("localhost", "localhost:8000", "127.0.0.1:8000", "[::1]:8000"):
+            own = {"Host": host, "Origin": f"http://{host}"}
+            assert client.get("/v1/model", headers={"Host": host}).status_code == 200
+            assert client.post("/v1/predict", content=picture(), headers=JPEG | own).status_code == 200
+            for origin in ("http://evil.example", "null", "http://localhost.evil.example", f"http://evil@{host}"):
+                foreign = {"Host": host, "Origin": origin}
+                assert client.post("/v1/predict", content=picture(), headers=JPEG | foreign).status_code == 403
+        for host in ("evil.example", "evil.example:8000", "127.0.0.1.evil.example", "localhost.evil", "", "[", "x"):
+            refused = client.get("/v1/model", headers={"Host": host})
+            assert refused.status_code == 403, host
+            assert list(refused.json()) == ["detail"]
+
+
 def test_with_a_key_only_the_page_and_health_are_for_everyone(client_of: ClientOf) -> None:
     with client_of(key="sesame-42") as client:
         for path in ("/", "/style.css", "/app.js", "/healthz", "/readyz"):
@@ -207,6 +240,7 @@ def test_with_a_key_only_the_page_and_health_are_for_everyone(client_of: ClientO
             for method, path in (
                 ("GET", "/v1/model"),
                 ("GET", "/metrics"),
+                ("GET", "/openapi.json"),
                 ("POST", "/v1/predict"),
                 ("POST", "/v1/explain"),
             ):
@@ -215,6 +249,7 @@ def test_with_a_key_only_the_page_and_health_are_for_everyone(client_of: ClientO
                 assert answer.headers["www-authenticate"] == "Bearer"
         for headers in ({"X-API-Key": "sesame-42"}, {"Authorization": "Bearer sesame-42"}):
             assert client.get("/v1/model", headers=headers).status_code == 200
+            assert "/v1/predict" in client.get("/openapi.json", headers=headers).json()["paths"]
             assert client.post("/v1/predict", files=form(picture()), headers=headers).status_code == 200
 
 

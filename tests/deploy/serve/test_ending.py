@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import uvicorn
 
-from skipway.deploy.serve.http_timeouts import header_timeout_protocol
+from skipway.deploy.serve.http_timeouts import protocol_of
+from skipway.deploy.serve.limits import Limits
 from skipway.deploy.serve.server import listener, server
 
 
@@ -35,7 +36,7 @@ async def asked_again_and_again(client: socket.socket) -> list[bytes]:
 @pytest.mark.parametrize("turns", range(6))
 def test_who_connects_as_the_server_ends_is_answered_and_told_so(turns: int) -> None:
     config = uvicorn.Config(
-        app, http=header_timeout_protocol(5.0), lifespan="off", log_level="error", timeout_graceful_shutdown=3
+        app, http=protocol_of(Limits(head_seconds=5.0)), lifespan="off", log_level="error", timeout_graceful_shutdown=3
     )
 
     async def life() -> list[bytes]:

@@ -57,7 +57,8 @@ def test_bodies_of_all_requests_together(client_of: ClientOf) -> None:
         assert client.post("/v1/predict", content=picture(8, 8, quality=10), headers=JPEG).status_code == 200
 
 
-def test_images_with_too_many_pixels_frames_or_scans(client: TestClient) -> None:
+def test_images_with_too_many_pixels_frames_or_scans(patient: TestClient) -> None:
+    client = patient
     refused(client, 422, "400 x 300 pixels, and 100,000 are allowed", content=picture(400, 300))
     for side in (10_000, 2**31 - 1):
         refused(client, 422, "pixels", content=bomb(side))

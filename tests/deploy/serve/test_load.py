@@ -61,7 +61,7 @@ def test_workers_share_the_port_count_together_and_end_well(
 
         async def counts() -> str:
             reader, writer = await asyncio.open_connection(*server.address)
-            writer.write(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            writer.write(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
             text = (await reader.read()).decode()
             writer.close()
             await writer.wait_closed()

@@ -51,7 +51,7 @@ def test_the_server_does_what_its_schema_says(fruit: Path, key: str) -> None:
     schemathesis.openapi.media_type("application/octet-stream", images("PNG"))
     headers = {"X-API-Key": key} if key else {}
     with listening(fruit, strict(latency=60.0, body_seconds=60.0), key) as address:
-        schema = schemathesis.openapi.from_url(f"{address}/openapi.json")
+        schema = schemathesis.openapi.from_url(f"{address}/openapi.json", headers=headers)
         operations = [found.ok() for found in schema.get_all_operations()]
         assert {operation.label for operation in operations} == OPERATIONS
         for operation in operations:

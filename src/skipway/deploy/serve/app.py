@@ -1,7 +1,9 @@
 """The server's routes: predictions, explanations, generated images, the card, health, counts, and the page."""
 
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import cache
 from importlib.metadata import version
 from importlib.resources import files
 from typing import Annotated, Any
@@ -31,8 +33,9 @@ GENERATING = {**SHARED, "/generate.js": SCRIPT}
 WEBP: dict[int | str, Any] = {200: {"content": {"image/webp": {"schema": {"type": "string", "format": "binary"}}}}}
 
 
-def create_app(service: Service | GenerationService, key: str = "") -> ASGIApp:
-    """The application. With a `key`, whatever begins with /v1, and /metrics, is for those who send it."""
+def create_app(service: Service | GenerationService, key: str = "", local: bool = False) -> ASGIApp:
+    """The application. With a `key`, whatever begins with /v1, /metrics, and /openapi.json, which names the classes,
+    are for those who send it. local: pages from elsewhere may not have a browser ask."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -46,6 +49,7 @@ def create_app(service: Service | GenerationService, key: str = "") -> ASGIApp:
         description=f"A trained network that {'draws' if generates else 'answers about'} images.",
         version=version("skipway"),
         lifespan=lifespan,
+        openapi_url=None,  # it would have no key
         docs_url=None,  # its page loads scripts from elsewhere
         redoc_url=None,
         separate_input_output_schemas=False,
@@ -55,6 +59,7 @@ def create_app(service: Service | GenerationService, key: str = "") -> ASGIApp:
     operations = generation(service) if isinstance(service, GenerationService) else images(service)
     app.include_router(operations, **guarded)  # type: ignore[arg-type]
     app.include_router(about(service), **guarded)  # type: ignore[arg-type]
+    app.include_router(described(app), **guarded)  # type: ignore[arg-type]
     app.include_router(health(service))
     app.include_router(page("generate.html", GENERATING) if generates else page("index.html", PREDICTING))
     app.include_router(documented(app, how, generates))
@@ -63,7 +68,7 @@ def create_app(service: Service | GenerationService, key: str = "") -> ASGIApp:
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(TimeoutError, late)
     app.add_exception_handler(Exception, failed)
-    return RequestMiddleware(app, service.metrics)
+    return RequestMiddleware(app, service.metrics, local)
 
 
 def images(service: Service) -> APIRouter:
@@ -176,11 +181,13 @@ def health(service: Service | GenerationService) -> APIRouter:
     """For whoever watches over the process."""
     routes = APIRouter()
 
+    @routes.head("/healthz", include_in_schema=False)
     @routes.get("/healthz")
     async def healthz() -> State:
         """The process is alive."""
         return State(status="alive")
 
+    @routes.head("/readyz", include_in_schema=False)
     @routes.get("/readyz", responses={503: {"model": State, "description": "Not ready."}})
     async def readyz(response: Response) -> State:
         """The network answers."""
@@ -203,7 +210,20 @@ def page(start: str, parts: dict[str, str]) -> APIRouter:
         return Response(content, media_type=kind, headers={"Cache-Control": "no-cache"})
 
     for path in contents:
-        routes.add_api_route(path, send)
+        routes.add_api_route(path, send, methods=["GET", "HEAD"])
+    return routes
+
+
+def described(app: FastAPI) -> APIRouter:
+    """The OpenAPI document."""
+    routes = APIRouter(include_in_schema=False)
+
+    document = cache(lambda: json.dumps(app.openapi()).encode())  # made when first asked for: all routes are known then
+
+    @routes.get("/openapi.json")
+    async def openapi() -> Response:
+        return Response(document(), media_type="application/json")
+
     return routes
 
 

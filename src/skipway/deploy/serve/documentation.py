@@ -4,10 +4,11 @@ FastAPI's own page loads its scripts from elsewhere; this one needs nothing but 
 """
 
 import shlex
+from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, StrictUndefined, Template
 
 from skipway.deploy.serve.request_body import FIELD
 
@@ -30,16 +31,23 @@ def curl_command(address: str, key: str = "", generates: bool = False) -> str:
 
 def page(schema: dict[str, Any], address: str, key: str = "", generates: bool = False) -> str:
     """The page as HTML: the command, and each operation of the OpenAPI document `schema` with what it does."""
-    template = (files("skipway.deploy.serve") / "page" / "docs.html").read_text(encoding="utf-8")
     operations = [
         (method.upper(), path, operations[method].get("description", ""))
         for path, operations in schema["paths"].items()
         for method in METHODS
         if method in operations
     ]
-    pages = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     command = curl_command(address, key, generates)
-    return pages.from_string(template).render(command=command, operations=operations, generates=generates)
+    return template().render(command=command, operations=operations, generates=generates)
+
+
+@cache
+def template() -> Template:
+    """The page's, compiled once: that takes a hundred times as long as filling it in."""
+    text = (files("skipway.deploy.serve") / "page" / "docs.html").read_text(encoding="utf-8")
+    return Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True).from_string(
+        text
+    )
 
 
 def elsewhere(address: str, key: str = "", generates: bool = False) -> str:

@@ -82,8 +82,12 @@ class Batcher:
 
     def require_time(self, since: float, now: float) -> None:
         """Raise RefusedError (429) for a request that has waited so long that its answer would come too late."""
-        if now - since > max(BEGUN * self.limits.latency - self.pace, self.pace):
+        if now > self.latest(since):
             raise busy(self.expected())
+
+    def latest(self, since: float) -> float:
+        """The loop's time until which a request that came at `since` may be begun."""
+        return since + max(BEGUN * self.limits.latency - self.pace, self.pace)
 
     async def outputs(self, image: Tensor, since: float) -> Outputs:
         """The outputs, without the first dimension, of one uint8 image (C, H, W).

@@ -6,11 +6,11 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torchvision.transforms.v2 import functional as tv
 
 from skipway.attribution.heatmap import overlay
 from skipway.data.decode import Colour, decode
 from skipway.data.preprocess import Preprocessing
+from skipway.data.resize import resize
 
 LONGEST = 1024  # pixels of the picture that is sent back
 UNSEEN = 0.4  # brightness of what the network did not see
@@ -38,14 +38,14 @@ def photograph(content: bytes, name: str, background: Colour) -> np.ndarray:
     height, width = image.shape[1:]
     scale = LONGEST / max(height, width)
     if scale < 1:
-        image = tv.resize(image, [max(1, round(height * scale)), max(1, round(width * scale))], antialias=True)
+        image = resize(image, max(1, round(height * scale)), max(1, round(width * scale)))
     return image.permute(1, 2, 0).numpy()
 
 
 def spread(heat: np.ndarray, box: tuple[float, float, float, float], height: int, width: int) -> np.ndarray:
     """heat (size, size) over its `box` of an image (height, width); NaN outside of it."""
     top, left, tall, wide = (round(value) for value in box)
-    stretched = tv.resize(Tensor(heat)[None], [max(1, tall), max(1, wide)], antialias=True)[0]
+    stretched = resize(Tensor(heat)[None], max(1, tall), max(1, wide))[0]
     canvas = torch.full((height, width), float("nan"))
     rows = slice(max(top, 0), min(top + tall, height))
     columns = slice(max(left, 0), min(left + wide, width))

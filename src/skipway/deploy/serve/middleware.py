@@ -1,13 +1,18 @@
-"""Around every answer: headers that keep browsers from doing more than is meant, counting, and the API key."""
+"""Around every answer: headers that keep browsers from doing more than is meant, counting, the API key, and who may ask
+a server that is this machine's alone.
+"""
 
+import ipaddress
 import secrets
 import time
 from collections.abc import Awaitable, Callable
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from fastapi import Security
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from skipway.deploy.serve.limits import RefusedError
@@ -31,10 +36,11 @@ Check = Callable[..., Awaitable[None]]
 
 
 class RequestMiddleware:
-    """An application with HEADERS on every answer and every request counted."""
+    """An application with HEADERS on every answer and every request counted. local: requests that a page from elsewhere
+    made a browser send are refused."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
-        self.app, self.metrics = app, metrics
+    def __init__(self, app: ASGIApp, metrics: Metrics, local: bool = False) -> None:
+        self.app, self.metrics, self.local = app, metrics, local
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -52,12 +58,37 @@ class RequestMiddleware:
                     headers[name] = value
             await send(message)
 
+        reason = stranger(Headers(scope=scope)) if self.local else ""
+        app = JSONResponse({"detail": reason}, 403) if reason else self.app
         try:
-            await self.app(scope, receive, guarded)
+            await app(scope, receive, guarded)
         finally:
             path = getattr(scope.get("route"), "path", "other")  # never what was sent: paths without end are no labels
             self.metrics.requests.labels(path, status).inc()
             self.metrics.seconds.labels(path).observe(time.perf_counter() - start)
+
+
+def stranger(headers: Headers) -> str:
+    """Why a request is not answered by a server that is this machine's alone; empty where it is.
+
+    A page can have its own name resolve to this machine (DNS rebinding), which then stands in Host, or send a form to
+    it, which Origin tells. An address cannot be another's name.
+    """
+    sent, origin = headers.get("host", ""), headers.get("origin")
+    if not is_local(sent):
+        return "this server is for this machine alone, and Host is no name of it: ask for localhost, or set an API key"
+    if origin is not None and origin.partition("//")[2] != sent:
+        return "this server is for this machine alone, and Origin is another page's: ask from its own page"
+    return ""
+
+
+def is_local(host: str) -> bool:
+    """Whether the field Host of a request is localhost or an address, with or without a port."""
+    try:
+        name = urlsplit(f"//{host}").hostname or ""
+        return name == "localhost" or bool(ipaddress.ip_address(name))
+    except ValueError:
+        return False
 
 
 def key_check(key: str) -> Check:

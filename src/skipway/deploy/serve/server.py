@@ -2,7 +2,6 @@
 
 import asyncio
 import importlib
-import math
 import multiprocessing
 import os
 import signal
@@ -15,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING
 
 from skipway import bundle
@@ -31,12 +31,15 @@ if TYPE_CHECKING:
 NEEDED = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
 HEAVY = ["skipway.deploy.serve.backend", "skipway.deploy.serve.app", "uvicorn.protocols.http.h11_impl"]
 BACKLOG = 2048  # connections that the system keeps until a process accepts them
-FAILED = 3  # a worker's exit code when it could not begin
+GIVEN_UP = 1  # exit code of a process that could not answer everything in its grace
+SPARE = 0.5  # seconds of the grace that are left for a process to end in
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What every process needs. threads: to compute with; decoders: threads that decode; key: empty for none."""
+    """What every process needs. threads: to compute with; decoders: threads that decode, and processes; key: empty for
+    none; local: whether only this machine is to be answered, by any name that it has for itself; eager: whether the
+    decoding processes are started at once."""
 
     folder: Path
     device: str
@@ -45,6 +48,8 @@ class Settings:
     decoders: int
     limits: Limits
     key: str
+    local: bool = False
+    eager: bool = False
 
 
 def tell(line: str) -> None:
@@ -107,7 +112,7 @@ def service_for(settings: Settings) -> "Service | GenerationService":
         generator = Generator(settings.folder, hardware, settings.engine, tell)
         return GenerationService(generator, settings.limits, Metrics())
     answerer = BundleBackend(settings.folder, hardware, settings.engine, tell)
-    return Service(answerer, settings.limits, Metrics(), settings.decoders)
+    return Service(answerer, settings.limits, Metrics(), settings.decoders, settings.eager)
 
 
 def configuration(settings: Settings) -> "Config":
@@ -116,32 +121,52 @@ def configuration(settings: Settings) -> "Config":
     import uvicorn
 
     from skipway.deploy.serve.app import create_app
-    from skipway.deploy.serve.http_timeouts import header_timeout_protocol
-    from skipway.deploy.serve.service import Service
+    from skipway.deploy.serve.http_timeouts import ACCEPTS, protocol_of
 
     torch.set_num_threads(settings.threads)
     limits = settings.limits
-    service = service_for(settings)
-    longest = limits.answer_seconds if isinstance(service, Service) else limits.generation_seconds
     return uvicorn.Config(
-        create_app(service, settings.key),
-        http=header_timeout_protocol(limits.head_seconds),
+        create_app(service_for(settings), settings.key, settings.local),
+        http=protocol_of(limits),
         ws="none",
         lifespan="on",
-        backlog=BACKLOG,
+        backlog=ACCEPTS,  # which asyncio also takes for what it accepts at once
         access_log=False,
         log_level="warning",
         proxy_headers=False,
         server_header=False,
-        timeout_graceful_shutdown=math.ceil(limits.body_seconds + longest),
+        timeout_graceful_shutdown=max(1, int(limits.grace * 0.9 - 2 * SPARE)),
     )
 
 
-def server(config: "Config") -> "Server":
-    """uvicorn's, which before it ends also takes in those who have connected and were not yet accepted."""
+def end_after(seconds: float) -> None:
+    """End this process after `seconds`, whatever its threads do by then, unless it has ended."""
+
+    def give_up() -> None:
+        tell("skipway: what was still at work when the grace was over was given up")
+        os._exit(GIVEN_UP)
+
+    timer = threading.Timer(seconds, give_up)
+    timer.daemon = True
+    timer.start()
+
+
+def server(config: "Config", grace: float = Limits.grace) -> "Server":
+    """uvicorn's, which before it ends also takes in those who have connected and were not yet accepted, and whose
+    process has ended `grace` seconds after a signal to end."""
     import uvicorn
 
     class Thorough(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            for listening in sockets or []:
+                listening.listen(BACKLOG)
+
+        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+            if not self.should_exit:
+                end_after(max(grace - SPARE, grace / 2))
+            super().handle_exit(sig, frame)
+
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
             self.config.http_protocol_class.ending = True  # type: ignore[attr-defined]
             loop = asyncio.get_running_loop()
@@ -173,7 +198,7 @@ def end_well() -> None:
 
 def work(settings: Settings, bound: socket.socket, began: Callable[[], None]) -> None:
     """One process's life: load, listen, answer, and end on SIGTERM or SIGINT."""
-    running = server(configuration(settings))
+    running = server(configuration(settings), settings.limits.grace)
     bound.listen(BACKLOG)
     began()
     end_well()
@@ -182,6 +207,9 @@ def work(settings: Settings, bound: socket.socket, began: Callable[[], None]) ->
 
 def worker(settings: Settings, bound: socket.socket) -> None:
     """`work` in a process of its own, which ends with its parent; with FAILED for what cannot be served."""
+    from skipway.deploy.serve.metrics import SHARED
+    from skipway.deploy.serve.supervisor import FAILED, NO_SPACE, require_space
+
     parent = multiprocessing.parent_process()
     assert parent is not None
 
@@ -191,45 +219,35 @@ def worker(settings: Settings, bound: socket.socket) -> None:
 
     threading.Thread(target=follow, daemon=True).start()
     try:
+        require_space(os.environ[SHARED])
+    except OSError:
+        sys.exit(NO_SPACE)
+    try:
         work(settings, bound, lambda: None)
     except SkipwayError as fault:
         tell(f"skipway: {fault}")
         sys.exit(FAILED)
 
 
-def supervise(settings: Settings, bound: socket.socket, count: int) -> None:
-    """Keep `count` workers on one socket until SIGTERM or SIGINT; one that dies is replaced.
+def serve_with_workers(settings: Settings, bound: socket.socket, count: int) -> None:
+    """`count` workers on one socket until SIGTERM or SIGINT; one that dies is replaced.
 
     Where the system can fork, they are copies of a process that has imported everything and computed nothing.
-    Raises SkipwayError when a worker cannot begin.
+    Raises SkipwayError when a worker cannot begin, or too many died.
     """
+    from skipway.deploy.serve.metrics import SHARED
+    from skipway.deploy.serve.supervisor import supervise
+
     forks = "forkserver" in multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context("forkserver") if forks else multiprocessing.get_context("spawn")
     context.set_forkserver_preload(HEAVY)
-    ending = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: ending.set())
 
     def start() -> BaseProcess:
         process = context.Process(target=worker, args=(settings, bound))
         process.start()
         return process
 
-    workers = [start() for _ in range(count)]
-    failed = False
-    while not ending.wait(0.5) and not failed:
-        for place, process in enumerate(workers):
-            failed = failed or process.exitcode == FAILED
-            if not process.is_alive() and not failed:
-                tell(f"skipway: worker {process.pid} died ({process.exitcode}) and is replaced")
-                workers[place] = start()
-    bound.close()  # the workers' are the last: what they do not accept is refused, and nobody waits in vain
-    for process in workers:
-        process.terminate()
-    for process in workers:
-        process.join()
-    if failed:
-        raise SkipwayError("a worker could not start: its error is printed above")
+    supervise(start, count, bound, os.environ[SHARED], settings.limits.grace, tell)
 
 
 def serve(settings: Settings, host: str, port: int, workers: int, say: Callable[[str], None]) -> None:
@@ -251,4 +269,4 @@ def serve(settings: Settings, host: str, port: int, workers: int, say: Callable[
         with tempfile.TemporaryDirectory() as counts:
             os.environ["PROMETHEUS_MULTIPROC_DIR"] = counts
             say(address_of(bound))
-            supervise(settings, bound, workers)
+            serve_with_workers(settings, bound, workers)
