@@ -35,7 +35,7 @@ def card(**changes: object) -> Card:
         network={"name": "resnet20", "classes": 3, "channels": 1},
         classes=["zero", "one", "zwölf"],
         preprocessing={"channels": 1, "size": 8, "resize": 8, "mean": [0.5], "std": [0.25]},
-        recipe={"name": "quick", "epochs": 2},
+        recipe={"name": "quick", "epochs": 2, "val": 0.1, "seed": 0},
         data={"name": "digits", "fingerprint": "ab" * 32},
         hardware={"device": "a processor"},
         versions={"torch": "2.11"},
@@ -215,17 +215,40 @@ def test_weights_exchanged_after_the_card_was_written_are_refused_even_with_righ
         read_card(tiny)
 
 
-@pytest.mark.parametrize(
-    "network", [{"name": "resnet32", "classes": 3, "channels": 1}, {"name": "resnet20", "classes": 4, "channels": 1}]
-)
+@pytest.mark.parametrize(("name", "classes"), [("resnet32", ("a", "b", "c")), ("resnet20", ("a", "b", "c", "d"))])
 def test_weights_of_another_network_are_refused_in_one_line(
-    real: tuple[Path, nn.Module], network: dict[str, object]
+    real: tuple[Path, nn.Module], name: str, classes: tuple[str, ...]
 ) -> None:
     folder, net = real
-    write(folder, net.state_dict(), card(network=network))
+    network = {"name": name, "classes": len(classes), "channels": 1}
+    write(folder, net.state_dict(), card(network=network, classes=list(classes)))
     with pytest.raises(BundleError, match="the weights do not fit the card") as caught:
         load_network(folder, read_card(folder), lambda network: build(**network))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_weights_that_are_no_numbers_are_refused_by_name(real: tuple[Path, nn.Module], value: float) -> None:
+    folder, net = real
+    weights = net.state_dict()
+    weights["layer2.0.bn1.running_var"][3] = value
+    write(folder, weights, card())
+    with pytest.raises(BundleError, match=r"NaN or infinite \(in layer2\.0\.bn1\.running_var\)"):
+        load_network(folder, read_card(folder), lambda network: build(**network))
+
+
+def test_finite_numbers_whose_sum_overflows_are_finite() -> None:
+    assert bundle.is_finite(torch.full((9,), 3e38))
+    assert bundle.is_finite(torch.full((9,), 6e4, dtype=torch.float16))
+    assert bundle.is_finite(torch.tensor([1, 2]))
+    assert not bundle.is_finite(torch.tensor([float("inf"), -float("inf")]))
+
+
+def test_metrics_that_are_no_numbers_are_written_as_null(tiny: Path) -> None:
+    """JSON has no NaN, and other programs could not read the card."""
+    add_metrics(tiny, "test", MEASURED | {"ece": float("nan"), "each": [0.5, float("inf")]}, "top-1 90 %")
+    json.loads((tiny / "card.json").read_text(), parse_constant=lambda name: pytest.fail(name))
+    assert read_card(tiny).metrics["test"] == MEASURED | {"ece": None, "each": [0.5, None]}
 
 
 def test_nothing_is_built_from_a_bundle_that_was_changed(real: tuple[Path, nn.Module]) -> None:

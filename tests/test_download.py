@@ -1,12 +1,17 @@
 """Downloads from a server that responds, disconnects, ignores ranges and refuses; and CIFAR in its binary layout."""
 
+import gc
 import hashlib
 import io
+import os
 import socket
+import subprocess
+import sys
 import tarfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -35,12 +40,21 @@ class Served:
     ignores_range: bool = False
     chunked: bool = False
     status: int = 200
+    pause: float = 0.0  # seconds before a response
+    length: str | None = None  # the Content-Length, instead of the right one
+    moved_to: str = ""
     requests: list[str | None] = field(default_factory=list)
     sent: int = 0
 
     def answer(self, handler: BaseHTTPRequestHandler) -> None:
         asked = handler.headers.get("Range")
         self.requests.append(asked)
+        time.sleep(self.pause)
+        if self.moved_to:
+            handler.send_response(302)
+            handler.send_header("Location", self.moved_to)
+            handler.end_headers()
+            return
         if self.status != 200:
             handler.send_error(self.status)
             return
@@ -53,7 +67,7 @@ class Served:
         if self.chunked:
             handler.send_header("Transfer-Encoding", "chunked")
         else:
-            handler.send_header("Content-Length", str(len(body)))
+            handler.send_header("Content-Length", str(len(body)) if self.length is None else self.length)
         handler.end_headers()
         body = body[: self.break_after]
         handler.wfile.write(b"%x\r\n" % (len(body) + 1000) + body if self.chunked else body)
@@ -188,6 +202,92 @@ def test_what_is_there_or_forbidden_is_not_said_to_be_downloaded(
     with pytest.raises(SkipwayError, match="SKIPWAY_OFFLINE is set"):
         fetch(f"{served.address}/b.bin", tmp_path / "b.bin", MD5)
     assert capfd.readouterr().err == ""
+
+
+TWO = """
+import sys
+from pathlib import Path
+from skipway.download import fetch
+print(fetch(sys.argv[1], Path(sys.argv[2]), sys.argv[3]).read_bytes()[:4].hex())
+"""
+
+
+def test_of_two_processes_one_downloads_and_both_have_the_file(
+    served: Served, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    served.pause = 0.5
+    command = [sys.executable, "-c", TWO, f"{served.address}/a.bin", str(tmp_path / "a.bin"), MD5]
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    ends = [one.communicate(timeout=60) for one in both]
+    assert [one.returncode for one in both] == [0, 0], ends
+    assert {out for out, _ in ends} == {CONTENT[:4].hex() + "\n"}
+    assert served.sent == len(CONTENT), "no byte twice"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.bin"]
+
+
+def test_a_download_that_another_thread_has_removed_is_begun_anew(served: Served, tmp_path: Path) -> None:
+    """The first one gets another content, and removes it while the second waits for its lock."""
+    served.pause = 0.3
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(fetch, f"{served.address}/a.bin", tmp_path / "a.bin", "md5:0123")
+        while not served.requests:
+            time.sleep(0.01)
+        second = threads.submit(fetch, f"{served.address}/a.bin", tmp_path / "a.bin", MD5)
+        with pytest.raises(SkipwayError, match="does not have the checksum"):
+            first.result()
+        assert second.result().read_bytes() == CONTENT
+    assert served.requests == [None, None]
+
+
+def test_a_refused_range_without_a_part_is_an_error_of_the_server(served: Served, tmp_path: Path) -> None:
+    served.content = b""  # this server then responds with 416 to any request
+    with pytest.raises(SkipwayError, match=r"a\.bin responded with HTTP 416"):
+        fetch(f"{served.address}/a.bin", tmp_path / "a.bin", MD5)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("length", ["many", "-5", "1e9", "0x10", " ", "5, 5"])
+def test_a_length_that_is_no_number_is_refused(served: Served, tmp_path: Path, length: str) -> None:
+    served.length = length
+    with pytest.raises(SkipwayError, match="has no valid Content-Length"):
+        fetch(f"{served.address}/a.bin", tmp_path / "a.bin", MD5)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # urllib leaves the response open
+@pytest.mark.parametrize("place", ["http://[::1", "http://host:port/", "http://" + "a" * 70 + ".invalid/"])
+def test_a_server_that_names_an_address_without_meaning_is_refused(served: Served, tmp_path: Path, place: str) -> None:
+    served.moved_to = place
+    with pytest.raises(SkipwayError, match="cannot download") as caught:
+        fetch(f"{served.address}/a.bin", tmp_path / "a.bin", MD5)
+    assert "\n" not in str(caught.value)
+    del caught
+    gc.collect()
+
+
+def test_a_part_that_is_a_link_or_a_pipe_is_refused_and_nothing_is_written(served: Served, tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("years of work")
+    part = tmp_path / "a.bin.part"
+    makers: list[Callable[[], object]] = [
+        lambda: part.symlink_to(tmp_path / "thesis.tex"),
+        lambda: part.symlink_to(tmp_path / "nowhere"),
+        lambda: part.hardlink_to(tmp_path / "thesis.tex"),
+        lambda: os.mkfifo(part),
+        part.mkdir,
+    ]
+    for make in makers:
+        make()
+        with pytest.raises(SkipwayError, match=r"a\.bin\.part (cannot be written|is no file of its own).*: remove it"):
+            fetch(f"{served.address}/a.bin", tmp_path / "a.bin", MD5)
+        part.rmdir() if part.is_dir() else part.unlink()
+    assert (tmp_path / "thesis.tex").read_text() == "years of work"
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
+    assert not served.requests
+
+
+def test_a_folder_at_the_files_place_is_no_download(served: Served, tmp_path: Path) -> None:
+    (tmp_path / "a.bin").mkdir()
+    with pytest.raises(SkipwayError, match=r"a\.bin is no file.*: remove it"):
+        fetch(f"{served.address}/a.bin", tmp_path / "a.bin", MD5)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -102,6 +102,13 @@ def exchanges(out: Path, group: Group) -> int:
     return counted[0]
 
 
+def overwritten(group: Group) -> list[Any]:
+    """Tensors that differ between the processes, after those of the first were sent to all."""
+    tensors = [torch.arange(3.0) + 10 * group.rank, torch.tensor(7 + group.rank)]
+    group.broadcast_tensors(iter(tensors))
+    return [tensor.tolist() for tensor in tensors]
+
+
 def segmenter(out: Path, group: Group) -> None:
     """Leaves a run whose seven images of val are four batches, so that both processes have some."""
     usual, dataloaders.LARGE_BATCH = dataloaders.LARGE_BATCH, 2
@@ -117,6 +124,7 @@ def main() -> None:
         assert group.any_rank(group.rank == 1, False) == [True, False]
         found: dict[str, Any] = {name: losses(recipe, folder / name, group) for name, recipe in RECIPES.items()}
         found |= {"norm": norm_differences(group), "exchanges": exchanges(folder / "parts", group)}
+        found["broadcast"] = group.gather(overwritten(group))
         segmenter(folder / "segmenter", group)
     if group.rank == 0:
         (folder / "found.json").write_text(json.dumps(found))

@@ -6,12 +6,17 @@ The command line prints these without a traceback and exits with code 2. Any oth
 import copyreg
 import difflib
 import fnmatch
+import unicodedata
 from collections.abc import Iterable
 from typing import Any
 
 
 class SkipwayError(Exception):
     """An error in the input, the options or the environment of a command."""
+
+    def __str__(self) -> str:
+        """The message on one line, whatever names of files and classes are in it."""
+        return printable(super().__str__())
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the object as it is, for another process: by default an exception is recreated by calling `__init__`
@@ -45,6 +50,18 @@ def matching(names: Iterable[str], pattern: str) -> list[str]:
 def first_line(error: BaseException) -> str:
     """The first line of another library's error message; the type's name if there is no message."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def printable(text: str) -> str:
+    """`text` on one line for any terminal: line breaks, control characters and invalid bytes escaped."""
+    if text.isprintable():
+        return text
+    return "".join(c if is_printable(c) else c.encode("unicode_escape").decode() for c in text)
+
+
+def is_printable(character: str) -> bool:
+    """Whether a character can be shown as it is, which includes spaces that do not break."""
+    return character.isprintable() or unicodedata.category(character) == "Zs"
 
 
 def refuse_if(wrong: object, what: str, remedy: str) -> None:

@@ -136,7 +136,19 @@ def test_what_has_nothing_to_suppress_is_refused_in_one_line(
         run, described = tmp_path / "run", {"name": name, "classes": 2, "channels": 3}
         net = (models.build if task == "classify" else models.create_dense)(**described)
         run.mkdir()
-        bundle.write(run, net.state_dict(), replace(bundle.read_card(learnt), task=task, network=described))
+        bundle.write(
+            run,
+            net.state_dict(),
+            replace(
+                bundle.read_card(learnt),
+                task=task,
+                network=described,
+                head={},
+                metrics={},
+                summaries={},
+                calibration=None,
+            ),
+        )
     with pytest.raises(skipway.SkipwayError, match=message) as refused:
         skipway.export(run, form, tmp_path / "out", int8=int8, nms=True)
     assert "\n" not in str(refused.value)

@@ -173,3 +173,12 @@ def test_a_small_one_learns_one_small_batch_by_heart() -> None:
         optimizer.step()
     assert loss.item() < 0.1
     assert all(p.grad is not None and p.grad.any() for p in net.parameters())
+
+
+def test_a_new_classifier_prefers_no_class() -> None:
+    torch.manual_seed(0)
+    net = build("highway19", classes=400)
+    assert isinstance(net, HighwayNet)
+    assert net.fc.weight.std().item() == pytest.approx(0.01, rel=0.02)
+    assert abs(net.fc.weight.mean().item()) < 2e-4
+    assert not net.fc.bias.any()

@@ -1,5 +1,6 @@
 """Cached training runs: keys, resuming and outcomes."""
 
+import io
 import os
 import signal
 import subprocess
@@ -20,7 +21,7 @@ from skipway import models
 from skipway.data import open_dataset
 from skipway.errors import DataError, SkipwayError
 from skipway.study import STUDIES
-from skipway.study.engine import code_hash, runs
+from skipway.study.engine import code_hash, runs, workers
 from skipway.study.engine.runner import Request, run_experiment
 from skipway.study.engine.runs import Machine, StudyRun, open_cut, records_of, runs_of, train_run
 from skipway.study.engine.scale import SCALES, training
@@ -180,3 +181,15 @@ def test_reduced_splits_are_evenly_spaced() -> None:
     assert (len(dataset.train), dataset.test and len(dataset.test)) == (100, 100)
     assert (dataset.train.counts(10) > 0).all()
     assert dataset.train.names[0] == open_dataset("digits").train.names[0]
+
+
+def test_how_many_runs_are_done_already_is_said_and_only_the_others_are_trained(
+    run: StudyRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    three = [replace(run, recipe=replace(run.recipe, seed=seed)) for seed in range(3)]
+    outcome, text, trained = runs.Outcome(1.0, 1.0, 0.5, 0.5, "", 1.0, {}), io.StringIO(), []
+    monkeypatch.setattr(workers, "outcome_of", lambda folder: outcome if folder.name != three[1].key else None)
+    monkeypatch.setattr(workers, "train_run", lambda run, *_: trained.append(run) or outcome)
+    workers.train_all(three, tmp_path, Machine(jobs=1), Console(file=text, width=200))
+    assert trained == [three[1]]
+    assert text.getvalue().splitlines()[0] == "3 training runs, 2 already done"

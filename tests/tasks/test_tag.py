@@ -161,3 +161,12 @@ def test_it_learns_a_tiny_set() -> None:
     metrics = meter(job, net(images).detach(), targets)
     assert metrics["map"] == 1
     assert metrics["f1_micro"] == 1
+
+
+def test_a_loss_of_scores_in_bfloat16_is_computed_in_float32() -> None:
+    scores, targets = torch.randn(64, 5).bfloat16(), tags(64, 5)
+    found = task(5).score_loss(scores, targets)
+    assert found.dtype == torch.float32
+    p = sigmoid(scores)
+    expected = -np.where(targets.numpy() > 0, np.log(p), np.log1p(-p)).mean()
+    assert found.item() == pytest.approx(expected, rel=1e-5), "bfloat16 has three digits"

@@ -17,8 +17,9 @@ from together import FLOAT32, LABELLED, RECIPES, losses
 
 import skipway
 from skipway import bundle, hardware
-from skipway.training import distributed
+from skipway.training import distributed, lost_processes
 from skipway.training.distributed import SINGLE_PROCESS, free_port, local_device, sub_store
+from skipway.training.lost_processes import TIMEOUT_VARIABLE, group_timeout, name_lost_processes
 
 
 @pytest.fixture(scope="module")
@@ -117,3 +118,57 @@ def test_a_process_that_never_begins_is_given_up(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(distributed, "START_TIMEOUT", 0.1)
     with pytest.raises(TimeoutError, match="some of 2 processes did not start"):
         sub_store(dist.HashStore(), 0, 2)
+
+
+def test_who_has_not_started_is_named_while_the_others_wait(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(distributed, "START_TIMEOUT", 0.5)
+    monkeypatch.setattr(distributed, "REMIND", 0.1)
+    store = dist.HashStore()
+    store.set("skipway/1/token", "of one that has started, and waits")
+    for rank, whom in ((0, "processes 2, 3 of 3"), (2, "the first of 3 processes")):
+        with pytest.raises(TimeoutError):
+            sub_store(store, rank, 3)
+        lines = capfd.readouterr().err.splitlines()
+        assert 2 <= len(lines) <= 5
+        assert lines[0] == f"waiting for {whom} to start; giving up in 0 s"
+
+
+def test_who_is_lost_is_named_by_the_first_that_is_left_and_who_has_left_is_not_lost(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Process 4 leaves, process 1 is lost, and processes 2 and 3 remain."""
+    monkeypatch.setattr(lost_processes, "REMIND", 0.2)
+    store = dist.HashStore()
+    store.set("alive/0", "7 atlas")
+    with name_lost_processes(store, 3, 4):
+        pass
+    with name_lost_processes(store, 1, 4), name_lost_processes(store, 2, 4):
+        time.sleep(1)
+    lines = capfd.readouterr().err.splitlines()
+    assert 2 <= len(lines) <= 5, lines
+    assert all(line.startswith("no sign of process 1 of 4 on atlas for ") for line in lines)
+    assert lines[0].endswith("; a step that waits for it ends after 1800 s (--group-timeout)")
+
+
+def test_nobody_is_lost_while_all_are_there(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(lost_processes, "REMIND", 0.3)
+    store = dist.HashStore()
+    with name_lost_processes(store, 0, 2), name_lost_processes(store, 1, 2):
+        time.sleep(0.8)
+    assert capfd.readouterr().err == ""
+
+
+def test_the_timeout_of_a_group_is_that_of_its_option(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert group_timeout() == 1800.0
+    monkeypatch.setenv(TIMEOUT_VARIABLE, "90")
+    assert group_timeout() == 90.0
+    for text in ("soon", "0", "nan", "-5", "inf"):
+        monkeypatch.setenv(TIMEOUT_VARIABLE, text)
+        with pytest.raises(skipway.SkipwayError, match=f"SKIPWAY_GROUP_TIMEOUT is {text}"):
+            group_timeout()
+
+
+def test_every_process_of_a_group_has_the_state_of_the_first(found: dict[str, Any]) -> None:
+    assert found["broadcast"] == [[[0.0, 1.0, 2.0], 7]] * 2

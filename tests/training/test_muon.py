@@ -94,3 +94,14 @@ def test_an_interrupted_run_ends_where_the_whole_one_does(tmp_path: Path, last: 
             loop.train(dataset, recipe, tmp_path / "cut", settings, quiet)
     resumed = read_weights(loop.train(dataset, recipe, tmp_path / "cut", settings, quiet, resume=True))
     assert all(torch.equal(value, resumed[key]) for key, value in whole.items())
+
+
+def test_a_kernel_without_a_gradient_stays_beside_one_that_moves() -> None:
+    """As after a dead unit: the norm of a gradient of zeros is 0."""
+    dead, alive = (torch.nn.Parameter(torch.ones(4, 2, 3, 3)) for _ in range(2))
+    ours = ConvolutionMuon([{"params": [dead, alive], "lr": 0.1, "weight_decay": 0.0}], 0.9, nesterov=True)
+    dead.grad, alive.grad = torch.zeros_like(dead), torch.randn_like(alive)
+    ours.step()
+    assert torch.equal(dead, torch.ones_like(dead))
+    assert alive.isfinite().all()
+    assert not torch.equal(alive, torch.ones_like(alive))

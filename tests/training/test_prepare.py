@@ -17,7 +17,7 @@ from skipway.data.dataset import Dataset
 from skipway.errors import SkipwayError
 from skipway.tasks import Classify, Tag
 from skipway.training.recipes import FINETUNE, QUICK, Recipe
-from skipway.training.setup import fitted_batch, setup_training, wants_recomputation
+from skipway.training.setup import fitted_batch, require_steps, setup_training, wants_recomputation
 
 CPU = hardware.decide(device="cpu", workers=0)
 
@@ -121,3 +121,24 @@ def test_a_batch_that_is_reduced_is_said(digits: Dataset) -> None:
         replace(QUICK, batch=100_000),
     )
     assert "reduced" not in said(digits, replace(QUICK, batch=16))
+
+
+def test_a_run_without_a_step_is_refused(digits: Dataset) -> None:
+    setup = setup_training(digits, QUICK, CPU, Console(quiet=True))
+    steps = setup.batches.order.steps
+    assert require_steps(setup) == QUICK.epochs * steps > 0
+    assert require_steps(replace(setup, recipe=replace(QUICK, iterations=7))) == 7
+    with pytest.raises(SkipwayError, match="the run has no steps: raise --epochs or lower --batch"):
+        require_steps(replace(setup, recipe=replace(QUICK, epochs=0, iterations=0)))
+
+
+@pytest.mark.parametrize(("recompute", "times"), [("off", 1), ("on", 2)])
+def test_recomputed_activations_are_computed_again_in_the_backward_pass(
+    digits: Dataset, recompute: str, times: int
+) -> None:
+    setup = setup_training(digits, replace(QUICK, recompute=recompute), CPU, Console(quiet=True))
+    calls = []
+    setup.net.get_submodule("layer2.1.conv1").register_forward_hook(lambda *_: calls.append(1))
+    setup.net.train()(torch.randn(2, 1, 8, 8)).sum().backward()
+    assert setup.recomputed is (recompute == "on")
+    assert len(calls) == times

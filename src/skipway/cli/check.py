@@ -114,7 +114,7 @@ def print_examination(examination: "CheckResult", console: "Console") -> None:
         print_objects(examination.objects, console)
     if examination.masks is not None:
         print_masks(examination.masks, console)
-    from rich.markup import escape
+    from rich.text import Text
 
     groups: dict[str, list[Issue]] = {}
     for severity in ("fault", "warning", "note"):
@@ -122,9 +122,8 @@ def print_examination(examination: "CheckResult", console: "Console") -> None:
             groups.setdefault(finding.category, []).append(finding)
     for category, findings in groups.items():
         count = sum(one.count for one in findings)
-        console.print(
-            f"\n[bold]{findings[0].severity}: {category}, {count:,}[/] {escape(findings[0].action)}", soft_wrap=True
-        )
+        heading = f"\n{findings[0].severity}: {category}, {count:,}"
+        console.print(Text.assemble((heading, "bold"), f" {findings[0].action}"), soft_wrap=True)
         for one in findings[:NAMED]:
             line = one.detail if one.detail.startswith(one.name) else f"{one.name}: {one.detail}"
             console.print(f"  {line}", soft_wrap=True, markup=False)
@@ -221,6 +220,6 @@ def escaped(name: str) -> str:
     """A class's name that no terminal and no markup of rich's trips over."""
     from rich.markup import escape
 
-    from skipway.data.quality.issues import printable
+    from skipway.errors import printable
 
     return escape(printable(name))

@@ -5,9 +5,12 @@ Nothing heavy is imported before a verb runs.
 
 import os
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from skipway.errors import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -41,9 +44,10 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machine
 
 
 def console(stderr: bool = False) -> "Console":
-    from rich.console import Console
+    """Names of files and classes are shown as they are: see `reporting.console`."""
+    from skipway.reporting.console import LiteralConsole
 
-    return Console(stderr=stderr, highlight=False)
+    return LiteralConsole(stderr=stderr, highlight=False)
 
 
 def go_offline(offline: bool) -> None:
@@ -53,9 +57,9 @@ def go_offline(offline: bool) -> None:
 
 
 def print_json(value: Any) -> None:
-    import json
+    from skipway.reporting.json_text import to_json
 
-    print(json.dumps(value, ensure_ascii=False))
+    print(to_json(value))
 
 
 def decide(
@@ -71,5 +75,6 @@ def decide(
 
 
 def print_message(line: str) -> None:
-    """A line on standard error, for what is not the result."""
-    print(line, file=sys.stderr, flush=True)
+    """A line on standard error, for what is not the result; lost where that cannot be written."""
+    with suppress(OSError):
+        print(printable(line), file=sys.stderr, flush=True)

@@ -1,13 +1,14 @@
 """`skipway train`: every field of a recipe is an option of it."""
 
 import inspect
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from dataclasses import fields as fields_of
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn, get_args, get_origin
+from typing import IO, TYPE_CHECKING, Annotated, Any, Literal, cast, get_args, get_origin
 
 import typer
 
@@ -22,15 +23,22 @@ from skipway.cli.options import (
     SwitchOption,
     TaskOption,
     WorkersOption,
-    console,
     decide,
     go_offline,
+    print_message,
 )
 from skipway.errors import SkipwayError
 from skipway.training.recipe_fields import FIELDS, MEANING, parse
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
 DataArgument = Annotated[
     str | None, typer.Argument(help="A folder of images (by class, VOC, COCO, YOLO), parquet, shards, digits, ...")
+]
+GroupTimeoutOption = Annotated[
+    float | None,
+    typer.Option(min=1, metavar="SECONDS", help="How long a process waits for the others; default 1800."),
 ]
 BadOption = Annotated[str, typer.Option(help="Images or annotations that cannot be read: error, skip, quarantine.")]
 
@@ -83,6 +91,7 @@ def train(
     task: TaskOption = "",
     bad: BadOption = "error",
     devices: Annotated[int, typer.Option(help="Processes, each on a GPU or on its share of the processor.")] = 1,
+    group_timeout: GroupTimeoutOption = None,
     deterministic: Annotated[bool, typer.Option("--deterministic", help="Equal digits for equal seeds.")] = False,
     checkpoint_steps: Annotated[int | None, typer.Option(help="A checkpoint every so many steps.")] = None,
     checkpoint_seconds: Annotated[float | None, typer.Option(help="Or every so many seconds; default 120.")] = None,
@@ -107,15 +116,30 @@ def train(
     start = TrainArguments(data, recipe, from_scratch, budget, *reading, out, bad)
     require_one_start(start, resume)
     go_offline(offline)
+    set_group_timeout(group_timeout)
     values = {name: parse(name, text) for name, text in fields.items()}
     machine: dict[str, Any] = {"device": device, "precision": precision, "channels_last": channels_last}
     machine |= {"compile_": compile_, "workers": workers}
-    kept: dict[str, Any] = {"checkpoint_steps": checkpoint_steps, "checkpoint_seconds": checkpoint_seconds}
-    kept |= {"track": track, "deterministic": deterministic or None, "verbose": verbose or None}
-    if devices != 1:
-        launch_processes(devices, out or resume)
+    kept = run_options(checkpoint_steps, checkpoint_seconds, track, deterministic, verbose)
+    launch_processes(devices, out or resume)
     with exit_on_interrupt():
         resume_run(resume, machine, kept, values) if resume else start_run(start, machine, kept, values)
+
+
+def run_options(
+    steps: int | None, seconds: float | None, track: str | None, deterministic: bool, verbose: bool
+) -> dict[str, Any]:
+    """The fields of `RunOptions`; None for those that were not given."""
+    checkpoints = {"checkpoint_steps": steps, "checkpoint_seconds": seconds}
+    return checkpoints | {"track": track, "deterministic": deterministic or None, "verbose": verbose or None}
+
+
+def set_group_timeout(seconds: float | None) -> None:
+    """Have this process, and those that it starts, wait for the others for so long; None: as long as by default."""
+    if seconds is not None:
+        from skipway.training.lost_processes import TIMEOUT_VARIABLE
+
+        os.environ[TIMEOUT_VARIABLE] = str(seconds)
 
 
 @dataclass(frozen=True)
@@ -151,8 +175,13 @@ def require_one_start(start: TrainArguments, resume: Path | None) -> None:
         raise SkipwayError(f"{strange} is as the run has it: leave it out with --resume")
 
 
-def launch_processes(devices: int, run: Path | None) -> NoReturn:
-    """The same command as so many processes. Raises SkipwayError for a number or a folder that will not do."""
+def launch_processes(devices: int, run: Path | None) -> None:
+    """Run the same command as so many processes, and exit; one is this process, which goes on.
+
+    Raises SkipwayError for a number or a folder that will not do.
+    """
+    if devices == 1:
+        return
     if devices < 1:
         raise SkipwayError(f"--devices must be above 0, not {devices}")
     if run is None:
@@ -172,11 +201,20 @@ def exit_on_interrupt() -> Iterator[None]:
     try:
         yield
     except Interrupted as stopped:
-        print(stopped, file=sys.stderr)
+        print_message(str(stopped))
         raise typer.Exit(stopped.code) from None
     except KeyboardInterrupt:
-        print("stopped; if its folder was made, the run continues with: skipway train --resume RUN", file=sys.stderr)
+        print_message("stopped; if its folder was made, the run continues with: skipway train --resume RUN")
         raise typer.Exit(130) from None
+
+
+def run_console() -> "Console":
+    """The console of a run, which does not end because nothing can be printed any more."""
+    from skipway.reporting.console import LastingOutput, LiteralConsole
+
+    if sys.stdout is None:
+        return LiteralConsole(highlight=False)
+    return LiteralConsole(file=cast(IO[str], LastingOutput(sys.stdout)), highlight=False)
 
 
 def resume_run(run: Path, machine: dict[str, Any], kept: dict[str, Any], values: dict[str, Any]) -> None:
@@ -188,7 +226,7 @@ def resume_run(run: Path, machine: dict[str, Any], kept: dict[str, Any], values:
     chosen = {name: value for name, value in machine.items() if value not in ("auto", None)}
     hardware = decide(**begun.hardware | chosen)
     given = {name: value for name, value in kept.items() if value is not None}
-    training.resume(run, hardware, console(), replace(begun.options, **given), values)
+    training.resume(run, hardware, run_console(), replace(begun.options, **given), values)
 
 
 def start_run(start: TrainArguments, machine: dict[str, Any], kept: dict[str, Any], values: dict[str, Any]) -> None:
@@ -208,7 +246,7 @@ def start_run(start: TrainArguments, machine: dict[str, Any], kept: dict[str, An
         start.recipe,
         start.out,
         decide(**machine),
-        console(),
+        run_console(),
         bad=policy_of(start.bad),
         options=options,
         changes=values,

@@ -11,6 +11,7 @@ from rich.console import Console
 from skipway.data.dataset import Dataset
 from skipway.errors import SkipwayError
 from skipway.hardware import Hardware, decide
+from skipway.reporting.console import LiteralConsole
 
 Folder = str | os.PathLike[str]
 QUIET = Console(quiet=True)
@@ -33,7 +34,7 @@ def as_paths(given: Folder | Sequence[Folder]) -> list[str]:
 
 def default_console() -> Console:
     """Where a person waits, at a prompt or in a notebook: the screen; in programs nowhere."""
-    return Console(highlight=False) if hasattr(sys, "ps1") or "ipykernel" in sys.modules else QUIET
+    return LiteralConsole(highlight=False) if hasattr(sys, "ps1") or "ipykernel" in sys.modules else QUIET
 
 
 def resolve_hardware(hardware: Hardware | None) -> Hardware:

@@ -2,6 +2,7 @@
 
 import math
 import platform
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -15,7 +16,7 @@ from skipway import bundle, models
 from skipway.bundle import Card
 from skipway.data.preprocess import Preprocessing
 from skipway.download import digest
-from skipway.errors import SkipwayError
+from skipway.errors import SkipwayError, refuse_if
 from skipway.models.base import Network
 from skipway.models.pretrained.registry import CIFAR10, imagenet_classes
 from skipway.models.pretrained.state_dict_check import MismatchError, compare, without_unexpected
@@ -131,6 +132,8 @@ def class_names(feeding: InputOptions, pretrained: Pretrained, count: int) -> Se
         names = [name.strip() for name in names if name.strip()]
     if len(names) != count:
         raise SkipwayError(f"the weights have {count} classes, and {len(names)} names are given: give as many")
+    repeated = next((name for name, times in Counter(names).items() if times > 1), None)
+    refuse_if(repeated is not None, f"the class name '{repeated}' is given twice", "give each class its own")
     return names
 
 

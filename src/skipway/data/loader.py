@@ -333,6 +333,7 @@ def ignore_signals_until_closed(closed: c_bool, _worker: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if not hasattr(signal, "setitimer"):
         return
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
     def handle(number: int, _frame: object) -> None:
         if (number == signal.SIGTERM and closed.value) or os.getppid() != parent:

@@ -7,8 +7,7 @@ A `Dataset` stores its `ReadOptions`, so that it is read the same way when it is
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from skipway.data.quality.issues import printable
-from skipway.errors import DataError, UnknownNameError
+from skipway.errors import DataError, UnknownNameError, printable
 
 MAX_LISTED = 20  # columns listed in a message
 APPLIES_TO = {

@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
@@ -24,7 +25,15 @@ from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from skipway.errors import SkipwayError
-from skipway.hardware import Hardware
+from skipway.hardware import Hardware, available_cores
+from skipway.training.lost_processes import (
+    REMIND,
+    entry,
+    group_timeout,
+    name_lost_processes,
+    print_line,
+    ranks_text,
+)
 
 T = TypeVar("T")
 START_TIMEOUT = 600  # seconds until the last process of a group has started
@@ -112,7 +121,8 @@ def sub_store(store: Store, rank: int, world: int) -> Store:
     an earlier start connects to nobody, and waits. So each process writes a random token, the first process replies to
     it with the name of the part until the other has confirmed, and entries of earlier starts match no new token.
     """
-    own, deadline = secrets.token_hex(8), time.monotonic() + START_TIMEOUT
+    own, start = secrets.token_hex(8), time.monotonic()
+    reminded = start
     missing = set(range(1, world)) if rank == 0 else {rank}
     if rank:
         store.set(f"skipway/{rank}/token", own)
@@ -127,15 +137,15 @@ def sub_store(store: Store, rank: int, world: int) -> Store:
                 own = reply.split()[1]
                 store.set(f"skipway/{i}/confirmed", own)
                 missing.discard(i)
-        if time.monotonic() > deadline:
+        now = time.monotonic()
+        if now - start > START_TIMEOUT:
             raise TimeoutError(f"some of {world} processes did not start within {START_TIMEOUT} s")
+        if now - reminded > REMIND:
+            reminded = now
+            whom = ranks_text(missing, world) if rank == 0 else f"the first of {world} processes"
+            print_line(f"waiting for {whom} to start; giving up in {START_TIMEOUT - now + start:.0f} s")
         time.sleep(0.02)
     return PrefixStore(own, store)
-
-
-def entry(store: Store, key: str) -> str:
-    """The value of `key`; empty where it is not set yet."""
-    return store.get(key).decode() if store.check([key]) else ""
 
 
 @contextmanager
@@ -153,12 +163,14 @@ def init_distributed(hardware: Hardware) -> Iterator[tuple[Group, Hardware]]:
     backends = "cpu:gloo,cuda:nccl" if own.device.type == "cuda" else "gloo"
     try:
         store, _, _ = next(rendezvous("env://"))
-        dist.init_process_group(backends, store=sub_store(store, rank, world), rank=rank, world_size=world)
+        store, timeout = sub_store(store, rank, world), timedelta(seconds=group_timeout())
+        dist.init_process_group(backends, store=store, rank=rank, world_size=world, timeout=timeout)
     except (dist.DistError, ValueError, RuntimeError, TimeoutError) as error:
         why = str(error).splitlines()[0]
         raise SkipwayError(f"the other processes cannot be reached ({why}): start all of them with torchrun") from None
     try:
-        yield Group(rank, world, local, restarts, most), own
+        with name_lost_processes(store, rank, world):
+            yield Group(rank, world, local, restarts, most), own
     finally:
         dist.destroy_process_group()
 
@@ -204,7 +216,7 @@ def launch(processes: int, arguments: Sequence[str], restarts: int = 3) -> int:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, available_cores() // processes)))
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,

@@ -24,7 +24,7 @@ def finished_run(out: Path) -> str | None:
     epochs = len(records.read_text().splitlines())
     task = task_named(card.task, card.classes)
     results = ", ".join(f"{split} {task.summary(metrics)}" for split, metrics in card.metrics.items())
-    length = "--iterations" if card.recipe["iterations"] else "--epochs"
+    length = "--iterations" if card.recipe.get("iterations") else "--epochs"
     return (
         f"{out} is finished: {epochs} epoch{'s' if epochs > 1 else ''}, {results}; report {out / REPORT}; "
         f"to train longer, start a new run with a larger {length}"

@@ -1,14 +1,14 @@
-"""Handling of SIGINT and SIGTERM: the first stops between two steps, the second at once."""
+"""Handling of SIGINT, SIGTERM and SIGHUP: the first stops between two steps, the second at once."""
 
 import os
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
-HANDLED = (signal.SIGINT, signal.SIGTERM)
+HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 PASSED_ON = signal.SIGUSR1  # from the parent process: counts as SIGTERM, unless that arrives from elsewhere as well
 
 
@@ -32,17 +32,18 @@ class Interrupted(Exception):  # noqa: N818  # not an error
 def handle_signals(
     at_once: Callable[[], None] = lambda: None, current: Callable[[], str] = lambda: "the step"
 ) -> Iterator[Callable[[], int]]:
-    """A context in which SIGINT and SIGTERM do not end the process; it yields a function that returns the signal, or 0.
+    """A context in which HANDLED do not end the process; it yields a function that returns the signal, or 0.
 
     The first signal prints a line with the work that is still being finished, from `current`. The second ends the
     process at once, with exit code 128 and its number, after a call of `at_once`. PASSED_ON, which may arrive in
-    addition to a signal to all processes, counts as the first and never as the second. Outside of the main thread,
-    which alone can handle signals, nothing is changed.
+    addition to a signal to all processes, counts as the first and never as the second; neither does SIGHUP, which both
+    the shell and the system send when a terminal is closed. Where SIGHUP is ignored (nohup), it stays so. Outside of
+    the main thread, which alone can handle signals, nothing is changed.
     """
     received = [0]
 
     def handle(number: int, _frame: FrameType | None) -> None:
-        if number == PASSED_ON:
+        if number == PASSED_ON or (number == signal.SIGHUP and received[0]):
             received[0] = received[0] or number
             return
         if received[0] in HANDLED:
@@ -50,12 +51,15 @@ def handle_signals(
             os._exit(128 + number)
         received[0] = number
         line = f"\nfinishing {current()}; a second signal stops at once\n"
-        os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, line.encode())
+        with suppress(OSError):  # a closed terminal
+            os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, line.encode())
 
     if threading.current_thread() is not threading.main_thread():
         yield lambda: 0
         return
-    before = {number: signal.signal(number, handle) for number in (*HANDLED, PASSED_ON)}
+    ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    numbers = [number for number in (*HANDLED, PASSED_ON) if number != signal.SIGHUP or not ignored]
+    before = {number: signal.signal(number, handle) for number in numbers}
     try:
         yield lambda: received[0]
     finally:

@@ -15,8 +15,7 @@ from skipway.data.box_targets import from_images
 from skipway.data.dataset import Dataset, Split
 from skipway.data.formats.image_size import Box, ImageSize, Mask, read_size, upright_box, upright_mask
 from skipway.data.label_encoding import sort_classes
-from skipway.data.quality.issues import printable
-from skipway.errors import DataError
+from skipway.errors import DataError, printable
 
 DECIMALS = 6  # of a pixel: in every format the same box is the same number, whatever it was computed from
 SHOWN = 40  # characters of a wrong value in a message

@@ -197,8 +197,13 @@ def path_in(row: Row, path: str, table: Path) -> str:
 def read_image(row: Row, layout: Layout, table: Path) -> Image:
     """Parse a row. Raises DataError naming it if it is invalid."""
     path = path_in(row, row.fields[layout.path], table)
-    if not (table.parent / path).is_file():
-        what = "is not a file" if (table.parent / path).exists() else "does not exist"
+    file = table.parent / path
+    try:
+        there, is_file = file.exists(), file.is_file()
+    except OSError as error:  # as for a name that is too long
+        raise DataError(f"{table} row {row.number}: {path[:60]}... cannot be opened ({error.strerror})") from None
+    if not is_file:
+        what = "is not a file" if there else "does not exist"
         raise DataError(f"{table} row {row.number}: {path} {what}; paths are relative to the table's folder")
     split = "train" if layout.split is None else row.fields[layout.split].strip().lower()
     if split not in SPLIT_BY_NAME:

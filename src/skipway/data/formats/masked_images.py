@@ -23,8 +23,7 @@ from skipway.data.lazy_images import LazyImages
 from skipway.data.mask_encoding import MaskEncoding
 from skipway.data.mask_source import MaskError, MaskSource, StoredMask, count_values, read_values
 from skipway.data.mask_targets import MARK, MaskTargets, mark_of
-from skipway.data.quality.issues import printable
-from skipway.errors import DataError
+from skipway.errors import DataError, printable
 from skipway.hardware import available_cores
 
 

@@ -9,8 +9,7 @@ import re
 import shlex
 from collections.abc import Iterable, Sequence
 
-from skipway.data.quality.issues import printable
-from skipway.errors import SkipwayError, first_line
+from skipway.errors import SkipwayError, first_line, printable
 
 EXAMPLE = r"'(.+)_\d+\.jpg'"
 LETTERS_THEN_DIGITS = re.compile(r"[^\W\d_](?:.*[^\W\d_])?([\W_]*)\d+([\W_]*\.\w+)")

@@ -7,8 +7,7 @@ from skipway.data.decode import SUFFIXES
 from skipway.data.formats.folder import class_folders, images_below, links_to_parent, split_folders
 from skipway.data.formats.name_pattern import class_in, compile_pattern
 from skipway.data.label_encoding import NamedLabels, to_dataset
-from skipway.data.quality.issues import printable
-from skipway.errors import DataError
+from skipway.errors import DataError, printable
 
 
 def loose_images(folder: Path) -> list[Path]:

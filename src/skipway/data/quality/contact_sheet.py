@@ -12,8 +12,7 @@ from skipway.data.dataset import Dataset, Split
 from skipway.data.mask_encoding import BACKGROUND as NO_OBJECT
 from skipway.data.mask_targets import IGNORE, MaskTargets
 from skipway.data.preprocess import Placement, Preprocessing
-from skipway.data.quality.issues import printable
-from skipway.errors import DataError
+from skipway.errors import DataError, printable
 
 PER_CLASS = 8  # images per class
 MAX_CLASSES = 24

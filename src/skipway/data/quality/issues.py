@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from skipway.data.heif import INSTALL
+from skipway.errors import printable
 
 Severity = Literal["fault", "warning", "note"]
 
@@ -234,13 +235,6 @@ def remedy_suffix(category: str) -> str:
 def issue(category: str, name: str, detail: str, count: int = 1) -> Issue:
     info = CATEGORIES[category]
     return Issue(category, info.severity, printable(name), printable(detail), info.action, count)
-
-
-def printable(name: str) -> str:
-    """`name` on one line for any terminal: line breaks, control characters and invalid bytes escaped."""
-    if name.isprintable():
-        return name
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
 
 
 def with_side(result: CheckResult, side: int) -> CheckResult:
