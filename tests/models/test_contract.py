@@ -5,7 +5,7 @@ from functools import cache
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import fx, nn
 from twins import shaken
 
 from skipway.errors import SkipwayError
@@ -60,6 +60,16 @@ def test_classifying_the_last_map_gives_the_scores_digit_for_digit(name: str) ->
     x = torch.randn(2, 3, max(net.smallest, 16), max(net.smallest, 16))
     with torch.no_grad():
         assert torch.equal(net.classify(net.features(x)[-1]), net(x))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_torch_fx_records_every_layer_once(name: str) -> None:
+    net = known(name)
+    called = [node.target for node in fx.symbolic_trace(net).graph.nodes if node.op == "call_module"]
+    idle = tuple(head.split(".")[0] for head in net.heads[1:])  # auxiliary classifiers
+    layers = [key for key, m in net.named_modules() if isinstance(m, nn.Conv2d | nn.Linear | nn.BatchNorm2d)]
+    wanted = [key for key in layers if key.split(".")[0] not in idle]
+    assert sorted(key for key in called if key in set(layers)) == sorted(wanted)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -2,13 +2,14 @@
 
 from typing import NamedTuple, Protocol
 
-from torch import Tensor, nn
+import torch
+from torch import Tensor, fx, nn
 
 from skipway.errors import SkipwayError
 
 
 class Network(nn.Module):
-    """The interface, checked by mypy and the tests. It has no options and no shared behaviour.
+    """The interface, checked by mypy and the tests. It has no options.
 
     - `forward(x)`: images (N, C, H, W) -> class scores (N, classes); in training mode, `ModelOutput` where the network
       has auxiliary classifiers.
@@ -39,6 +40,17 @@ class Network(nn.Module):
         """Enable the network's own activation checkpointing; returns False if it has none."""
         return False
 
+    def __prepare_scriptable__(self) -> fx.GraphModule:
+        """What torch.jit.script compiles: the operations of `forward` in the current mode, training or evaluation.
+
+        Its language has no `get_submodule`, and no tuples of any length, so that a network with auxiliary classifiers
+        can be scripted in evaluation mode alone.
+        """
+        recorded = fx.symbolic_trace(self)
+        recorded.graph.output_node().type = None  # of both modes: `Tensor | ModelOutput`
+        recorded.recompile()
+        return recorded
+
 
 class ModelOutput(NamedTuple):
     """Scores (N, classes) and those of the auxiliary classifiers, for the loss in training."""
@@ -56,8 +68,18 @@ class TakesImages(Protocol):
     def get_submodule(self, target: str) -> nn.Module: ...
 
 
+def is_recorded(x: Tensor) -> bool:
+    """Whether `x` only stands for tensors, while torch.fx or torch.jit.trace records what is done with them.
+
+    Its shape is not known then, or would become a part of the record, so that nothing may depend on it.
+    """
+    return isinstance(x, fx.Proxy) or torch.jit.is_tracing()  # type: ignore[attr-defined]  # documented, as public
+
+
 def require_images(net: TakesImages, x: Tensor) -> None:
     """Raises SkipwayError if `x` does not fit `net`: not (N, C, H, W), wrong channels, or too small."""
+    if is_recorded(x):
+        return
     first = net.get_submodule(net.first)
     assert isinstance(first, nn.Conv2d)
     if x.dim() != 4 or x.shape[1] != first.in_channels:

@@ -2,8 +2,9 @@
 
 from typing import NamedTuple
 
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
+from skipway.errors import SkipwayError
 from skipway.models.activation_checkpointing import recompute_stages
 from skipway.models.base import Network
 
@@ -108,3 +109,6 @@ class Detector(Network):
     def save_memory(self) -> bool:
         """Recompute the body's activations in the backward pass; returns False if it does not support it."""
         return self.body.save_memory() or recompute_stages(self.body)
+
+    def __prepare_scriptable__(self) -> fx.GraphModule:
+        raise SkipwayError("torch.jit.script does not compile detectors: use torch.jit.trace, with an image")

@@ -29,11 +29,11 @@ from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.utils.checkpoint import checkpoint
 
 from skipway.errors import SkipwayError
-from skipway.models.base import Network
+from skipway.models.base import Network, is_recorded
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Parts
@@ -291,6 +291,17 @@ def unfolded(x: Tensor, side: int, size: Sequence[int]) -> Tensor:
     return cropped(x if side == 1 else F.pixel_shuffle(x, side), size)
 
 
+def in_format_of(weight: Tensor, x: Tensor) -> Tensor:
+    """`x`, contiguous if `weight` is: kernels follow the images' memory format otherwise."""
+    return x.contiguous() if weight.is_contiguous() else x
+
+
+# What depends on a tensor's shape, device or format, torch.fx records as one operation
+fx.wrap("sinusoids")
+fx.wrap("cropped")
+fx.wrap("folded")
+fx.wrap("in_format_of")
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Net
 
@@ -375,8 +386,7 @@ class VelocityUNet(Network):
         Raises SkipwayError for another number of channels, or images smaller than `smallest`.
         """
         self.require_images(x)
-        if self.conv_out.weight.is_contiguous():  # kernels follow the images' memory format otherwise
-            x = x.contiguous()
+        x = in_format_of(self.conv_out.weight, x)
         embedding = self.embedding(t, y, x.dtype)
         maps = [self.conv_in(folded(x, self.fold))]
         for level in self.down_blocks:
@@ -389,6 +399,8 @@ class VelocityUNet(Network):
 
     def require_images(self, x: Tensor) -> None:
         """Raises SkipwayError if `x` is not (N, C, H, W), or too small."""
+        if is_recorded(x):
+            return
         if x.dim() != 4 or x.shape[1] != self.image_channels:
             raise SkipwayError(
                 f"images of shape {tuple(x.shape)} do not fit this network: it expects (N, {self.image_channels}, H, W)"
@@ -405,6 +417,11 @@ class VelocityUNet(Network):
             if isinstance(module, Unit):
                 module.recomputed = True
         return True
+
+    def __prepare_scriptable__(self) -> fx.GraphModule:
+        raise SkipwayError(
+            "torch.jit.script does not compile this network: use torch.jit.trace, torch.export or torch.fx"
+        )
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from skipway.models.base import Network
+from skipway.models.base import Network, is_recorded
 from skipway.models.segmentation.base import initialise_head
 from skipway.models.segmentation.fcn import DilatedSegmenter
 
@@ -43,11 +43,12 @@ class PooledBranch(nn.Sequential):
         pool, layer, norm, rectifier = self
         pooled = layer(pool(x))
         # Not where batch normalisation is over the images of several processes, which have several values
-        if self.training and len(x) == 1 and type(norm) is nn.BatchNorm2d:
+        if self.training and not is_recorded(x) and len(x) == 1 and type(norm) is nn.BatchNorm2d:
             pooled = F.batch_norm(pooled, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps)
         else:
             pooled = norm(pooled)
-        return rectifier(pooled).expand(-1, -1, *x.shape[-2:])
+        height, width = x.shape[-2:]
+        return rectifier(pooled).expand(-1, -1, height, width)
 
 
 class ASPP(nn.Module):
