@@ -5,7 +5,7 @@ BIN := .venv/bin
 # Without compiled bytecode each process compiles torch anew, which takes longer than most of what is run here.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: setup demo test lint format tables clean
+.PHONY: setup demo test lint format fuzz tables docs clean
 
 setup: .venv/ready
 
@@ -32,6 +32,10 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# Hours of hostile files and settings; a few of each are a part of `make test`.
+fuzz: setup
+	FUZZ_EXAMPLES=10000 $(BIN)/python -m pytest tests/fuzz --timeout 0
+
 format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -40,6 +44,11 @@ format: setup
 tables: setup
 	$(BIN)/python -m benchmarks.tables
 	$(BIN)/skipway study report --results results/studies --docs docs/studies --out build/studies
+
+# The documentation's site, build/docs/index.html, without a network. Warnings are errors, and internal links are checked.
+docs: setup
+	$(BIN)/python -m sphinx -W --keep-going -q -j 1 -d build/doctrees docs build/docs
+	@echo "open build/docs/index.html"
 
 clean:
 	rm -rf .venv build dist src/*.egg-info
