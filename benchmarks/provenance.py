@@ -50,6 +50,7 @@ CODE: dict[str, tuple[str, ...]] = {
         "data/resize.py",
         "hardware.py",
     ),
+    "serve_attacks": ("deploy/serve", "data/image_headers.py", "cli/serve.py"),
     "train_step": (*TRAINING, *NETWORKS),
     "transfer": (*TRAINING, "training/autoconfig.py", "models/resnetd.py"),
 }

@@ -28,11 +28,13 @@ MAY_IMPORT = {
     "trained": BELOW_TASKS | {"bundle", "tasks"},
     "training": BASE | {"models", "data", "tasks", "bundle"},
     "evaluation": USES,
-    "deploy": USES,
+    "embedding": USES,
+    "deploy": USES | {"embedding"},
     "study": USES | {"training", "evaluation", "deploy"},
-    "commands": USES | {"training", "evaluation", "deploy"},
-    "cli": USES | {"training", "evaluation", "deploy", "study", "commands"},
-    "__init__": USES | {"training", "deploy", "commands"},
+    "commands": USES | {"training", "evaluation", "deploy", "embedding"},
+    "cli": USES | {"training", "evaluation", "deploy", "embedding", "study", "commands"},
+    "estimator": USES | {"training", "deploy", "commands"},
+    "__init__": USES | {"training", "deploy", "commands", "estimator"},
     "__main__": {"cli"},
 }
 # Module names of before the rooms were rebuilt, as (room, stem): none may come back.

@@ -22,13 +22,18 @@ if TYPE_CHECKING:
     from skipway.commands.export import export
     from skipway.commands.generate import generate
     from skipway.commands.predict import predict
+    from skipway.commands.probe import probe
+    from skipway.commands.review import review
     from skipway.commands.run import Run, load
+    from skipway.commands.search import search
+    from skipway.commands.select import select
     from skipway.commands.train import resume, train
     from skipway.data import open_dataset
     from skipway.deploy.generate.generator import Generator
     from skipway.deploy.generate.request import GeneratedImage, GenerationRequest
     from skipway.deploy.predict.predictor import Predictor
     from skipway.errors import SkipwayError
+    from skipway.estimator import ImageClassifier
     from skipway.hardware import decide
     from skipway.models import build, list_models
     from skipway.tasks.base import Prediction
@@ -39,6 +44,7 @@ WHERE = {
     "GeneratedImage": "skipway.deploy.generate.request",
     "GenerationRequest": "skipway.deploy.generate.request",
     "Generator": "skipway.deploy.generate.generator",
+    "ImageClassifier": "skipway.estimator",
     "Prediction": "skipway.tasks.base",
     "Predictor": "skipway.deploy.predict.predictor",
     "Recipe": "skipway.training.recipes",
@@ -60,7 +66,11 @@ WHERE = {
     "load": "skipway.commands.run",
     "open_dataset": "skipway.data",
     "predict": "skipway.commands.predict",
+    "probe": "skipway.commands.probe",
     "resume": "skipway.commands.train",
+    "review": "skipway.commands.review",
+    "search": "skipway.commands.search",
+    "select": "skipway.commands.select",
     "train": "skipway.commands.train",
 }
 
@@ -68,6 +78,7 @@ __all__ = [
     "GeneratedImage",
     "GenerationRequest",
     "Generator",
+    "ImageClassifier",
     "Prediction",
     "Predictor",
     "Recipe",
@@ -89,7 +100,11 @@ __all__ = [
     "load",
     "open_dataset",
     "predict",
+    "probe",
     "resume",
+    "review",
+    "search",
+    "select",
     "train",
 ]
 __version__ = version("skipway")

@@ -198,7 +198,7 @@ def test_every_table_has_a_caption_and_header_cells() -> None:
 def test_every_figure_says_what_it_shows_and_the_page_its_language() -> None:
     found = page(judged())
     figures = [a for tag, a in found.elements if tag == "svg" and a.get("aria-hidden") != "true"]
-    assert len(figures) == 4  # two curves, one reliability diagram, one matrix
+    assert len(figures) == 5  # two curves, one reliability diagram, error by coverage, one matrix
     assert all(a["role"] == "img" and len(a["aria-label"] or "") > 20 for a in figures)
     assert dict(found.elements)["html"]["lang"] == "en-GB"
     headings = [int(tag[1]) for tag, _ in found.elements if re.fullmatch("h[1-6]", tag)]
@@ -229,7 +229,7 @@ def test_more_classes_than_can_be_seen_have_no_map_but_their_tables() -> None:
 def test_without_records_there_are_no_curves() -> None:
     found = page(judged(), [])
     assert "Training" not in found.text
-    assert sum(a.get("role") == "img" for _, a in found.elements) == 2
+    assert sum(a.get("role") == "img" for _, a in found.elements) == 3
 
 
 def test_curves_show_what_was_recorded_and_nothing_else() -> None:

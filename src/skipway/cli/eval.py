@@ -27,6 +27,10 @@ def evaluate(
     likelihood: Annotated[
         int, typer.Option(metavar="N", help="Generators: images whose bits per dimension are measured; 0: none.")
     ] = 0,
+    far: Annotated[
+        list[str] | None,
+        typer.Option(metavar="IMAGES", help="Images of other kinds, to be told apart by the scores; repeatable."),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the report.")] = None,
     as_json: JsonOption = False,
     device: DeviceOption = "auto",
@@ -40,23 +44,22 @@ def evaluate(
     DATA is by default what the network was trained on. Compared runs are each tested against the first.
     """
     runs, data = split_runs_and_data(runs, on, ensemble)
-    from skipway.commands.evaluate import compare_runs
-    from skipway.commands.evaluate import evaluate as evaluate_runs
+    from skipway.commands import evaluate as command
 
     hardware = decide(device, workers=workers)
     progress = console(stderr=as_json)
     if len(runs) > 1 and not ensemble:
         refuse_if(
-            classifier or samples or inception or likelihood,
-            "--classifier, --samples, --inception and --likelihood are for one run",
+            classifier or samples or inception or likelihood or far,
+            "--classifier, --samples, --inception, --likelihood and --far are for one run",
             "drop them",
         )
-        compared = compare_runs(runs, data, split, out, hardware, progress, protocol)
+        compared = command.compare_runs(runs, data, split, out, hardware, progress, protocol)
         if as_json:
             print_json(compared.to_json())
         return
-    found = evaluate_runs(
-        runs, data, split, out, hardware, progress, protocol, classifier, samples, inception, likelihood
+    found = command.evaluate(
+        runs, data, split, out, hardware, progress, protocol, classifier, samples, inception, likelihood, far or ()
     )
     if as_json:
         rows = {"per_class": found.per_class} if hasattr(found, "per_class") else {}

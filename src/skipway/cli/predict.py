@@ -11,13 +11,18 @@ from skipway.errors import refuse_if
 
 if TYPE_CHECKING:
     from skipway.deploy.predict.predictor import Predictor
+    from skipway.deploy.predict.writer import Count
     from skipway.tasks.base import Prediction
 
 ImagesArgument = Annotated[
     list[str], typer.Argument(help="Files, folders, patterns, videos, or - for paths on standard input.")
 ]
 CsvOption = Annotated[
-    Path | None, typer.Option(help="Write the answers to this new file; unreadable images have empty fields.")
+    Path | None,
+    typer.Option(
+        help="Write the answers to this new file; unreadable images have empty fields. Names stand as they are: a "
+        "spreadsheet takes one that begins with = for a formula, unless its column is imported as text."
+    ),
 ]
 ThresholdOption = Annotated[
     float | None, typer.Option(min=0, max=1, help="Least score of an object; default the network's own.")
@@ -31,6 +36,13 @@ PolygonsOption = Annotated[
 TilesOption = Annotated[
     bool, typer.Option("--tiles", help="Objects, or the class of each pixel, at the images' own resolution, by tiles.")
 ]
+UnsureOption = Annotated[
+    float | None,
+    typer.Option(
+        metavar="ERROR", help="Mark answers as unsure so that at most this share of the others is wrong, as on val."
+    ),
+]
+ProtocolOption = Annotated[str, typer.Option(help="center, flip, ten-crop: views whose probabilities are averaged.")]
 EngineOption = Annotated[str, typer.Option(help="eager (evaluation's digits), auto (fastest that agrees), or a name.")]
 HINT_AFTER = 30  # seconds of eager's work after which a faster engine is mentioned
 
@@ -47,6 +59,8 @@ def predict(
     coco: CocoOption = None,
     polygons: PolygonsOption = False,
     tiles: TilesOption = False,
+    unsure: UnsureOption = None,
+    protocol: ProtocolOption = "center",
     engine: EngineOption = "eager",
     device: DeviceOption = "auto",
     workers: WorkersOption = None,
@@ -69,7 +83,9 @@ def predict(
     if coco is not None:
         writer.require_free(coco, "--coco")
     hardware = decide(device, workers=workers)
-    predictor, answers = predict_files(run, images, shard, top, engine, hardware, print_message, threshold, tiles)
+    predictor, answers = predict_files(
+        run, images, shard, top, engine, hardware, print_message, threshold, tiles, unsure, protocol
+    )
     present = predictor.task.presenter.with_polygons() if polygons else predictor.task.presenter
     start = time.perf_counter()
     predictions = with_pictures(writer.counted(answers, predictor.engine.name), predictor, draw, masks)
@@ -83,7 +99,11 @@ def predict(
             if as_json
             else writer.print_table(predictions, present, console())
         )
-    seconds = time.perf_counter() - start
+    conclude(count, time.perf_counter() - start, engine)
+
+
+def conclude(count: "Count", seconds: float, engine: str) -> None:
+    """What is said after the answers. Exit code 1 where some images could not be read."""
     if engine == "eager" and seconds > HINT_AFTER:
         print_message(
             f"{count.images / seconds:.0f} images/s; --engine auto may be several times faster, within its tolerance"

@@ -12,11 +12,13 @@ from rich.console import Console
 from skipway import bundle
 from skipway.bundle import Card
 from skipway.commands.arguments import QUIET, Folder, as_data, as_paths, ensure_folder, resolve_hardware
+from skipway.commands.unlabelled import open_images
 from skipway.data.dataset import Dataset
 from skipway.data.preprocess import Preprocessing
 from skipway.deploy.training_data import read_options_of, reopen_dataset
 from skipway.errors import DataError, SkipwayError, UnknownNameError, refuse_if
 from skipway.evaluation.evaluate import Scorer, score
+from skipway.evaluation.far import FarResult, measure_far, require_scores
 from skipway.evaluation.report import Report, write_report
 from skipway.evaluation.test_time_augmentation import PROTOCOLS, ensemble, summarising
 from skipway.hardware import Hardware
@@ -128,6 +130,10 @@ def evaluate_after_training(folder: Path, dataset: Dataset, hardware: Hardware, 
         run = replace(run, card=bundle.add_left_out(folder, dataset.left_out))
     name = dataset.eval_split() if dataset.eval_split() == "test" or "val" not in scored else "val"
     evaluation = run.evaluate(scored.get(name) or score(run.card, dataset, mark, name, run.scorer))
+    if "val" in scored and name != "val":  # what thresholds are chosen by
+        on_val = run.evaluate(scored["val"]).metrics
+        bundle.add_metrics(folder, "val", on_val, run.task.summary(on_val))
+        run = replace(run, card=bundle.read_card(folder))
     bundle.add_metrics(folder, name, evaluation.metrics, run.task.summary(evaluation.metrics))
     command = shlex.join(["skipway", "eval", str(folder), dataset.name])
     write_and_print(folder, run, evaluation, AS_BUNDLED, command, console)
@@ -146,12 +152,14 @@ def evaluate(
     samples: int = 0,
     inception: Folder | None = None,
     likelihood: int = 0,
+    far: Sequence[Folder] = (),
 ) -> Evaluation:
     """Evaluate a trained network on images, and write report.html and report.json.
 
     run: the folder of a bundle, or several, whose probabilities are then averaged. data: None for what the (first) run
     was trained on. split: None for test, or else val, or else all. out: the report's folder; None for
-    RUN/reports/<data>-<split>. protocol: a name of `evaluation.test_time_augmentation.PROTOCOLS`.
+    RUN/reports/<data>-<split>. protocol: a name of `evaluation.test_time_augmentation.PROTOCOLS`. far: images of other
+    kinds, with or without annotations, that scores of a classifier are to tell apart.
 
     For generators: classifier: the run of a classifier, in whose features samples are compared with images, and which
     finds their classes; None for the features of the one in the package. samples: how many are generated; 0 for as
@@ -170,12 +178,29 @@ def evaluate(
         opened = [replace(one, task=one.task.with_samples(options)) for one in opened]
     several = len(runs) > 1
     chosen = average_runs(opened, dataset, mark, request.split) if several else opened[0]
+    others = far_sets(far, chosen.task)
+    refuse_if(
+        others and (several or protocol != AS_BUNDLED),
+        "--far is measured with the scores of one network for one view",
+        "leave out --protocol and --ensemble",
+    )
     evaluation = chosen.evaluate(score(chosen.card, dataset, mark, request.split, chosen.scorer))
+    separated = measure_far(chosen.task, chosen.scorer, evaluation.scored, others)
     words = [word for name, value in given.items() for word in (f"--{name}", str(value))]
+    words += [word for place in as_paths(far) for word in ("--far", place)]
     command = command_of(runs, dataset, request, [*words, *(["--ensemble"] if several else [])])
     folder = folder_of(request, opened[0], evaluation, "-ensemble" if several else "")
-    write_and_print(folder, chosen, evaluation, request.protocol, command, request.console)
+    write_and_print(folder, chosen, evaluation, request.protocol, command, request.console, separated)
     return evaluation
+
+
+def far_sets(far: Folder | Sequence[Folder], task: Task) -> list[Dataset]:
+    """The sets of far images, opened before any work. Raises SkipwayError for what is none, and for a network that they
+    cannot be told apart by."""
+    places = as_paths(far)
+    if places:
+        require_scores(task)
+    return [open_images(place) for place in places]
 
 
 def sample_options(
@@ -259,13 +284,21 @@ def calibrated_scorer(run: LoadedRun) -> Scorer:
 
 
 def write_and_print(
-    folder: Path, run: LoadedRun, evaluation: Evaluation, protocol: str, command: str, console: Console
+    folder: Path,
+    run: LoadedRun,
+    evaluation: Evaluation,
+    protocol: str,
+    command: str,
+    console: Console,
+    far: tuple[FarResult, ...] = (),
 ) -> None:
     """The report of `evaluation` in `folder`; the result, what speaks against it, and the page's path are printed."""
     context = ReportContext(run.card, run.preprocessing, run.explain, run.records, protocol, previews_of(run.run))
-    report = Report(run.task, evaluation, context, command, training_command(run.card))
+    report = Report(run.task, evaluation, context, command, training_command(run.card), far)
     page = write_report(folder, report)
     console.print(run.task.reporter.result(evaluation), soft_wrap=True, markup=False)
+    for one in far:
+        console.print(one.summary(), soft_wrap=True, markup=False)
     for finding in report.findings:
         console.print(finding.summary(), style=STYLES[finding.severity], soft_wrap=True, markup=False)
     console.print(f"report {page}", soft_wrap=True, markup=False)

@@ -8,11 +8,12 @@ from skipway.commands.arguments import Folder
 from skipway.deploy.engines.base import Notify, ignore_message
 from skipway.deploy.predict.image_paths import STANDARD_INPUT, Shard, images_of, shard_of_this_process
 from skipway.deploy.predict.inputs import Picture
-from skipway.deploy.predict.predictor import SAMPLE, Predictor
+from skipway.deploy.predict.predictor import Predictor
+from skipway.deploy.predict.scoring import SAMPLE
 from skipway.deploy.predict.writer import require_free
 from skipway.errors import SkipwayError
 from skipway.hardware import Hardware
-from skipway.tasks.base import Prediction
+from skipway.tasks.base import AS_BUNDLED, Prediction
 
 
 def predict(
@@ -58,12 +59,14 @@ def predict_files(
     notify: Notify = ignore_message,
     threshold: float | None = None,
     tiles: bool = False,
+    unsure: float | None = None,
+    protocol: str = AS_BUNDLED,
 ) -> tuple[Predictor, Iterator[Prediction]]:
     """The predictor of `run`, and its predictions for this process's share of files, folders, videos and patterns.
 
-    Engine "auto" is chosen on the first of them. Raises SkipwayError.
+    Engine "auto" is chosen on the first of them; unsure, protocol: as for `Predictor`. Raises SkipwayError.
     """
     waiting = shard.own(images_of(images))
     first = list(islice(waiting, SAMPLE)) if engine == "auto" else []
-    predictor = Predictor(run, hardware, engine, sample=first, say=notify)
+    predictor = Predictor(run, hardware, engine, sample=first, say=notify, unsure=unsure, protocol=protocol)
     return predictor, predictor.predict(chain(first, waiting), top, threshold, tiles)

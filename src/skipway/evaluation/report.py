@@ -9,6 +9,7 @@ from typing import Any
 from markupsafe import Markup
 
 from skipway.bundle import write_atomically
+from skipway.evaluation.far import FarResult
 from skipway.evaluation.report_text import about_origin, about_split
 from skipway.reporting import html
 from skipway.reporting.html import plain
@@ -25,6 +26,7 @@ class Report:
     """The contents of a report.
 
     command, training: the shell commands that repeat the evaluation and the training; the second "" where unknown.
+    far: sets of images of other kinds that the network's scores were to tell apart.
     """
 
     task: Task
@@ -32,6 +34,7 @@ class Report:
     context: ReportContext
     command: str
     training: str
+    far: tuple[FarResult, ...] = ()
 
     @cached_property
     def findings(self) -> list[Finding]:
@@ -54,8 +57,8 @@ def report_json(report: Report) -> dict[str, Any]:
 
     warnings: problems found with the network, errors first; the keys after metrics are the task's, see its reporter's
     `details`; seconds: of the network; data: what was evaluated, and name and fingerprint of the training data;
-    left_out: [image, reason]; network, recipe, versions, hardware and commit: the card's, of training; predictions: one
-    per image, in the split's order.
+    far: of each set of far images, AUROC and share kept by each score; left_out: [image, reason]; network, recipe,
+    versions, hardware and commit: the card's, of training; predictions: one per image, in the split's order.
     """
     evaluation, context, reporter = report.evaluation, report.context, report.task.reporter
     card, scored = context.card, report.evaluation.scored
@@ -67,6 +70,7 @@ def report_json(report: Report) -> dict[str, Any]:
         "warnings": [asdict(finding) for finding in report.findings],
         "metrics": plain(evaluation.metrics),
         **reporter.details(evaluation, context),
+        **({"far": [one.to_json() for one in report.far]} if report.far else {}),
         "seconds": scored.seconds,
         "protocol": context.protocol,
         "command": report.command,
@@ -109,6 +113,7 @@ def render(report: Report) -> str:
         watched=bool(measured(context.records, "val_loss")),
         sections=Markup(reporter.sections(evaluation, context)),  # rendered by the task's own templates, which escape
         listed=LISTED,
+        far=report.far,
     )
 
 

@@ -5,23 +5,24 @@ average probabilities give the logarithm of the mean as scores, so that softmax 
 again. The card's temperature was fitted to scores of one view and does not apply to these. Means are taken in float64,
 so that no digit depends on the order in which a kernel sums.
 
-Krizhevsky, Sutskever, Hinton: ImageNet Classification with Deep Convolutional Neural Networks. NeurIPS 2012.
-Simonyan, Zisserman: Very Deep Convolutional Networks for Large-Scale Image Recognition. ICLR 2015, arXiv:1409.1556.
+Mirrored images and ten crops: `data.views`, with their papers.
+
 He, Zhang, Ren, Sun: Deep Residual Learning for Image Recognition. CVPR 2016, arXiv:1512.03385.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torchvision.transforms.v2 import functional as tv
 
+from skipway.data import views
 from skipway.data.dataset import Split
 from skipway.data.loader import in_order
 from skipway.data.preprocess import Preprocessing
 from skipway.data.targets import Targets
+from skipway.data.views import Views
 from skipway.errors import SkipwayError
 from skipway.evaluation.evaluate import Scorer
 from skipway.hardware import Hardware
@@ -31,7 +32,6 @@ from skipway.tasks.inference import batch_size, predict_batches
 # ---------------------------------------------------------------------------------------------------------------------
 # Parts
 
-Views = Callable[[Tensor], Sequence[Tensor]]  # images uint8 (n, C, H, W) -> views, each (n, C, s, s)
 Pool = Callable[[Tensor], Tensor]  # scores (views, n, outputs) -> (n, outputs)
 Summarise = Callable[[Outputs, Targets], Outputs]  # what is kept of a batch's outputs, and its images' annotations
 
@@ -46,16 +46,16 @@ def concatenate(batches: Iterable[Sequence[Tensor]]) -> Outputs:
     return tuple(torch.cat(parts) for parts in zip(*batches, strict=True))
 
 
-def view_scorer(net: nn.Module, opened: Preprocessing, hardware: Hardware, views: Views, pool: Pool) -> Scorer:
-    """Every image is opened once with `opened`, scored in each of `views`, and the scores pooled.
+def view_scorer(net: nn.Module, seen: Views, hardware: Hardware, pool: Pool) -> Scorer:
+    """Every image is opened once, scored in each of its views, and the scores pooled.
 
     `net` is on `hardware`'s device; all scorers put it into evaluation mode.
     """
 
     def scorer(split: Split) -> Outputs:
-        device, found = hardware.device, []
+        device, opened, found = hardware.device, seen.opened, []
         for images in in_order(split, opened, batch_size(device, opened.canvas), workers_for(opened, hardware)):
-            outputs = zip(*predict_batches(net, views(images), opened, device), strict=True)
+            outputs = zip(*predict_batches(net, seen.cut(images), opened, device), strict=True)
             found.append([pool(torch.stack(views_of_output)) for views_of_output in outputs])
         return concatenate(found)
 
@@ -87,24 +87,13 @@ def summarising(net: nn.Module, preprocessing: Preprocessing, hardware: Hardware
 
 
 def flip(net: nn.Module, preprocessing: Preprocessing, hardware: Hardware, pool: Pool) -> Scorer:
-    """The fitted image and its mirror image; probabilities are averaged (Simonyan 2015, sec. 3.2)."""
-    return view_scorer(net, preprocessing, hardware, lambda images: [images, images.flip(-1)], pool)
+    """The views of `data.views.flip`; probabilities are averaged."""
+    return view_scorer(net, views.flip(preprocessing), hardware, pool)
 
 
 def ten_crop(net: nn.Module, preprocessing: Preprocessing, hardware: Hardware, pool: Pool) -> Scorer:
-    """Four corners and the centre of the image fitted to `resize` pixels, and their mirror images (Krizhevsky 2012,
-    sec. 4.1); probabilities are averaged.
-
-    Raises SkipwayError where `resize` leaves no margin, and all crops would be the same.
-    """
-    size, resize = preprocessing.size, preprocessing.resize
-    if resize <= size:
-        raise SkipwayError(
-            f"ten crops need a margin, but images are resized to {resize} pixels and cropped to {size}: "
-            "use the protocol flip, or a bundle with a larger resize"
-        )
-    opened = replace(preprocessing, size=resize)
-    return view_scorer(net, opened, hardware, lambda images: tv.ten_crop(images, [size, size]), pool)
+    """The views of `data.views.ten_crop`; probabilities are averaged. Raises SkipwayError as it does."""
+    return view_scorer(net, views.ten_crop(preprocessing), hardware, pool)
 
 
 SCALES = tuple(side / 224 for side in (224, 256, 384, 480, 640))  # of the size trained at (He 2015, sec. 3.4)

@@ -319,6 +319,7 @@ class Task(ABC):
     output_note: ClassVar[str] = ""  # how the outputs are to be read, for the README of exports; ends in a space
     criteria: ClassVar[tuple[str, ...]] = ()  # that a recipe may name instead of the task's own loss
     activation: ClassVar[str] = ""  # in torch and OpenVINO: turns scores into probabilities; "": none
+    calibrates: ClassVar[str] = ""  # what `calibrate` fits, a field of the card's calibration; "": nothing
     pools: ClassVar[bool] = True  # outputs of several views or networks can be averaged
     combines_images: ClassVar[bool] = False  # its transform has a mosaic
     in_memory: ClassVar[bool] = True  # small images may be cropped on the device: targets stay as they are

@@ -2,29 +2,27 @@
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, overload
+from typing import overload
 
 import numpy as np
 import torch
 
-from skipway.data.dataset import Item
-from skipway.data.preprocess import FittedImage
 from skipway.deploy.engines.base import Goal, Notify, ignore_message
 from skipway.deploy.engines.selection import REFERENCE, open_engine
+from skipway.deploy.predict.embedder import Embedder
 from skipway.deploy.predict.inputs import Picture, is_one, named, pictures_of
-from skipway.deploy.predict.pipeline import Scored, decoders, overlapped
+from skipway.deploy.predict.pipeline import Scored, decoders
+from skipway.deploy.predict.scoring import engine_samples, scored_images
 from skipway.deploy.predict.tiles import stitch
+from skipway.deploy.predict.views import pooled, views_named
 from skipway.errors import DataError, SkipwayError, refuse_if
 from skipway.hardware import Hardware, decide
-from skipway.tasks.base import Prediction, Task
+from skipway.tasks.base import AS_BUNDLED, Prediction, Task
+from skipway.tasks.classify.deciding import deciding
 from skipway.trained import TrainedModel
-
-if TYPE_CHECKING:
-    from skipway.deploy.sample_images import Samples
-
-SAMPLE = 16  # images that engines are compared on
 
 
 class Predictor:
@@ -34,6 +32,9 @@ class Predictor:
     the engines here once for each network and takes the fastest that agrees with eager; any other name of ENGINES is
     taken as it is. goal: many images a second ("throughput"), or one image soon ("latency"). sample: images that "auto"
     may compare engines on; without any, the training's own where they are at hand. say: what "auto" has to tell.
+    unsure: mark the answers of a classifier that have to be left out for an error of at most this share among the
+    others, by thresholds chosen on val, and images unlike those of the training; None: mark none. protocol: "flip" and
+    "ten-crop" average several views of an image, as in evaluation, without the temperature.
 
     Raises BundleError for a folder that is no bundle, SkipwayError for an engine that is unknown or missing here.
     """
@@ -46,6 +47,8 @@ class Predictor:
         goal: Goal = "throughput",
         sample: Sequence[str | Path] = (),
         say: Notify = ignore_message,
+        unsure: float | None = None,
+        protocol: str = AS_BUNDLED,
     ) -> None:
         if goal not in ("throughput", "latency"):
             raise SkipwayError(f"goal '{goal}' is not one of throughput, latency")
@@ -60,15 +63,19 @@ class Predictor:
         self.net, self.task, self.card = trained.net, trained.task, trained.card
         self.preprocessing = trained.preprocessing
         self.task.require_predictions()
+        views = views_named(protocol, self.task, self.preprocessing)
+        refuse_if(views and unsure is not None, "--unsure has thresholds for single views", "leave out --protocol")
+        if unsure is not None:
+            self.task = deciding(self.task, unsure, self.card.metrics)
         self.decoders = decoders(self.hardware.workers)
 
-        def samples() -> "Samples":
-            from skipway.deploy.sample_images import at_hand  # data sets, which labelling alone does not need
-
-            items = (item for _, item in named(iter(sample), self.preprocessing) if not isinstance(item, DataError))
-            return at_hand(self.card, list(islice(items, SAMPLE)), None, SAMPLE)
-
+        self.trained, self.engine_settings = trained, (engine, goal, sample, say)
+        samples = engine_samples(self.card, sample, self.preprocessing)
         self.engine = open_engine(engine, trained, self.hardware, goal, samples, say)
+        if views is not None:
+            self.engine = pooled(self.engine, views, self.task)
+            self.preprocessing = views.opened
+            self.card = replace(self.card, calibration=None)  # the temperature is of single views
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -155,24 +162,18 @@ class Predictor:
 
     def scored(self, pictures: Iterator[Picture]) -> Iterator[tuple[str, Scored | DataError]]:
         """Each picture's name with its outputs, or with why it cannot be read."""
+        return scored_images(named(pictures, self.preprocessing), self.preprocessing, self.engine, self.decoders)
 
-        def opened(image: Undecoded) -> FittedImage:
-            return self.preprocessing.opened(image.take(), image.name)
+    @cached_property
+    def embedder(self) -> Embedder:
+        """The same network with its features as the answer; built when first used, with an engine of its own."""
+        return Embedder(self.trained, self.hardware, *self.engine_settings)
 
-        images = (Undecoded(name, item) for name, item in named(pictures, self.preprocessing))
-        for image, found in overlapped(images, opened, self.engine, self.decoders):
-            yield image.name, found
+    def embed(self, images: Picture | Iterable[Picture]) -> np.ndarray:
+        """The embeddings of images, float32 (n, D): the mean over positions of the last feature map of the classifier,
+        or of the body of a detector or segmenter.
 
-
-class Undecoded:
-    """An image that waits to be decoded, and is not held afterwards: frames of videos are far larger than inputs."""
-
-    def __init__(self, name: str, item: Item | DataError) -> None:
-        self.name, self.item = name, item
-
-    def take(self) -> Item:
-        """The image. Raises DataError where it cannot be read."""
-        item, self.item = self.item, b""
-        if isinstance(item, DataError):
-            raise item
-        return item
+        `images` are as for `predict`; a single one gives a row. Raises DataError, which names it, for an image that
+        cannot be read, SkipwayError for what is no image.
+        """
+        return self.embedder.embed(images)

@@ -7,21 +7,23 @@ import csv
 import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 from itertools import count as count_from
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.table import Table
 
 from skipway.data.preprocess import Preprocessing
 from skipway.deploy.predict.video import FrameReader, stem_of
-from skipway.errors import SkipwayError
+from skipway.errors import SkipwayError, printable
+from skipway.reporting.json_text import is_finite, to_json
 from skipway.reporting.pictures import as_rgb
 from skipway.tasks.base import Prediction, Presenter
 
+Counted = TypeVar("Counted", bound=Prediction)
 ROWS = 200  # of a table that are aligned with each other
 UNFINISHED = ".unfinished"
 
@@ -36,7 +38,7 @@ class Count:
     def add(self, prediction: Prediction) -> "Count":
         """With one more, which is named on standard error when it is unreadable."""
         if prediction.error:
-            print(f"skipway: {prediction.error}", file=sys.stderr)
+            print(f"skipway: {printable(prediction.error)}", file=sys.stderr)
         return Count(self.images + 1, self.unread + bool(prediction.error))
 
 
@@ -58,10 +60,19 @@ def print_json_lines(predictions: Iterable[Prediction], present: Presenter) -> C
     """One JSON object a line and image, on standard output: image, what is predicted, or error."""
     count = Count()
     for prediction in predictions:
+        row = present.row(None if prediction.error else prediction)
+        if not is_finite(row):
+            prediction, row = not_finite(prediction), present.row(None)
         count = count.add(prediction)
-        answer = {"image": prediction.name, **present.row(None if prediction.error else prediction)}
-        print(json.dumps(answer | ({"error": prediction.error} if prediction.error else {}), ensure_ascii=False))
+        error = {"error": prediction.error} if prediction.error else {}
+        print(to_json({"image": prediction.name, **row, **error}))
     return count
+
+
+def not_finite(prediction: Prediction) -> Prediction:
+    """The error in place of a prediction whose numbers are NaN or infinite."""
+    why = f"{prediction.name}: the network's outputs for it are NaN or infinite: use another engine, or train again"
+    return replace(prediction, error=why)
 
 
 def require_free(file: Path, option: str = "--csv") -> None:
@@ -91,8 +102,10 @@ def write_csv(predictions: Iterable[Prediction], present: Presenter, file: Path,
         writer = csv.writer(stream)
         writer.writerow(["image", *present.csv_header(top)])
         for prediction in predictions:
-            count = count.add(prediction)
             rows = present.csv_rows(None if prediction.error else prediction, top)
+            if not is_finite(rows):
+                prediction, rows = not_finite(prediction), present.csv_rows(None, top)
+            count = count.add(prediction)
             writer.writerows([prediction.name, *row] for row in rows)
     unfinished(file).rename(file)
     return count
@@ -108,10 +121,12 @@ def write_coco(predictions: Iterable[Prediction], present: Presenter, classes: S
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for prediction in predictions:
+        image, objects = ({}, []) if prediction.error else present.coco(prediction, classes)
+        if not is_finite(objects):
+            prediction = not_finite(prediction)
         count = count.add(prediction)
         if prediction.error:
             continue
-        image, objects = present.coco(prediction, classes)
         images.append({"id": count.images, "file_name": prediction.name, **image})
         annotations += [{"id": len(annotations) + i, "image_id": count.images, **o} for i, o in enumerate(objects, 1)]
     categories = [{"id": i, "name": name} for i, name in enumerate(classes, 1)]
@@ -171,7 +186,7 @@ def free_name(folder: Path, stem: str, ending: str) -> Path:
     return next(name for name in names if not name.exists())
 
 
-def counted(predictions: Iterable[Prediction], engine: str) -> Iterator[Prediction]:
+def counted(predictions: Iterable[Counted], engine: str) -> Iterator[Counted]:
     """`predictions`; a bar on standard error counts them, and their number a second, where a person watches."""
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 

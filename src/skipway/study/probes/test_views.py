@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.transforms.v2 import functional as tv
 
 from skipway.data.dataset import Split
 from skipway.data.preprocess import Preprocessing
+from skipway.data.views import Views, cut_ten
 from skipway.evaluation import test_time_augmentation
 from skipway.evaluation.evaluate import Scorer
 from skipway.evaluation.test_time_augmentation import Pool, ScorerFactory
@@ -38,10 +39,10 @@ def ten_crops(net: nn.Module, preprocessing: Preprocessing, hardware: Hardware, 
     side = preprocessing.size
     margin = round(MARGIN * side)
 
-    def views(images: Tensor) -> Sequence[Tensor]:
-        return tv.ten_crop(tv.pad(images, [margin], padding_mode="reflect"), [side, side])
+    def cut(images: Tensor) -> list[Tensor]:
+        return cut_ten(F.pad(images, (margin,) * 4, mode="reflect"), side)
 
-    return test_time_augmentation.view_scorer(net, preprocessing, hardware, views, pool)
+    return test_time_augmentation.view_scorer(net, Views(preprocessing, cut), hardware, pool)
 
 
 def three_sizes(net: nn.Module, preprocessing: Preprocessing, hardware: Hardware, pool: Pool) -> Scorer:

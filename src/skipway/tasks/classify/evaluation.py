@@ -6,13 +6,17 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from skipway.reporting.reliability import Reliability
 from skipway.tasks.base import SplitOutputs
 from skipway.tasks.classify.calibration import FEWEST, cross_fitted, fit_temperature, reliability
+from skipway.tasks.classify.decision import ENERGY_KEPT
 from skipway.tasks.classify.metrics import of_classes, of_labels
+from skipway.tasks.classify.out_of_distribution import KEPT, energy
 from skipway.tasks.classify.prediction import THRESHOLD
 from skipway.tasks.classify.protocol import ScoresTask
+from skipway.tasks.classify.selective import RiskCoverage, operating_points, risk_coverage
 
 
 @dataclass(frozen=True, repr=False)
@@ -24,7 +28,7 @@ class ClassEvaluation:
     temperature 1 and metrics["ece"] at the card's; uncalibrated, calibrated: the bins behind the two, the second None
     where there is no temperature; cross_fitted: the temperature was fitted on these very images, so that the second is
     not of it, but of temperatures that were each fitted without the images they are applied to; summary: the main
-    figure as text.
+    figure as text; risk: error against coverage, None for several labels.
     """
 
     scored: SplitOutputs
@@ -37,6 +41,7 @@ class ClassEvaluation:
     uncalibrated: Reliability
     calibrated: Reliability | None
     cross_fitted: bool
+    risk: RiskCoverage | None = None
 
     def __repr__(self) -> str:
         return f"Evaluation({self.scored.data}, {self.scored.split}: {self.summary}, {self.metrics['n']:,} images)"
@@ -88,7 +93,17 @@ def measure(task: ScoresTask, scored: SplitOutputs, calibration: Mapping[str, An
         calibrated = reliability(cross_fitted(task, scores, targets).numpy(), labels)
     elif calibration:
         calibrated = reliability(probabilities, labels)
-    metrics = {**measured.metrics, "ece": (calibrated or uncalibrated).ece, "ece_uncalibrated": uncalibrated.ece}
+    risk, points = None, {}
+    if not task.several:
+        confidence, correct = probabilities.max(1), probabilities.argmax(1) == labels
+        risk = risk_coverage(confidence, correct)
+        points = selective_metrics(confidence, correct, scores)
+    metrics = {
+        **measured.metrics,
+        **points,
+        "ece": (calibrated or uncalibrated).ece,
+        "ece_uncalibrated": uncalibrated.ece,
+    }
     return ClassEvaluation(
         scored=scored,
         summary=task.summary(metrics),
@@ -100,7 +115,18 @@ def measure(task: ScoresTask, scored: SplitOutputs, calibration: Mapping[str, An
         uncalibrated=uncalibrated,
         calibrated=calibrated,
         cross_fitted=fitted_here,
+        risk=risk,
     )
+
+
+def selective_metrics(confidence: np.ndarray, correct: np.ndarray, scores: Tensor) -> dict[str, Any]:
+    """operating_points, thresholds of the confidence (n,) for several errors (`selective.py`); aurc, the area under
+    error by coverage; and the energy that KEPT of the images reach."""
+    return {
+        "aurc": risk_coverage(confidence, correct).aurc,
+        "operating_points": [point.to_json() for point in operating_points(confidence, correct)],
+        ENERGY_KEPT: float(np.quantile(energy(scores).numpy(), 1 - KEPT)),
+    }
 
 
 def calibrate(task: ScoresTask, scored: SplitOutputs) -> dict[str, Any] | None:

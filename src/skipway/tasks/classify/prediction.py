@@ -10,9 +10,15 @@ THRESHOLD = 0.5  # of a class's probability, above which it is predicted, as is 
 
 @dataclass(frozen=True, repr=False)
 class ClassPrediction(Prediction):
-    """(class, probability) in order of decreasing probability, or why the image could not be read."""
+    """(class, probability) in order of decreasing probability, or why the image could not be read.
+
+    unsure: whether the probability of the first is below the threshold that was asked for; out_of_distribution: whether
+    the image is unlike those of the training. Both None where no threshold was asked for.
+    """
 
     classes: tuple[tuple[str, float], ...] = ()
+    unsure: bool | None = None
+    out_of_distribution: bool | None = None
 
     @property
     def label(self) -> str:

@@ -7,28 +7,41 @@ from skipway.reporting.numbers import interval, percent
 from skipway.tasks.base import Presenter
 from skipway.tasks.classify.prediction import ClassPrediction
 
+MARKS = ("unsure", "out_of_distribution")  # of an answer that is better not used
+
 
 class ClassPresenter(Presenter):
-    """For one class an image and for any number of classes."""
+    """For one class an image and for any number of classes. decides: whether answers may be unsure."""
 
     table_columns: ClassVar[tuple[str, ...]] = ("class", "probability", "next")
 
+    def __init__(self, decides: bool = False) -> None:
+        self.decides = decides
+
     def table_row(self, prediction: ClassPrediction) -> tuple[str, ...]:
         (name, value), *others = prediction.classes
+        marks = [mark for mark in MARKS if getattr(prediction, mark)]
         rest = ", ".join(f"{other} {100 * share:.1f} %" for other, share in others)
-        return name, f"{100 * value:.2f} %", rest
+        shown = ", ".join(marks).replace("_", " ")
+        return f"{name} ({shown})" if marks else name, f"{100 * value:.2f} %", rest
 
     def row(self, prediction: ClassPrediction | None) -> dict[str, Any]:
         classes = prediction.classes if prediction else ()
-        return {"classes": [{"class": name, "probability": value} for name, value in classes]}
+        found: dict[str, Any] = {"classes": [{"class": name, "probability": value} for name, value in classes]}
+        if self.decides:
+            found |= {key: getattr(prediction, key, None) for key in MARKS}
+        return found
 
     def csv_header(self, top: int) -> list[str]:
         further = [f"{what}_{i}" for i in range(2, top + 1) for what in ("class", "probability")]
-        return ["class", "probability", *further]
+        return ["class", "probability", *further, *(MARKS if self.decides else ())]
 
     def csv_rows(self, prediction: ClassPrediction | None, top: int) -> list[list[Any]]:
-        values = [value for pair in prediction.classes for value in pair] if prediction else []
-        return [[*values, *[""] * (2 * top - len(values))]]
+        values: list[Any] = [value for pair in prediction.classes for value in pair] if prediction else []
+        values += [""] * (2 * top - len(values))
+        if self.decides:
+            values += [int(getattr(prediction, mark) or 0) if prediction else "" for mark in MARKS]
+        return [values]
 
     def schema(self) -> dict[str, Any]:
         from skipway.tasks.classify.schema import ClassShare

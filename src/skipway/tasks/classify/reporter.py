@@ -17,7 +17,8 @@ from skipway.tasks.classify import compare_runs, report_text
 from skipway.tasks.classify.diagnosis import diagnose
 from skipway.tasks.classify.error_gallery import gallery
 from skipway.tasks.classify.evaluation import ClassEvaluation
-from skipway.tasks.classify.plots import confusion_map, reliability_diagram
+from skipway.tasks.classify.plots import confusion_map, reliability_diagram, risk_coverage_curve
+from skipway.tasks.classify.selective import OperatingPoint, points_of
 
 CONFUSIONS, ROWS = 10, 25  # rows of tables: of confused pairs, and of classes before the rest is folded
 
@@ -60,6 +61,10 @@ class ClassReporter(Reporter):
             gallery=gallery(evaluation, context.preprocessing, context.explain),
             about_calibration=report_text.about_calibration(evaluation, context.card, context.protocol),
             diagrams=diagrams(evaluation),
+            risk=None
+            if evaluation.risk is None
+            else Markup(risk_coverage_curve(evaluation.risk, points_of_val(context))),
+            thresholds=thresholds(evaluation, points_of_val(context)),
             confusion=html.optional(None if matrix is None else confusion_map(matrix, evaluation.classes)),
             drawn=DRAWN,
             named=NAMED,
@@ -70,12 +75,14 @@ class ClassReporter(Reporter):
         )
 
     def details(self, evaluation: ClassEvaluation, context: ReportContext) -> dict[str, Any]:
-        """per_class; confusion: rows the true classes, null where images have several labels; calibration: the card's,
+        """per_class; confusion: rows the true classes, null where images have several labels; unsure: the thresholds
+        chosen on val, and what they give here; calibration: the card's,
         with the bins before and after it."""
         matrix, after = evaluation.confusion, evaluation.calibrated
         return {
             "per_class": [plain(row) for row in evaluation.per_class],
             "confusion": None if matrix is None else {"classes": list(evaluation.classes), "matrix": matrix.tolist()},
+            "unsure": thresholds(evaluation, points_of_val(context)),
             "calibration": {
                 "fitted": context.card.calibration,
                 "cross_fitted": evaluation.cross_fitted,
@@ -102,6 +109,24 @@ class ClassReporter(Reporter):
 
     def compare(self, runs: Sequence[str], evaluations: Sequence[ClassEvaluation], command: str) -> Comparison:
         return compare_runs.compare(runs, evaluations, command)
+
+
+def points_of_val(context: ReportContext) -> list[OperatingPoint]:
+    """The thresholds for unsure answers that were chosen on val, in the card."""
+    return points_of(context.card.metrics.get("val", {}))
+
+
+def thresholds(evaluation: ClassEvaluation, points: Sequence[OperatingPoint]) -> list[dict[str, Any]]:
+    """For each threshold its error and coverage on val and on the images evaluated here; error None where none is
+    answered."""
+    if evaluation.several:
+        return []
+    confidence, rows = evaluation.probabilities.max(1), []
+    for point in points:
+        answered = confidence >= point.threshold
+        error = float((~evaluation.correct[answered]).mean()) if answered.any() else None
+        rows.append({**point.to_json(), "coverage_here": float(answered.mean()), "error_here": error})
+    return rows
 
 
 def diagrams(evaluation: ClassEvaluation) -> list[tuple[str, Markup]]:

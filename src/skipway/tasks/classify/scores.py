@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from skipway.tasks.aux_loss import with_auxiliary_losses
 from skipway.tasks.base import Evaluation, Explain, LossResult, Outputs, Parity, Presenter, Reporter, SplitOutputs, Task
 from skipway.tasks.batch_random import BatchRandom
 from skipway.tasks.classify import class_balance
+from skipway.tasks.classify.decision import Decision
 from skipway.tasks.classify.prediction import ClassPrediction
 
 
@@ -29,12 +30,15 @@ def main_scores(outputs: Tensor | ModelOutput) -> Tensor:
 class ClassScores(Task):
     """A task with a score for each of `classes`, the names in the order of the network's outputs.
 
-    label_smoothing, class_weights (classes,): of the loss in training.
+    label_smoothing, class_weights (classes,): of the loss in training. decision: which answers are unsure; None where
+    that is not asked.
     """
 
+    calibrates: ClassVar[str] = "temperature"
     classes: tuple[str, ...]
     label_smoothing: float = 0.0
     class_weights: Tensor | None = None
+    decision: Decision | None = None
 
     @classmethod
     def from_classes(cls, classes: Sequence[str]) -> Self:
@@ -112,7 +116,9 @@ class ClassScores(Task):
         """The `top` classes with their probabilities, the most likely first."""
         found = self.class_probabilities(outputs[0].unsqueeze(0), temperature)[0].topk(min(top, self.outputs))
         pairs = zip(found.indices.tolist(), found.values.tolist(), strict=True)
-        return ClassPrediction(name, classes=tuple((self.classes[place], value) for place, value in pairs))
+        classes = tuple((self.classes[place], value) for place, value in pairs)
+        marks = self.decision.of(classes[0][1], outputs[0]) if self.decision else ()
+        return ClassPrediction(name, "", classes, *marks)
 
     def unread(self, name: str, error: str) -> ClassPrediction:
         return ClassPrediction(name, error)
@@ -128,7 +134,7 @@ class ClassScores(Task):
     def presenter(self) -> Presenter:
         from skipway.tasks.classify.present import ClassPresenter
 
-        return ClassPresenter()
+        return ClassPresenter(decides=self.decision is not None)
 
     @property
     def reporter(self) -> Reporter:
