@@ -1,10 +1,7 @@
 """Embeddings of images: `skipway embed`, and the networks that embed, by run or by name."""
 
-import platform
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict
-from datetime import UTC, datetime
-from importlib.metadata import version
+from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -12,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from skipway import models
-from skipway.bundle import Card
 from skipway.commands.arguments import Folder, as_paths, resolve_hardware
-from skipway.commands.import_weights import InputOptions, class_names, network_of, origin, preprocessing
+from skipway.commands.import_weights import InputOptions, card_of, class_names, network_of
+from skipway.data.preprocess import Preprocessing
 from skipway.deploy.engines.base import Notify, ignore_message
 from skipway.deploy.predict.embedder import Embedder
 from skipway.deploy.predict.image_paths import images_of
@@ -64,23 +61,9 @@ def pretrained_model(text: str, hardware: Hardware) -> TrainedModel:
     task = task_for_network(name, class_names(InputOptions(), pretrained, network["classes"]))
     net = task.build(network)
     load(net, pretrained, name)
-    prepare = preprocessing(InputOptions(), pretrained, net, name, network["channels"], text)
-    source = origin(text, pretrained)
-    card = Card(
-        task=task.name,
-        network=network,
-        classes=list(task.classes),
-        preprocessing=asdict(prepare),
-        recipe=source,
-        data={"name": pretrained.record.data, "fingerprint": ""},
-        hardware={},
-        versions={"python": platform.python_version(), "skipway": version("skipway")},
-        commit="unknown",
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        parameters=sum(p.numel() for p in net.parameters()),
-        seconds=0.0,
-        weights_sha256=source["sha256"],
-    )
+    card = card_of(text, pretrained, InputOptions(), task, network, net)
+    card = replace(card, weights_sha256=card.recipe["sha256"])
+    prepare = Preprocessing(**card.preprocessing)
     return TrainedModel(hardware.place(net.float().eval()), task, prepare, card, Path(pretrained.record.name))
 
 
@@ -120,13 +103,13 @@ def write_embeddings(embeddings: Iterable[Embedding], embedder: Embedder, model:
     """
     count = Count()
 
-    def told() -> Iterator[Embedding]:
+    def counted() -> Iterator[Embedding]:
         nonlocal count
         for found in embeddings:
             count = count.add(found)
             yield found
 
-    writer_for(out)(told(), out, embedder.dimension, origin_of(embedder, model))
+    writer_for(out)(counted(), out, embedder.dimension, origin_of(embedder, model))
     return count
 
 

@@ -21,7 +21,7 @@ from skipway.models.base import Network
 from skipway.models.pretrained.registry import CIFAR10, imagenet_classes
 from skipway.models.pretrained.state_dict_check import MismatchError, compare, without_unexpected
 from skipway.models.pretrained.weights import Pretrained, find, unused_note
-from skipway.tasks import task_for_network
+from skipway.tasks import Task, task_for_network
 
 DENSE_SIZE = 800  # pixels of the longer side of what is not known by name
 ADOPTED = "adopted"  # stands where a card of ours names its recipe
@@ -65,12 +65,25 @@ def import_weights(
     if mismatch := compare(net, weights):
         raise MismatchError(model, mismatch)
     net.load_state_dict(weights, strict=False)  # counts of batches may be missing
-    card = Card(
+    card = card_of(text, pretrained, feeding, task, network, net)
+    with bundle.new_folder(out):
+        bundle.write(out, net.state_dict(), card)
+    known = f"known by its checksum as {pretrained.record.name}" if pretrained.record and Path(text).is_file() else ""
+    said = [*pretrained.conversion_notes(), *unused_note([*pretrained.unused, *strangers])]
+    return card, [known, *said] if known else said
+
+
+def card_of(
+    text: str, pretrained: Pretrained, feeding: InputOptions, task: Task, network: dict[str, Any], net: Network
+) -> Card:
+    """The card of the weights named `text`, which were not trained here, in `net`, made by `task.build(network)`."""
+    prepare = preprocessing(feeding, pretrained, net, network["name"], network["channels"], text)
+    return Card(
         task=task.name,
         network=network,
         head=task.head,
         classes=list(task.classes),
-        preprocessing=asdict(preprocessing(feeding, pretrained, net, model, network["channels"], text)),
+        preprocessing=asdict(prepare),
         recipe=origin(text, pretrained),
         data={"name": pretrained.record.data if pretrained.record else "images not known here", "fingerprint": ""},
         hardware={},
@@ -80,11 +93,6 @@ def import_weights(
         parameters=sum(p.numel() for p in net.parameters()),
         seconds=0.0,
     )
-    with bundle.new_folder(out):
-        bundle.write(out, net.state_dict(), card)
-    known = f"known by its checksum as {pretrained.record.name}" if pretrained.record and Path(text).is_file() else ""
-    said = [*pretrained.conversion_notes(), *unused_note([*pretrained.unused, *strangers])]
-    return card, [known, *said] if known else said
 
 
 def network_of(model: str, pretrained: Pretrained) -> dict[str, Any]:
