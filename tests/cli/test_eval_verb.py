@@ -13,7 +13,7 @@ import torch
 from typed import refused
 
 from skipway import bundle
-from skipway.commands import evaluate, train
+from skipway.commands import evaluate, loaded_run, train
 from skipway.data import open_dataset
 from skipway.errors import SkipwayError
 from skipway.hardware import decide
@@ -109,7 +109,7 @@ def test_an_ensemble_is_the_mean_of_calibrated_probabilities(skipway, runs: Path
     dataset = open_dataset("digits")
     probabilities = []
     for name in ("a", "b"):
-        run = evaluate.open_run(runs / name, decide("cpu"))
+        run = loaded_run.open_run(runs / name, decide("cpu"))
         (scores,) = run.scorer(dataset.split("test"))
         probabilities.append((scores.double() / run.card.temperature).softmax(1))
     mean = torch.stack(probabilities).mean(0)
@@ -126,7 +126,7 @@ def test_a_protocol_is_named_in_the_report_and_has_no_temperature(skipway, runs:
     report = json.loads((runs / "mirrored" / "report.json").read_text())
     assert (report["protocol"], report["calibration"]["fitted"]) == ("flip", None)
     assert report["command"] == "skipway eval a digits --protocol flip"
-    run = evaluate.open_run("a", decide("cpu"), "flip")
+    run = loaded_run.open_run("a", decide("cpu"), "flip")
     (scores,) = run.scorer(open_dataset("digits").split("test"))
     assert [p["probability"] for p in report["predictions"]] == scores.softmax(1).amax(1).tolist()
 
@@ -161,7 +161,7 @@ def test_runs_that_learned_from_each_others_val_are_not_averaged_on_it(skipway, 
     dataset = replace(open_dataset("digits"), test=None)
     opened = []
     for name in ("a", "b"):
-        run = evaluate.open_run(runs / name, decide("cpu"))
+        run = loaded_run.open_run(runs / name, decide("cpu"))
         opened.append(replace(run, card=replace(run.card, data={**run.card.data, "fingerprint": dataset.fingerprint})))
     with pytest.raises(SkipwayError, match="each run cut its own val"):
         evaluate.average_runs(opened, dataset, dataset.fingerprint, None)

@@ -14,7 +14,7 @@ from shapes import shapes
 from small import killed_at, same, weights
 
 import skipway
-from skipway.commands.evaluate import open_run
+from skipway.commands.loaded_run import open_run
 from skipway.data.box_targets import from_images
 from skipway.data.dataset import Dataset, Split
 from skipway.errors import SkipwayError

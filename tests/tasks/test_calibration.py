@@ -8,7 +8,7 @@ import torch
 from judged import card, images, judged, measured, scored
 from torchmetrics.functional.classification import binary_calibration_error, multiclass_calibration_error
 
-from skipway.commands import evaluate
+from skipway.commands import loaded_run
 from skipway.commands.import_weights import InputOptions, import_weights
 from skipway.data import open_dataset
 from skipway.evaluation.evaluate import score
@@ -146,7 +146,7 @@ def test_temperature_lowers_the_error_of_a_published_network_and_leaves_its_answ
         "resnet20",
         InputOptions("cifar10", mean=mean, std=std),
     )
-    run = evaluate.open_run(tmp_path / "run", decide("cpu"))
+    run = loaded_run.open_run(tmp_path / "run", decide("cpu"))
     dataset = open_dataset(str(shared_data / "cifar10/test.parquet"))
     order = np.random.default_rng(0).permutation(len(dataset.train))
     halves = []

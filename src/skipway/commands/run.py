@@ -10,7 +10,8 @@ from urllib.parse import quote
 from skipway import bundle
 from skipway.bundle import Card
 from skipway.commands.arguments import Folder
-from skipway.commands.evaluate import evaluate, read_records
+from skipway.commands.evaluate import evaluate
+from skipway.commands.loaded_run import read_records
 from skipway.data.dataset import Dataset
 from skipway.deploy.engines.base import Goal, Notify, ignore_message
 from skipway.errors import BundleError
