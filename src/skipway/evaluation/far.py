@@ -43,7 +43,8 @@ def require_scores(task: Task) -> None:
 def measure_far(task: Task, scorer: Scorer, near: SplitOutputs, far: Sequence[Dataset]) -> tuple[FarResult, ...]:
     """Each of `far`, all its splits together, against the images `near`. Raises SkipwayError as `require_scores`, and
     DataError for an image that cannot be read."""
-    require_scores(task)
+    if far:
+        require_scores(task)
     found = []
     for dataset in far:
         scores = torch.cat([scorer(split)[0] for split in dataset.splits.values()])
