@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from skipway.cli.options import DeviceOption, WorkersOption, decide, print_message
+from skipway.cli.options import DeviceOption, WorkersOption, console, decide, print_message
 from skipway.cli.predict import EngineOption, ImagesArgument
 
 if TYPE_CHECKING:
@@ -39,7 +39,10 @@ def embed(
 
     writer_for(out)  # before any work
     embedder, embeddings = embed_files(model, images, engine, decide(device, workers=workers), print_message)
-    stop_if_unread(write_embeddings(counted(embeddings, embedder.engine.name), embedder, model, out))
+    count = write_embeddings(counted(embeddings, embedder.engine.name), embedder, model, out)
+    written = count.images - count.unread
+    console().print(f"{written:,} embeddings of {embedder.dimension:,} numbers: {out}", soft_wrap=True)
+    stop_if_unread(count)
 
 
 def stop_if_unread(count: "Count") -> None:

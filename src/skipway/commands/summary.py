@@ -202,10 +202,10 @@ def machine_rows() -> list[dict[str, Any]]:
 
 
 def print_rows(rows: list[dict[str, Any]], console: Console) -> None:
-    """Dicts of equal keys as a table."""
+    """Dicts of equal keys as a table; what is too long for a narrow terminal, as paths, goes on in the next line."""
     table = Table(box=None, pad_edge=False)
     for key, value in rows[0].items():
-        table.add_column(key, justify="right" if isinstance(value, int) else "left")
+        table.add_column(key, justify="right" if isinstance(value, int) else "left", overflow="fold")
     for row in rows:
         table.add_row(*(f"{value:,}" if isinstance(value, int) else str(value) for value in row.values()))
     console.print(table)
