@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from skipway import models
+from skipway.hardware import ShapesOnly
 from skipway.models.analysis.paper_results import PUBLISHED
-from skipway.models.analysis.trace import ShapesOnly, layers
+from skipway.models.analysis.trace import layers
 from skipway.models.base import Network
 from skipway.reporting import architecture
 

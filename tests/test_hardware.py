@@ -119,7 +119,7 @@ def test_a_gpu_without_triton_does_not_compile(monkeypatch: pytest.MonkeyPatch) 
 def test_networks_made_without_memory_have_the_shapes_of_others_and_do_not_import_the_compiler() -> None:
     code = (
         "import sys; from skipway import hardware, models\n"
-        f"with hardware.meta_device(): nets = [models.build(n) for n in {NETWORKS}]\n"
+        f"with hardware.ShapesOnly(): nets = [models.build(n) for n in {NETWORKS}]\n"
         "print('torch._dynamo' in sys.modules, *(sum(p.numel() for p in n.parameters()) for n in nets))"
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

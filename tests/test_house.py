@@ -12,12 +12,14 @@ from benchmarks import tables
 
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "skipway"
-BASE = {"errors", "hardware"}
+BASE = {"errors", "hardware", "json_text", "new_files"}
 BELOW_TASKS = BASE | {"download", "models", "data", "reporting", "attribution"}
 USES = BELOW_TASKS | {"bundle", "tasks", "trained"}
 MAY_IMPORT = {
     "errors": set(),
     "hardware": {"errors"},
+    "json_text": set(),
+    "new_files": {"errors"},
     "download": {"errors"},
     "models": BASE | {"download"},
     "data": BASE | {"download"},

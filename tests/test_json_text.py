@@ -3,7 +3,7 @@
 import json
 import math
 
-from skipway.reporting.json_text import to_json
+from skipway.json_text import to_json
 
 
 def test_numbers_that_json_does_not_have_are_null() -> None:

@@ -8,8 +8,8 @@ from typing import Any
 from docs._ext.markdown import table
 from skipway import models
 from skipway.commands.summary import network_rows
+from skipway.hardware import ShapesOnly
 from skipway.models.analysis.paper_results import PUBLISHED
-from skipway.models.analysis.trace import ShapesOnly
 from skipway.models.pretrained.registry import WEIGHTS, Weights
 from skipway.reporting import architecture
 from skipway.reporting.numbers import MISSING, format_count

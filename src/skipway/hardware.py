@@ -7,8 +7,6 @@ import ctypes
 import importlib.util
 import os
 import platform
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -22,6 +20,10 @@ from skipway.errors import SkipwayError
 Precision = Literal["auto", "float32", "bfloat16"]
 Switch = Literal["auto", "on", "off"]
 Net = TypeVar("Net", bound=nn.Module)
+INITIALISERS = {
+    *(nn.init.kaiming_normal_, nn.init.kaiming_uniform_, nn.init.normal_, nn.init.uniform_),
+    *(Tensor.normal_, Tensor.uniform_),
+}
 
 
 # Memory limit of the container, in cgroup v2 and v1; "max" or a huge number where there is no limit.
@@ -200,20 +202,18 @@ def decide(
     )
 
 
-class SkipInitialisation(TorchFunctionMode):
-    """Leaves out random initialisation, for which torch would import its compiler on the meta device."""
+class ShapesOnly(TorchFunctionMode):
+    """Context in which networks are built with shapes but without data: a hundred take a second or two.
+
+    Unlike the meta device alone, it skips random initialisation, which takes as long there as with data, and for which
+    torch imports its compiler.
+    """
 
     def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        kwargs = kwargs or {}
-        if func in (Tensor.normal_, Tensor.uniform_) or getattr(func, "__module__", "") == nn.init.__name__:
-            return args[0] if args else kwargs["tensor"]
-        return func(*args, **kwargs)
-
-
-@contextmanager
-def meta_device() -> Iterator[None]:
-    """Networks made in this context have shapes and names but no memory: for counting, and for loading weights into."""
-    with torch.device("meta"), SkipInitialisation():
-        yield
+        given = kwargs or {}
+        if func in INITIALISERS:
+            return args[0] if args else given["tensor"]
+        with torch.device("meta"):
+            return func(*args, **given)

@@ -21,8 +21,8 @@ from served import CLASSES, write_bundle
 from skipway import bundle
 from skipway.deploy.predict import writer
 from skipway.errors import printable
+from skipway.json_text import is_finite
 from skipway.reporting.console import LastingOutput, LiteralConsole
-from skipway.reporting.json_text import is_finite
 from skipway.tasks.classify.prediction import ClassPrediction
 from skipway.tasks.classify.present import ClassPresenter
 from skipway.training.checkpoint_manager import checkpoints

@@ -18,7 +18,7 @@ from skipway.bundle.card import PREPROCESSING, READING
 from skipway.data.preprocess import Preprocessing
 from skipway.data.read_options import ReadOptions
 from skipway.errors import BundleError
-from skipway.reporting.json_text import is_finite
+from skipway.json_text import is_finite
 from skipway.trained import TrainedModel
 from tests.fuzz.changes import as_json, changed, damaged, refused_in_one_line
 

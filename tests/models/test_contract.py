@@ -9,8 +9,8 @@ from torch import fx, nn
 from twins import shaken
 
 from skipway.errors import SkipwayError
+from skipway.hardware import ShapesOnly
 from skipway.models import NETWORKS, build
-from skipway.models.analysis.trace import ShapesOnly
 from skipway.models.base import ModelOutput, Network, classes_of, replace_heads
 
 DEEP = ("resnet1202", "preresnet1001", "resnet1001", "preresnet2000")  # seconds each, and of the same parts as others

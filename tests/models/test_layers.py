@@ -4,10 +4,11 @@ import pytest
 import torch
 from torch import nn
 
+from skipway.hardware import ShapesOnly
 from skipway.models import NETWORKS, build
 from skipway.models.analysis.flops import COUNTED
 from skipway.models.analysis.paper_results import PUBLISHED
-from skipway.models.analysis.trace import Layer, ShapesOnly, activation_bytes, depth, layer_table, layers
+from skipway.models.analysis.trace import Layer, activation_bytes, depth, layer_table, layers
 from skipway.models.base import Network
 
 SHALLOW = [name for name in NETWORKS if PUBLISHED[name].depth <= 60]  # the deep ones are their kin, with more units

@@ -2,10 +2,11 @@
 
 import pytest
 
+from skipway.hardware import ShapesOnly
 from skipway.models import NETWORKS, build
 from skipway.models.analysis.flops import COUNTED
 from skipway.models.analysis.paper_results import PUBLISHED
-from skipway.models.analysis.trace import ShapesOnly, depth, layers
+from skipway.models.analysis.trace import depth, layers
 
 # Printed totals that the networks miss by one or two per cent.
 NEARLY = {

@@ -11,7 +11,6 @@
 import dataclasses
 import hashlib
 import json
-import math
 import os
 import shutil
 import tempfile
@@ -27,7 +26,8 @@ from torch import Tensor, nn
 
 from skipway.bundle.card import SCHEMA, Card, decode
 from skipway.errors import BundleError, SkipwayError, first_line
-from skipway.hardware import meta_device
+from skipway.hardware import ShapesOnly
+from skipway.json_text import finite_or_null
 
 __all__ = ["Card"]
 
@@ -166,7 +166,7 @@ def load_network(folder: Path, card: Card, build: Callable[[Mapping[str, Any]], 
     On the CPU, in evaluation mode. Raises BundleError.
     """
     try:
-        with meta_device():  # the weights are read below: none need to be initialised
+        with ShapesOnly():  # the weights are read below: none need to be initialised
             net = build(card.network)
     except (SkipwayError, TypeError, ValueError, OverflowError, AttributeError, RuntimeError) as error:
         why = first_line(error)
@@ -196,17 +196,8 @@ def add_metrics(folder: Path, split: str, metrics: dict[str, Any], summary: str)
     Metrics that are NaN or infinite, which JSON does not have, become null.
     """
     card = read_card(folder)
-    found = {**card.metrics, split: without_nan(metrics)}
+    found = {**card.metrics, split: finite_or_null(metrics)}
     seal(folder, dataclasses.replace(card, metrics=found, summaries={**card.summaries, split: summary}))
-
-
-def without_nan(value: Any) -> Any:
-    """Plain values with None in place of numbers that are NaN or infinite."""
-    if isinstance(value, dict):
-        return {name: without_nan(one) for name, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [without_nan(one) for one in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def add_calibration(folder: Path, calibration: dict[str, Any] | None) -> Card:

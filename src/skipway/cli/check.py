@@ -16,6 +16,7 @@ from skipway.cli.options import (
     print_json,
 )
 from skipway.errors import SkipwayError
+from skipway.new_files import require_new, write_new
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -82,11 +83,9 @@ def check(
     if preview is not None:
         import io
 
-        from skipway.commands import summary
-
         stream = io.BytesIO()
         checks.preview(source, examination, size, fit).save(stream, "PNG")
-        summary.write_new(preview, stream.getvalue())
+        write_new(preview, stream.getvalue())
         print(f"the preview is {preview}", file=sys.stderr if as_json else sys.stdout)
     if examination.of("fault"):
         raise typer.Exit(1)
@@ -94,10 +93,8 @@ def check(
 
 def require_new_png(preview: Path | None) -> None:
     """Raises SkipwayError if the file of the preview exists, or has another suffix."""
-    from skipway.commands import summary
-
     if preview is not None:
-        summary.require_new(preview, "--preview")
+        require_new(preview, "--preview")
         if preview.suffix.lower() != ".png":
             raise SkipwayError(f"--preview {preview} is no PNG: name it so that it ends in .png")
 

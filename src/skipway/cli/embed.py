@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from skipway.cli.options import DeviceOption, WorkersOption, console, decide, print_message
+from skipway.cli.options import DeviceOption, WorkersOption, console, decide, exit_if_unread, print_message
 from skipway.cli.predict import EngineOption, ImagesArgument
 
 if TYPE_CHECKING:
-    from skipway.deploy.predict.writer import Count
+    pass
 
 ModelArgument = Annotated[
     str,
@@ -42,11 +42,4 @@ def embed(
     count = write_embeddings(counted(embeddings, embedder.engine.name), embedder, model, out)
     written = count.images - count.unread
     console().print(f"{written:,} embeddings of {embedder.dimension:,} numbers: {out}", soft_wrap=True)
-    stop_if_unread(count)
-
-
-def stop_if_unread(count: "Count") -> None:
-    """Exit code 1, and how many, where some images could not be read."""
-    if count.unread:
-        print_message(f"skipway: {count.unread} of {count.images} images could not be read")
-        raise typer.Exit(1)
+    exit_if_unread(count.unread, f" of {count.images}")

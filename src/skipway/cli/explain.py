@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from skipway.cli.options import DeviceOption, JsonOption, decide, print_json
+from skipway.cli.options import DeviceOption, JsonOption, decide, exit_if_unread, print_json
 from skipway.errors import DataError
 
 
@@ -39,6 +39,4 @@ def explain(
             print_json({"image": str(path), **answer, "file": str(file)})
         else:
             print(f"{path}: {found.label} {100 * found.probability:.2f} %, {file}")
-    if unread:
-        print(f"skipway: {unread} of {count} images could not be read", file=sys.stderr)
-        raise typer.Exit(1)
+    exit_if_unread(unread, f" of {count}")

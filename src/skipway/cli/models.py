@@ -8,6 +8,7 @@ import typer
 
 from skipway.cli.options import DeviceOption, JsonOption, PrecisionOption, console, decide, print_json
 from skipway.errors import SkipwayError
+from skipway.new_files import require_new, write_new
 
 
 def list_(
@@ -41,8 +42,8 @@ def show(
     if len(names) > 2:
         raise SkipwayError(f"{len(names)} networks to show: give one or two")
     if html is not None:
-        summary.require_new(html, "--html")
-        summary.write_new(html, architecture.page(names, image, classes).encode())
+        require_new(html, "--html")
+        write_new(html, architecture.page(names, image, classes).encode())
         print(f"the page is {html}", file=sys.stderr if as_json else sys.stdout)
     found = [summary.network_layers(name, image, classes) for name in names if as_json or html is None]
     if as_json:
@@ -63,16 +64,15 @@ def compare(
 ) -> None:
     """Compare networks: depth, parameters, multiply-adds, published error, speed and memory here."""
     from skipway.commands import compare as comparison
-    from skipway.commands import summary
 
     if plot is not None:
-        summary.require_new(plot, "--plot")
+        require_new(plot, "--plot")
         points = comparison.points_of(names)
     hardware = decide(device, precision) if measure else None
     rows = comparison.compare(names, hardware, batch)
     measured = comparison.settings(hardware, batch) if hardware else None
     if plot is not None:
-        summary.write_new(plot, comparison.plot(points))
+        write_new(plot, comparison.plot(points))
         if left_out := sorted(set(names) - {point["name"] for point in points}):
             print(
                 f"not in the plot, since not evaluated on {points[0]['test']}: {', '.join(left_out)}", file=sys.stderr

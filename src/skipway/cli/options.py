@@ -57,7 +57,7 @@ def go_offline(offline: bool) -> None:
 
 
 def print_json(value: Any) -> None:
-    from skipway.reporting.json_text import to_json
+    from skipway.json_text import to_json
 
     print(to_json(value))
 
@@ -78,3 +78,10 @@ def print_message(line: str) -> None:
     """A line on standard error, for what is not the result; lost where that cannot be written."""
     with suppress(OSError):
         print(printable(line), file=sys.stderr, flush=True)
+
+
+def exit_if_unread(unread: int, of: str = "") -> None:
+    """Exit code 1, and how many, where some images could not be read; of: among which, as " of 5"."""
+    if unread:
+        print_message(f"skipway: {unread}{of} images could not be read")
+        raise typer.Exit(1)

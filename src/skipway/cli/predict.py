@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from skipway.cli.options import DeviceOption, JsonOption, WorkersOption, console, decide, print_message
+from skipway.cli.options import DeviceOption, JsonOption, WorkersOption, console, decide, exit_if_unread, print_message
 from skipway.errors import refuse_if
+from skipway.new_files import require_free
 
 if TYPE_CHECKING:
     from skipway.deploy.predict.predictor import Predictor
@@ -81,7 +82,7 @@ def predict(
         if folder is not None:
             writer.require_new_folder(folder, option)
     if coco is not None:
-        writer.require_free(coco, "--coco")
+        require_free(coco, "--coco")
     hardware = decide(device, workers=workers)
     predictor, answers = predict_files(
         run, images, shard, top, engine, hardware, print_message, threshold, tiles, unsure, protocol
@@ -108,9 +109,7 @@ def conclude(count: "Count", seconds: float, engine: str) -> None:
         print_message(
             f"{count.images / seconds:.0f} images/s; --engine auto may be several times faster, within its tolerance"
         )
-    if count.unread:
-        print_message(f"skipway: {count.unread} of {count.images} images could not be read")
-        raise typer.Exit(1)
+    exit_if_unread(count.unread, f" of {count.images}")
 
 
 def with_pictures(

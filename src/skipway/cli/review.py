@@ -11,6 +11,7 @@ from skipway.cli.options import (
     WorkersOption,
     console,
     decide,
+    exit_if_unread,
     print_json,
     print_message,
 )
@@ -55,24 +56,24 @@ def review(
     found = command.review(
         data, model, similarity, engine=engine, hardware=hardware, notify=print_message, reading=reading
     )
+    rows = list(found.rows())
     if csv is not None:
-        write_rows(csv, command.COLUMNS, found.rows())
+        write_rows(csv, command.COLUMNS, rows)
     if html is not None:
         command.write_review_page(found, html)
     if as_json:
-        for row in found.rows():
+        for row in rows:
             print_json(row)
     elif csv is None:
         print_review(found, top, console())
-    if found.unread:
-        print_message(f"skipway: {found.unread} images could not be read")
-        raise typer.Exit(1)
+    exit_if_unread(found.unread)
 
 
 def print_review(found: "Review", top: int, console: "Console") -> None:
     """A table for each kind of finding, the clearest first."""
     from skipway.commands.summary import print_rows
 
+    rows = list(found.rows())
     if found.remark:
         console.print(found.remark, soft_wrap=True, markup=False)
     columns = {
@@ -81,8 +82,9 @@ def print_review(found: "Review", top: int, console: "Console") -> None:
         "outlier": ("image", "split", "label", "score"),
     }
     for kind, shown in columns.items():
-        ours = [row for row in found.rows() if row["finding"] == kind]
+        ours = [row for row in rows if row["finding"] == kind]
         console.print(f"{kind}s: {len(ours):,}", style="bold")
         if ours:
-            rows = [{key: row[key] for key in shown} | {"score": f"{row['score']:.3f}"} for row in ours[:top]]
-            print_rows(rows, console)
+            print_rows(
+                [{key: row[key] for key in shown} | {"score": f"{row['score']:.3f}"} for row in ours[:top]], console
+            )

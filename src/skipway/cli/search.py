@@ -11,10 +11,12 @@ from skipway.cli.options import (
     WorkersOption,
     console,
     decide,
+    exit_if_unread,
     print_json,
     print_message,
 )
 from skipway.cli.predict import EngineOption
+from skipway.new_files import require_new
 
 CsvOption = Annotated[Path | None, typer.Option(help="Write the rows to this new file.")]
 HtmlOption = Annotated[Path | None, typer.Option(help="Write a page with the pictures to this new file.")]
@@ -64,15 +66,11 @@ def search(
             print_json(row)
     elif csv is None:
         print_rows([{**row, "similarity": f"{row['similarity']:.4f}"} for row in rows], console())
-    if index.unread:
-        print_message(f"skipway: {index.unread} of the images could not be read")
-        raise typer.Exit(1)
+    exit_if_unread(index.unread, " of the")
 
 
 def require_new_files(csv: Path | None, html: Path | None) -> None:
     """Raises SkipwayError where one of the files is there already, or has no folder to be in."""
-    from skipway.commands.summary import require_new
-
     for file, option in ((csv, "--csv"), (html, "--html")):
         if file is not None:
             require_new(file, option)

@@ -11,6 +11,7 @@ from skipway.cli.options import (
     WorkersOption,
     console,
     decide,
+    exit_if_unread,
     print_json,
     print_message,
 )
@@ -60,6 +61,4 @@ def select(
     elif csv is None:
         shown = [{**row, "margin": "" if row["margin"] is None else f"{row['margin']:.3f}"} for row in rows]
         print_rows(shown, console())
-    if found.unread:
-        print_message(f"skipway: {found.unread} images could not be read")
-        raise typer.Exit(1)
+    exit_if_unread(found.unread)

@@ -80,11 +80,11 @@ def verify(
 
     Exit code 2 when they do not fit, after a table of what is missing, unexpected or of another shape.
     """
-    import torch
 
     from skipway import models
     from skipway.commands import import_weights
     from skipway.download import digest
+    from skipway.hardware import ShapesOnly
     from skipway.models.pretrained.state_dict_check import MismatchError, compare, without_unexpected
     from skipway.models.pretrained.weights import find, unused_note
 
@@ -104,7 +104,7 @@ def verify(
     strangers: list[str] = []
     if model is not None:
         try:
-            with torch.device("meta"):
+            with ShapesOnly():
                 net = models.build(**import_weights.network_of(model, pretrained))
             weights, strangers = without_unexpected(net, pretrained.weights)
             mismatch = compare(net, weights)

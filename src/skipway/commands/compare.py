@@ -28,9 +28,8 @@ from torch import nn
 from skipway import models
 from skipway.commands.summary import MARKS, costs, errors, network_row
 from skipway.errors import SkipwayError
-from skipway.hardware import Hardware
+from skipway.hardware import Hardware, ShapesOnly
 from skipway.models.analysis.paper_results import ONE_CROP, PUBLISHED, Result
-from skipway.models.analysis.trace import ShapesOnly
 from skipway.reporting.numbers import MISSING, format_bytes, format_count
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ from skipway.deploy.generate import pictures
 from skipway.deploy.generate.animation import FORMATS, animation, require_animation
 from skipway.deploy.generate.generator import AfterStep, Generator, ImagePath
 from skipway.deploy.generate.request import NO_CLASS, GeneratedImage, GenerationRequest, guidance_for
-from skipway.deploy.predict.writer import require_free
 from skipway.errors import refuse_if
 from skipway.hardware import Hardware
+from skipway.new_files import require_free
 from skipway.tasks.generate.sampler import SamplingOptions
 
 MANY = 64  # images by default, for a grid

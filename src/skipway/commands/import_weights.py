@@ -10,13 +10,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from skipway import bundle, models
 from skipway.bundle import Card
 from skipway.data.preprocess import Preprocessing
 from skipway.download import digest
 from skipway.errors import SkipwayError, refuse_if
+from skipway.hardware import ShapesOnly
 from skipway.models.base import Network
 from skipway.models.pretrained.registry import CIFAR10, imagenet_classes
 from skipway.models.pretrained.state_dict_check import MismatchError, compare, without_unexpected
@@ -100,7 +99,7 @@ def network_of(model: str, pretrained: Pretrained) -> dict[str, Any]:
     models.require_known(model)
     if models.is_dense(model):
         return network_of_dense(model, pretrained)
-    with torch.device("meta"):
+    with ShapesOnly():
         shape = models.build(model)
     weights = pretrained.weights
     head, first = weights.get(f"{shape.heads[0]}.weight"), weights.get(f"{shape.first}.weight")
@@ -114,7 +113,7 @@ def network_of(model: str, pretrained: Pretrained) -> dict[str, Any]:
 
 def network_of_dense(model: str, pretrained: Pretrained) -> dict[str, Any]:
     """Likewise for a detector or segmenter."""
-    with torch.device("meta"):
+    with ShapesOnly():
         shape = models.create_dense(model, classes=1)
     classes, first = pretrained.classes(shape), pretrained.weights.get(f"{shape.first}.weight")
     if classes is None or first is None:

@@ -10,9 +10,9 @@ from skipway.deploy.predict.image_paths import STANDARD_INPUT, Shard, images_of,
 from skipway.deploy.predict.inputs import Picture
 from skipway.deploy.predict.predictor import Predictor
 from skipway.deploy.predict.scoring import SAMPLE
-from skipway.deploy.predict.writer import require_free
 from skipway.errors import SkipwayError
 from skipway.hardware import Hardware
+from skipway.new_files import require_free
 from skipway.tasks.base import AS_BUNDLED, Prediction
 
 
@@ -45,7 +45,7 @@ def shard_for(images: Sequence[str], csv: Path | None) -> tuple[Shard, Path | No
         raise SkipwayError(f"{shard.world} processes would mix their answers: give --csv, and no - for the images")
     if csv is not None:
         csv = shard.part(csv)
-        require_free(csv)
+        require_free(csv, "--csv")
     return shard, csv
 
 

@@ -3,7 +3,6 @@
 import platform
 from dataclasses import asdict
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -11,10 +10,11 @@ from rich.table import Table
 
 from skipway import hardware, models
 from skipway.errors import SkipwayError, UnknownNameError
+from skipway.hardware import ShapesOnly
 from skipway.models.analysis.flops import COUNTED
 from skipway.models.analysis.network_summary import totals, traced
 from skipway.models.analysis.paper_results import CIFAR10, CIFAR100, CROP_320, ONE_CROP, PUBLISHED, TEN_CROPS, Result
-from skipway.models.analysis.trace import ShapesOnly, layers
+from skipway.models.analysis.trace import layers
 from skipway.models.base import classes_of
 from skipway.reporting.numbers import MISSING, format_bytes, format_count, format_receptive_field
 
@@ -209,20 +209,3 @@ def print_rows(rows: list[dict[str, Any]], console: Console) -> None:
     for row in rows:
         table.add_row(*(f"{value:,}" if isinstance(value, int) else str(value) for value in row.values()))
     console.print(table)
-
-
-def require_new(file: Path, option: str) -> None:
-    """Raises SkipwayError when `file` is there already, or has no folder to be in."""
-    if file.exists():
-        raise SkipwayError(f"{file} exists: choose another {option}")
-    if not file.parent.is_dir():
-        raise SkipwayError(f"{file} cannot be written: there is no folder {file.parent}")
-
-
-def write_new(file: Path, content: bytes) -> None:
-    """Raises SkipwayError when `file` cannot be made."""
-    try:
-        with file.open("xb") as stream:
-            stream.write(content)
-    except OSError as fault:
-        raise SkipwayError(f"{file} cannot be written: {fault.strerror}") from None

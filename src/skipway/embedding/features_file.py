@@ -19,10 +19,10 @@ import pyarrow.parquet as pq
 
 from skipway.embedding.network import Embedding
 from skipway.errors import DataError, SkipwayError, first_line
+from skipway.new_files import require_free, unfinished
 
 ROWS = 4096  # of parquet that are held before they are written
 ORIGIN = b"skipway.embedding"  # the key of the metadata
-UNFINISHED = ".unfinished"
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,11 +39,6 @@ class Features:
 
 
 Write = Callable[[Iterable[Embedding], Path, int, Mapping[str, Any]], None]
-
-
-def unfinished(file: Path) -> Path:
-    """Where the rows of `file` stand until the last of them is written."""
-    return file.with_name(file.name + UNFINISHED)
 
 
 def text_of(name: str) -> str:
@@ -104,12 +99,7 @@ def writer_for(file: Path) -> Write:
     if suffix not in WRITERS:
         raise SkipwayError(f"--out {file} is neither parquet nor npy: name it so that it ends in .parquet or .npy")
     for place in (file, file.with_suffix(".csv")) if suffix == ".npy" else (file,):
-        if place.exists():
-            raise SkipwayError(f"{place} exists: choose another --out")
-        if (left := unfinished(place)).exists():
-            raise SkipwayError(f"{left} is what an earlier run left: remove it, or choose another --out")
-    if not file.parent.is_dir():
-        raise SkipwayError(f"{file} cannot be written: there is no folder {file.parent}")
+        require_free(place, "--out")
     return WRITERS[suffix]
 
 

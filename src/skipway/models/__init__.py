@@ -6,9 +6,8 @@ and `list_segmenters`, and for image generation, `create_generator` and `list_ge
 
 import os
 
-import torch
-
 from skipway.errors import SkipwayError, UnknownNameError
+from skipway.hardware import ShapesOnly
 from skipway.models.base import Network
 from skipway.models.dense_networks import BODY_OF, create_dense, is_dense
 from skipway.models.detection.registry import (
@@ -130,7 +129,7 @@ def build_pretrained(
 
     pretrained = find(name, weights)
     weights_stem = pretrained.stem() if "stem" in options_of(name) else None
-    with torch.device("meta"):
+    with ShapesOnly():
         classes = classes or pretrained.classes(create(name))
     net = create(name, classes, channels, stem or weights_stem, shortcut)
     load(net, pretrained, name)

@@ -3,7 +3,6 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
 from rich.console import Console
 
 from skipway import models
@@ -12,7 +11,7 @@ from skipway.data.decode import channels_in
 from skipway.data.loader import InMemoryLoader, StreamingLoader, natural_size
 from skipway.data.preprocess import Preprocessing
 from skipway.errors import SkipwayError, refuse_if
-from skipway.hardware import Hardware
+from skipway.hardware import Hardware, ShapesOnly
 from skipway.models.analysis.trace import FLOAT32, activation_bytes
 from skipway.models.base import Network
 from skipway.models.pretrained.weights import Pretrained, find, load
@@ -81,7 +80,7 @@ def wants_recomputation(
     """Whether the recipe asks for it or, with "auto", a step would store more than half of the device's memory."""
     if recipe.recompute != "auto":
         return recipe.recompute == "on"
-    with torch.device("meta"):
+    with ShapesOnly():
         net = task.build(network)
     stored = activation_bytes(task.trunk(net), (network["channels"], size, size))
     needed = stored * hardware.dtype.itemsize // FLOAT32 * (recipe.micro or recipe.batch // group.world)

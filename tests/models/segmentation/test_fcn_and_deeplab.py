@@ -8,8 +8,8 @@ from torchvision.models import resnet
 from torchvision.models.segmentation import deeplabv3, fcn
 from twins import parameters, shaken
 
+from skipway.hardware import ShapesOnly
 from skipway.models import create_segmenter
-from skipway.models.analysis.trace import ShapesOnly
 from skipway.models.base import ModelOutput
 from skipway.models.segmentation.deeplabv3 import PooledBranch
 

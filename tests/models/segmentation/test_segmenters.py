@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from skipway import models
 from skipway.commands import summary
 from skipway.errors import SkipwayError, UnknownNameError
+from skipway.hardware import ShapesOnly
 from skipway.models import SEGMENTERS, create_segmenter, is_segmenter, list_segmenters
-from skipway.models.analysis.trace import ShapesOnly
 from skipway.models.base import ModelOutput
 from skipway.models.segmentation.base import Segmenter
 from skipway.models.stochastic_depth import add_stochastic_depth

@@ -6,8 +6,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from twins import parameters, shaken
 
+from skipway.hardware import ShapesOnly
 from skipway.models import create_segmenter
-from skipway.models.analysis.trace import ShapesOnly, layers
+from skipway.models.analysis.trace import layers
 from skipway.models.segmentation.unet import enlarged
 
 

@@ -19,13 +19,13 @@ from rich.table import Table
 from skipway.data.preprocess import Preprocessing
 from skipway.deploy.predict.video import FrameReader, stem_of
 from skipway.errors import SkipwayError, printable
-from skipway.reporting.json_text import is_finite, to_json
+from skipway.json_text import is_finite, to_json
+from skipway.new_files import require_free, unfinished
 from skipway.reporting.pictures import as_rgb
 from skipway.tasks.base import Prediction, Presenter
 
 Counted = TypeVar("Counted", bound=Prediction)
 ROWS = 200  # of a table that are aligned with each other
-UNFINISHED = ".unfinished"
 
 
 @dataclass(frozen=True)
@@ -75,28 +75,13 @@ def not_finite(prediction: Prediction) -> Prediction:
     return replace(prediction, error=why)
 
 
-def require_free(file: Path, option: str = "--csv") -> None:
-    """Raises SkipwayError when answers cannot go to `file`: it, or what a broken run left of it, is there."""
-    if file.exists():
-        raise SkipwayError(f"{file} exists: choose another {option}")
-    if (left := unfinished(file)).exists():
-        raise SkipwayError(f"{left} is what an earlier run left: remove it, or choose another {option}")
-    if not file.parent.is_dir():
-        raise SkipwayError(f"{file} cannot be written: there is no folder {file.parent}")
-
-
-def unfinished(file: Path) -> Path:
-    """Where the rows of `file` stand until the last of them is written."""
-    return file.with_name(file.name + UNFINISHED)
-
-
 def write_csv(predictions: Iterable[Prediction], present: Presenter, file: Path, top: int) -> Count:
     """Rows of image and the columns of `present`, for `top` classes, which is at most as many as the network has: so no
     column is empty. The row of an image that could not be read has only its name; the reason is printed on stderr.
 
     They go to `unfinished(file)`, which takes the name `file` at the end. Raises SkipwayError as `require_free`.
     """
-    require_free(file)
+    require_free(file, "--csv")
     count = Count()
     with unfinished(file).open("x", newline="", encoding="utf-8", errors="surrogateescape") as stream:
         writer = csv.writer(stream)

@@ -5,8 +5,9 @@ from typing import Any
 
 from skipway import models
 from skipway.errors import SkipwayError
+from skipway.hardware import ShapesOnly
 from skipway.models.analysis.paper_results import PUBLISHED
-from skipway.models.analysis.trace import Layer, ShapesOnly, activation_bytes, depth, layers
+from skipway.models.analysis.trace import Layer, activation_bytes, depth, layers
 from skipway.models.base import Network
 
 

@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from skipway.models.base import Network
@@ -21,10 +20,6 @@ from skipway.models.base import Network
 aten = torch.ops.aten
 FLOAT32 = 4  # bytes
 POOLS = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d)
-INITIALISERS = {
-    *(nn.init.kaiming_normal_, nn.init.kaiming_uniform_, nn.init.normal_, nn.init.uniform_),
-    *(Tensor.normal_, Tensor.uniform_),
-}
 
 
 @dataclass(frozen=True)
@@ -84,22 +79,6 @@ class Span:
 UNBOUNDED = Span(-math.inf, math.inf)
 Field = tuple[Span, Span]  # along height and width
 Traced = tuple[Tensor, Field, frozenset[int]]  # a tensor, its receptive field, and the layers it depends on
-
-
-class ShapesOnly(TorchFunctionMode):
-    """Context in which networks are built with shapes but without data: a hundred take a second or two.
-
-    Unlike the meta device alone, it skips random initialisation, which takes as long there as with data.
-    """
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        given = kwargs or {}
-        if func in INITIALISERS:
-            return args[0] if args else given["tensor"]
-        with torch.device("meta"):
-            return func(*args, **given)
 
 
 def layers(net: nn.Module, shape: tuple[int, int, int]) -> list[Layer]:

@@ -8,11 +8,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from skipway.download import digest, reachable
 from skipway.errors import SkipwayError, UnknownNameError
+from skipway.hardware import ShapesOnly
 from skipway.models import networks
 from skipway.models.base import Network, classes_of
 from skipway.models.dense_networks import BODY_OF, create_dense, is_dense
@@ -197,7 +197,7 @@ def is_available(text: str, model: str | None = None) -> bool:
 
 def shapes_of(model: str) -> Shapes:
     """The shapes of the tensors of the network `model`. Raises UnknownNameError."""
-    with torch.device("meta"):
+    with ShapesOnly():
         net = create_dense(model, classes=1) if is_dense(model) else networks.create(model)
     return {key: value.shape for key, value in net.state_dict().items()}
 
@@ -296,7 +296,7 @@ def load_body(net: Detector | Segmenter, pretrained: Pretrained, name: str) -> l
 
 def classifier_names(model: str) -> tuple[str, ...]:
     """The prefixes of the names of the classifiers of the network `model`."""
-    with torch.device("meta"):
+    with ShapesOnly():
         return tuple(f"{head.split('.')[0]}." for head in networks.create(model).heads)
 
 

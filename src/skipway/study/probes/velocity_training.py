@@ -18,6 +18,7 @@ from skipway.data.image_targets import with_task
 from skipway.data.loader import decode_all, derive_seed, natural_size
 from skipway.data.preprocess import Preprocessing
 from skipway.errors import DataError
+from skipway.hardware import ShapesOnly
 from skipway.models.base import Network
 from skipway.models.generation.unet import VelocityUNet
 from skipway.study.engine.code_hash import REPORTING, existing_modules, file_of, syntax, with_imports
@@ -169,5 +170,5 @@ def training_code() -> str:
 
 def parameters(network: str, classes: int, channels: int) -> int:
     """The number of parameters of a variant."""
-    with torch.device("meta"):
+    with ShapesOnly():
         return sum(p.numel() for p in VARIANTS[network](classes=classes, channels=channels).parameters())
