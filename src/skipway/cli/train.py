@@ -95,7 +95,7 @@ def train(
     deterministic: Annotated[bool, typer.Option("--deterministic", help="Equal digits for equal seeds.")] = False,
     checkpoint_steps: Annotated[int | None, typer.Option(help="A checkpoint every so many steps.")] = None,
     checkpoint_seconds: Annotated[float | None, typer.Option(help="Or every so many seconds; default 120.")] = None,
-    track: Annotated[str | None, typer.Option(help="none, tensorboard, mlflow: figures there too.")] = None,
+    track: Annotated[str | None, typer.Option(help="none, tensorboard, mlflow, wandb: figures there too.")] = None,
     verbose: Annotated[bool, typer.Option("--verbose", help="Print every value of the recipe.")] = False,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",

@@ -1,17 +1,21 @@
-"""Loggers for experiment trackers: TensorBoard or MLflow, by option. metrics.jsonl is always written."""
+"""Loggers for experiment trackers: TensorBoard, MLflow or Weights & Biases, by option.
+
+metrics.jsonl is always written.
+"""
 
 import os
+import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
-from skipway.errors import SkipwayError, UnknownNameError
+from skipway.errors import SkipwayError, UnknownNameError, first_line
 
 Log = Callable[[int, Mapping[str, float]], None]  # (steps done, figures by name)
-MISSING = "--track {0} needs {0}: pip install 'skipway[track]'"
-RUN_ID = "mlflow-run-id"
+MISSING = "--track {0} needs {0}: pip install 'skipway[{1}]'"
+RUN_ID, WANDB_ID = "mlflow-run-id", "wandb-run-id"  # files of a run's folder
 
 
 @contextmanager
@@ -25,7 +29,7 @@ def tensorboard(out: Path, _recipe: Mapping[str, Any], step: int) -> Iterator[Lo
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
-        raise SkipwayError(MISSING.format("tensorboard")) from None
+        raise SkipwayError(MISSING.format("tensorboard", "track")) from None
     writer = SummaryWriter(str(out / "tensorboard"), purge_step=step + 1 if step else None)
 
     def log(at: int, figures: Mapping[str, float]) -> None:
@@ -45,7 +49,7 @@ def mlflow(out: Path, recipe: Mapping[str, Any], _step: int) -> Iterator[Log]:
         from mlflow import MlflowClient
         from mlflow.entities import Metric, Param
     except ImportError:
-        raise SkipwayError(MISSING.format("mlflow")) from None
+        raise SkipwayError(MISSING.format("mlflow", "track")) from None
     os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # MLflow prefers a database; a folder needs none
     client = MlflowClient(None if "MLFLOW_TRACKING_URI" in os.environ else (out / "mlruns").absolute().as_uri())
     id_file = out / RUN_ID
@@ -68,10 +72,46 @@ def mlflow(out: Path, recipe: Mapping[str, Any], _step: int) -> Iterator[Log]:
         client.set_terminated(run, status)
 
 
+@contextmanager
+def wandb(out: Path, recipe: Mapping[str, Any], _step: int) -> Iterator[Log]:
+    """A run of Weights & Biases in the project of WANDB_PROJECT, "skipway" unless set, under one id also when resumed;
+    with WANDB_MODE=offline in the folder RUN/wandb alone. The recipe is its configuration, and the figures of the last
+    epoch its summary; neither code nor what is printed is sent."""
+    try:
+        import wandb as library
+        from wandb.errors import Error
+    except ImportError:
+        raise SkipwayError(MISSING.format("wandb", "wandb")) from None
+    id_file = out / WANDB_ID
+    if not id_file.is_file():
+        id_file.write_text(secrets.token_hex(4))
+    try:
+        run = library.init(
+            project=os.environ.get("WANDB_PROJECT", "skipway"),
+            name=out.name,
+            id=id_file.read_text(),
+            resume=None if os.environ.get("WANDB_MODE") == "offline" else "allow",
+            dir=out,
+            config=dict(recipe),
+            settings=library.Settings(console="off", disable_code=True, disable_git=True),
+        )
+    except Error as fault:  # no account, or no network
+        raise SkipwayError(
+            f"Weights & Biases cannot be used ({first_line(fault)}): run `wandb login`, or set WANDB_MODE=offline"
+        ) from None
+    code = 1
+    try:
+        yield lambda at, figures: run.log(dict(figures), step=at)
+        code = 0
+    finally:
+        run.finish(exit_code=code)
+
+
 TRACKERS: dict[str, Callable[[Path, Mapping[str, Any], int], AbstractContextManager[Log]]] = {
     "none": no_logger,
     "tensorboard": tensorboard,
     "mlflow": mlflow,
+    "wandb": wandb,
 }
 
 
