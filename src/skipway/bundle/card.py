@@ -39,7 +39,9 @@ class Card:
     network: `models.build`'s arguments; classes: names in output order; preprocessing: `Preprocessing`'s fields;
     metrics: split -> name -> value; data: name, fingerprint, counts, and (image, reason) of what was left out; recipe:
     every field as trained; calibration: temperature or threshold, its split, and n, the images there, or None; head:
-    the network's head; summaries: split -> the main figure as text.
+    the network's head; summaries: split -> the main figure as text; kept: the epoch whose weights these are, the best
+    on val by the figure and value given, of so many epochs, {} for those after the last step; teacher: run, network,
+    checksum and parameters of the network that this one learned from, {} without.
     """
 
     task: str
@@ -60,6 +62,8 @@ class Card:
     schema: int = SCHEMA
     head: dict[str, Any] = dataclasses.field(default_factory=dict)
     summaries: dict[str, str] = dataclasses.field(default_factory=dict)
+    kept: dict[str, Any] = dataclasses.field(default_factory=dict)
+    teacher: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def temperature(self) -> float:
@@ -156,6 +160,7 @@ data = fields(
     ("name", "fingerprint"),
     others=True,
 )
+FIGURE = number(-LARGEST_INTEGER, LARGEST_INTEGER)
 CHECKS: dict[str, Check] = {
     "task": name,
     "network": network,
@@ -175,6 +180,8 @@ CHECKS: dict[str, Check] = {
     "schema": one_of(SCHEMA),
     "head": fields({"name": name, "outputs": count}),
     "summaries": mapping(text),
+    "kept": fields({"epoch": count, "epochs": count, "early": one_of(True, False), "figure": name, "value": FIGURE}),
+    "teacher": fields({"run": text, "network": name, "weights_sha256": checksum, "parameters": count}),
 }
 
 

@@ -20,9 +20,21 @@ def about_origin(card: Card) -> str:
     if recipe["name"] == "adopted":
         made = f"Imported from the weights {legible(recipe['pretrained'])}"
     else:
+        taught = f", taught by {legible(card.teacher['run'])} ({card.teacher['network']})" if card.teacher else ""
         start = f" from the weights {legible(recipe['pretrained'])}" if recipe.get("pretrained") else ""
-        made = f"Trained with the recipe {recipe['name']}{start}"
+        made = f"Trained with the recipe {recipe['name']}{start}{taught}"
     return f"{what} {made} on {card.created[:10]}, commit {card.commit}."
+
+
+def about_kept(card: Card) -> str:
+    """After which epoch the weights are kept, and why training ended."""
+    if not card.kept:
+        return "the weights are those after the last step."
+    epoch, epochs = card.kept["epoch"], card.kept["epochs"]
+    which = f"the weights are those after epoch {epoch}, the best on val."
+    if not card.kept["early"]:
+        return f"{which} All {epochs} epochs were trained."
+    return f"{which} Training stopped early, after epoch {epochs}: the last {epochs - epoch} brought no better figure."
 
 
 def about_split(scored: SplitOutputs, card: Card) -> str:
@@ -33,19 +45,19 @@ def about_split(scored: SplitOutputs, card: Card) -> str:
             f"Evaluated on {legible(scored.data)}, {scored.split}: {n}. The network was trained on "
             f"{legible(card.data['name'])}; whether the two share images was not checked."
         )
-    val = "No validation split was held out; the weights are those after the last step."
+    role = f"only monitored the run: {about_kept(card)}"
+    if card.kept:
+        role = f"decided how long it was and which weights are kept: {about_kept(card)}"
+    val = f"No validation split was held out; {about_kept(card)}"
     if watched:
-        val = (
-            f"The validation split, {watched:,} images held out from training, only monitored the run: the weights are "
-            "those after the last step."
-        )
+        val = f"The validation split, {watched:,} images held out from training, {role}"
     if scored.split == "test":
         return f"Evaluated on the test split, {n} that were not used in training. {val}"
     if scored.split == "val":
         return (
-            f"Evaluated on the validation split, not on the test split: {n} held out from training. They only "
-            "monitored the run: the weights are those after the last step. If settings were chosen by results on val, "
-            "the figure is optimistic. The test split was not used."
+            f"Evaluated on the validation split, not on the test split: {n} held out from training. They {role} "
+            f"{'The' if card.kept else 'If settings were chosen by results on val, the'} figure is optimistic. The test "
+            "split was not used."
         )
     return (
         f"Evaluated on the training split: {n} that the network learned from. The figure shows how well they were "

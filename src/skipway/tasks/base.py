@@ -24,6 +24,8 @@ from skipway.errors import SkipwayError
 from skipway.models.base import Network
 from skipway.tasks.batch_random import BatchRandom
 from skipway.tasks.generate.sampler import Sampler
+from skipway.tasks.presenter import Prediction as Prediction  # part of the protocol too
+from skipway.tasks.presenter import Presenter as Presenter
 
 AS_BUNDLED = "center"  # the protocol of evaluation that temperatures are fitted with
 ENSEMBLE = "ensemble"  # the recipe name in the card of an ensemble
@@ -92,14 +94,6 @@ class NumericParity:
 
     def summary(self) -> str:
         return f"outputs differ by {self.largest:.2g} at most (allowed {self.tolerance:g})"
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """The prediction for one image, in the subclass of the task; or why the image could not be read."""
-
-    name: str
-    error: str = ""
 
 
 class Stitcher(Protocol):
@@ -207,55 +201,6 @@ class ReportContext:
     previews: tuple[Path, ...] = ()
 
 
-class Presenter(ABC):
-    """How a task shows predictions and the main figure of a card: on the console, in JSON and CSV, over HTTP."""
-
-    table_columns: ClassVar[tuple[str, ...]]  # of predictions on the console, after the image's name
-
-    @abstractmethod
-    def table_row(self, prediction: Any) -> tuple[str, ...]:
-        """The cells of `table_columns`."""
-
-    @abstractmethod
-    def row(self, prediction: Any) -> dict[str, Any]:
-        """The fields of a prediction in JSON; of one that could not be read, the same fields, empty."""
-
-    @abstractmethod
-    def csv_header(self, top: int) -> list[str]:
-        """The columns of a CSV file after the image's name; `top`: how many classes were asked for."""
-
-    @abstractmethod
-    def csv_rows(self, prediction: Any, top: int) -> list[list[Any]]:
-        """The values of these columns, in one or several rows; empty text where there are none."""
-
-    def draw(self, image: Image, prediction: Any, classes: Sequence[str]) -> Image:
-        """A copy of the RGB image with what was found in it. Raises SkipwayError where nothing is drawn."""
-        raise SkipwayError("predictions of this task have no place in the image: leave out --draw")
-
-    def with_polygons(self) -> "Presenter":
-        """The presenter whose `row` has the outlines of the classes besides their masks. Raises SkipwayError where
-        pixels have no classes."""
-        raise SkipwayError("predictions of this task have no class for each pixel: leave out --polygons")
-
-    def mask(self, prediction: Any) -> Image:
-        """The class of each pixel as an image of the original's size with a palette, whose values are the classes'
-        indices. Raises SkipwayError where pixels have no classes."""
-        raise SkipwayError("predictions of this task have no class for each pixel: leave out --masks")
-
-    def coco(self, prediction: Any, classes: Sequence[str]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-        """An image and its annotations in COCO's format, without ids of images and annotations. Raises SkipwayError
-        where there are no objects."""
-        raise SkipwayError("predictions of this task are not objects: leave out --coco")
-
-    @abstractmethod
-    def schema(self) -> dict[str, Any]:
-        """The fields of `row` for `pydantic.create_model`: name -> (type, default or Field)."""
-
-    @abstractmethod
-    def figure_of(self, metrics: Mapping[str, Any]) -> tuple[str, str, str]:
-        """(figure, its name, note) of the main figure, from a card's metrics."""
-
-
 class Reporter(ABC):
     """How a task shows evaluations and comparisons: on the console, in reports, in report.json."""
 
@@ -309,6 +254,7 @@ class Task(ABC):
     name: ClassVar[str]  # as in cards
     metric: ClassVar[str]  # the main figure
     higher_is_better: ClassVar[bool] = True
+    pipeline_tag: ClassVar[str] = "other"  # the hub's name of the task
     annotation: ClassVar[str]  # of an image, as text: what such a network learns from
     figure_names: ClassVar[dict[str, str]] = {}  # figures in the line of an epoch, in percent: train_x or val_x -> name
     plain_figure_names: ClassVar[dict[str, str]] = {}  # likewise, figures that are no shares
@@ -318,6 +264,7 @@ class Task(ABC):
     output_names: ClassVar[tuple[str, ...]] = ("scores",)
     output_note: ClassVar[str] = ""  # how the outputs are to be read, for the README of exports; ends in a space
     criteria: ClassVar[tuple[str, ...]] = ()  # that a recipe may name instead of the task's own loss
+    distils: ClassVar[bool] = False  # scores can be learned from a teacher: there is a `distillation_loss`
     activation: ClassVar[str] = ""  # in torch and OpenVINO: turns scores into probabilities; "": none
     calibrates: ClassVar[str] = ""  # what `calibrate` fits, a field of the card's calibration; "": nothing
     pools: ClassVar[bool] = True  # outputs of several views or networks can be averaged
@@ -413,6 +360,10 @@ class Task(ABC):
     def loss(self, forward: Callable[..., Any], batch: Batch, random: BatchRandom | None = None) -> LossResult:
         """The loss of a batch, for which `forward`, the network, is called. `random`: of the batch's random numbers;
         None: of any."""
+
+    def distillation_loss(self, outputs: Any, teacher: Tensor, temperature: float) -> Tensor:
+        """The mean loss of a batch's outputs against the scores (N, outputs) of another network for the same images."""
+        raise NotImplementedError(f"the task {self.name} has no teacher: see `distils`")
 
     def chance_loss(self, outputs: Any, targets: Any) -> Tensor | None:
         """The loss at chance, which a new network should start near; None: not known."""

@@ -177,9 +177,10 @@ def can_record(run: TrainRun, state: TrainState) -> bool:
     """
     recipe, task = run.setup.recipe, run.setup.task
     alone = run.group.world == 1 and not recipe.micro and not run.setup.recomputed
-    same_parameters = not (recipe.freeze or recipe.only_head)
+    same_parameters = not (recipe.freeze or recipe.only_head or recipe.unfreeze or recipe.freeze_norm_epochs)
     optimisers = all(type(optimiser) in RECORDABLE for optimiser in state.optimisers)
-    return alone and same_parameters and optimisers and task.in_memory and not task.generates
+    one_network = task.in_memory and not task.generates and not run.setup.teacher
+    return alone and same_parameters and optimisers and one_network
 
 
 def step_graphs(run: TrainRun, state: TrainState) -> StepGraphs | None:

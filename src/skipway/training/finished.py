@@ -25,6 +25,7 @@ def finished_run(out: Path) -> str | None:
     task = task_named(card.task, card.classes)
     results = ", ".join(f"{split} {task.summary(metrics)}" for split, metrics in card.metrics.items())
     length = "--iterations" if card.recipe.get("iterations") else "--epochs"
+    length = "--patience" if card.kept.get("early") else length
     return (
         f"{out} is finished: {epochs} epoch{'s' if epochs > 1 else ''}, {results}; report {out / REPORT}; "
         f"to train longer, start a new run with a larger {length}"

@@ -1,10 +1,11 @@
 """The training loop, from a data set and a recipe to a bundle."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -18,11 +19,12 @@ from skipway.training.checkpoint_manager import CheckpointManager
 from skipway.training.cuda_graphs import StepGraphs, step_graphs
 from skipway.training.determinism import determinism
 from skipway.training.distributed import SINGLE_PROCESS, Group
+from skipway.training.early_stopping import keep_best, kept_epoch, patience_is_over
 from skipway.training.errors import peer_lost, resume_command
 from skipway.training.hooks import Hooks, after_step, save_checkpoint
 from skipway.training.loggers import tracker
 from skipway.training.mixup import mix_batch, require_even_share
-from skipway.training.optimiser import set_training_mode
+from skipway.training.optimiser import is_first_of_more, set_epoch_mode
 from skipway.training.progress import progress_line
 from skipway.training.recipe_fields import validate_recipe
 from skipway.training.recipes import Recipe
@@ -35,6 +37,12 @@ from skipway.training.time_left import ProgressTimer, plan_of
 from skipway.training.train_state import TrainRun, TrainState, fresh_state, restore, run_identity, wrap_model
 from skipway.training.validation import end_epoch
 
+AfterEpoch = Callable[[dict[str, Any]], None]
+
+
+def ignore_record(_: dict[str, Any]) -> None:
+    """Nothing happens after an epoch."""
+
 
 def train(
     dataset: Dataset,
@@ -45,10 +53,12 @@ def train(
     resume: bool = False,
     options: RunOptions = DEFAULT_OPTIONS,
     group: Group = SINGLE_PROCESS,
+    after_epoch: AfterEpoch = ignore_record,
 ) -> Path:
     """Train `recipe.model` on `dataset` and leave a bundle in `out`, which is returned.
 
-    The bundle holds the weights after the last step: val only monitors the run, and test is not used. With `resume`,
+    The bundle holds the weights after the last step, while val only monitors the run, or with `patience` those of the
+    best epoch on val; test is not used. `after_epoch` gets the record of each epoch, and may raise. With `resume`,
     an interrupted run in `out` continues after the step of its newest intact checkpoint, with the same weights in the
     end as if it had not been interrupted. Every process of `group` must call it; the first one writes.
 
@@ -75,7 +85,8 @@ def train(
         if resume:
             restore(run, state)
         print_plan(setup, hardware, run.total, group.world, console, options.verbose)
-        run_and_explain_errors(run, state)
+        run_and_explain_errors(run, state, after_epoch)
+        keep_best(run, state)
     if writes:
         write_bundle(run, state)
     return out
@@ -83,7 +94,7 @@ def train(
 
 def write_bundle(run: TrainRun, state: TrainState) -> None:
     """Write the trained network. Raises BundleError for a full disk; the last checkpoint is still there."""
-    card = make_card(run.setup, run.identity["data"], run.hardware, state.records)
+    card = make_card(run.setup, run.identity["data"], run.hardware, state.records, kept_epoch(run, state.records))
     try:
         bundle.write(run.out, state.eval_model().state_dict(), card)
     except OSError as error:
@@ -91,10 +102,10 @@ def write_bundle(run: TrainRun, state: TrainState) -> None:
         raise BundleError(f"{message}: free some space, then {resume_command(run.out)}") from None
 
 
-def run_and_explain_errors(run: TrainRun, state: TrainState) -> None:
+def run_and_explain_errors(run: TrainRun, state: TrainState, after_epoch: AfterEpoch) -> None:
     """`run_epochs`, with messages for errors of the data, of other processes, and of torch."""
     try:
-        run_epochs(run, state)
+        run_epochs(run, state, after_epoch)
     except DataError as error:
         raise DataError(f"{error}; to continue from step {state.step:,}: {resume_command(run.out)}") from None
     except RuntimeError as error:
@@ -108,7 +119,7 @@ def run_and_explain_errors(run: TrainRun, state: TrainState) -> None:
         raise
 
 
-def run_epochs(run: TrainRun, state: TrainState) -> None:
+def run_epochs(run: TrainRun, state: TrainState, after_epoch: AfterEpoch) -> None:
     """All epochs from `state` to the end, with checkpoints."""
     writes = run.group.rank == 0
     track = tracker(run.options.track if writes else "none")
@@ -120,12 +131,14 @@ def run_epochs(run: TrainRun, state: TrainState) -> None:
         progress_line(run.console, run.hardware) as advance,
     ):
         hooks = Hooks(stopping, manager, log, advance, timer)
+        set_epoch_mode(state.net, run.setup.recipe, len(state.records))  # only what learns is averaged over processes
         wrap_model(run, state)
         graphs = step_graphs(run, state)
         try:
-            while len(state.records) < timer.plan.epochs:
+            while len(state.records) < timer.plan.epochs and not patience_is_over(run, state.records):
                 train_epoch(run, state, hooks, graphs)
                 end_epoch(run, state, hooks)
+                after_epoch(state.records[-1])
         except DataError:  # between two steps
             if run.group.world == 1:
                 save_checkpoint(run, state, manager)
@@ -156,8 +169,8 @@ def train_epoch(run: TrainRun, state: TrainState, hooks: Hooks, graphs: StepGrap
     """The remaining steps of the current epoch; `graphs` take them where they are recorded."""
     setup, recipe, sums, epoch = run.setup, run.setup.recipe, state.sums, len(state.records)
     first, end = epoch * run.steps, min((epoch + 1) * run.steps, run.total)
-    set_training_mode(state.net, recipe, only_classifier=recipe.only_head or epoch < recipe.freeze)
-    if epoch == recipe.freeze and epoch:
+    set_epoch_mode(state.net, recipe, epoch)
+    if is_first_of_more(state.net, recipe, epoch):
         wrap_model(run, state)
     mixes = bool(recipe.mixup or recipe.cutmix)
     start = time.perf_counter() - sums.seconds

@@ -1,6 +1,7 @@
 """Optimisers and parameter groups: learning rates, weight decay, freezing."""
 
 from collections.abc import Collection, Iterator
+from typing import Any
 
 import torch
 from torch import nn
@@ -34,19 +35,31 @@ def groups(net: nn.Module, recipe: Recipe, exclude: Collection[nn.Parameter] = (
             parameters = [p for p in layer.parameters() if (p.ndim < 2) == vectors and p not in excluded]
             decay = 0.0 if vectors and not recipe.decay_all else recipe.weight_decay
             if parameters:
-                found.append({"params": parameters, "scale": scale, "weight_decay": decay, "head": not below})
-    return merge_groups(found, separate_head=recipe.freeze > 0)
+                apart = below if recipe.unfreeze else not below and recipe.freeze > 0
+                found.append({"params": parameters, "scale": scale, "weight_decay": decay, "apart": apart})
+    return merge_groups(with_norms_apart(found, net) if recipe.freeze_norm_epochs else found)
 
 
-def merge_groups(found: list[dict], separate_head: bool = False) -> list[dict]:
-    """Groups of equal scale and decay merged, because an optimiser's cost grows with their number.
-
-    `separate_head`: the classifier's are not merged with others. Where it learns first, fused SGD has momentum only for
-    it, and accepts no group of which only a part has momentum.
-    """
-    merged: dict[tuple[float, float, bool], dict] = {}
+def with_norms_apart(found: list[dict], net: nn.Module) -> list[dict]:
+    """The groups with the parameters of batch norms, which learn later, in groups of their own."""
+    of_norms = {p for norm in norms(net) for p in norm.parameters(recurse=False)}
+    divided = []
     for group in found:
-        key = (group["scale"], group["weight_decay"], group.pop("head", False) and separate_head)
+        for apart in (False, True):
+            parameters = [p for p in group["params"] if (p in of_norms) == apart]
+            if parameters:
+                divided.append({**group, "params": parameters, "apart": (group["apart"], apart)})
+    return divided
+
+
+def merge_groups(found: list[dict]) -> list[dict]:
+    """Groups of equal scale, decay and "apart" merged, because an optimiser's cost grows with their number.
+
+    Those that learn from other epochs on are apart: fused SGD accepts no group of which only a part has momentum.
+    """
+    merged: dict[tuple[float, float, Any], dict] = {}
+    for group in found:
+        key = (group["scale"], group["weight_decay"], group.pop("apart", False))
         if key in merged:
             merged[key]["params"] += group["params"]
         else:
@@ -98,14 +111,42 @@ def set_rate(optimisers: list[torch.optim.Optimizer], rate: float) -> None:
 
 
 def set_training_mode(net: nn.Module, recipe: Recipe, only_classifier: bool) -> None:
+    """The mode of a recipe whose first epochs are like all others, with only the classifier or all layers learning."""
+    set_frozen(net, 1 if only_classifier else len(layers(net)), recipe.freeze_norm)
+
+
+def set_epoch_mode(net: nn.Module, recipe: Recipe, epoch: int) -> None:
+    """The training mode of `epoch`, counted from 0."""
+    set_frozen(net, layers_learning(net, recipe, epoch), recipe.freeze_norm or epoch < recipe.freeze_norm_epochs)
+
+
+def layers_learning(net: nn.Module, recipe: Recipe, epoch: int) -> int:
+    """How many layers learn in `epoch`, counted from the classifier.
+
+    With `unfreeze`, one more each time that so many epochs have passed since `freeze` ended, which then is at least as
+    long (Howard and Ruder 2018, arXiv:1801.06146, sec. 3.3).
+    """
+    count, first = len(layers(net)), recipe.freeze or recipe.unfreeze
+    if recipe.only_head or epoch < first:
+        return 1
+    return min(2 + (epoch - first) // recipe.unfreeze, count) if recipe.unfreeze else count
+
+
+def set_frozen(net: nn.Module, learning: int, freeze_norm: bool) -> None:
     """Training mode, with frozen parts in evaluation mode, so that their batch-norm statistics do not change either."""
     net.train()
     net.requires_grad_(True)
-    if only_classifier:
-        for layer in layers(net)[:-1]:
-            layer.requires_grad_(False)
-            layer.eval()
-    if recipe.freeze_norm:
+    own = layers(net)
+    for layer in own[: len(own) - learning]:
+        layer.requires_grad_(False)
+        layer.eval()
+    if freeze_norm:
         for norm in norms(net):
             norm.requires_grad_(False)
             norm.eval()
+
+
+def is_first_of_more(net: nn.Module, recipe: Recipe, epoch: int) -> bool:
+    """Whether other parameters learn in `epoch` than in the one before."""
+    more = layers_learning(net, recipe, epoch) != layers_learning(net, recipe, epoch - 1)
+    return epoch > 0 and (more or epoch == recipe.freeze_norm_epochs)

@@ -12,7 +12,7 @@ MEANING = {
     name: kind.__metadata__[0] for name, kind in get_type_hints(Recipe, include_extras=True).items() if name != "name"
 }
 POSITIVE = ("time_std", "batch", "val_every", "lr", "lr_batch", "rate_decay", "survival", "muon_rate")
-AT_MOST_ONE = ("survival", "mosaic")
+AT_MOST_ONE = ("survival", "mosaic", "teacher_weight")
 NOT_NEGATIVE = (
     *("size", "val", "seed", "epochs", "iterations", "momentum", "weight_decay", "warmup", "label_smoothing"),
     *(
@@ -32,6 +32,11 @@ NOT_NEGATIVE = (
         "label_dropout",
         "dropout",
         "average_width",
+        "patience",
+        "teacher_weight",
+        "teacher_temperature",
+        "unfreeze",
+        "freeze_norm_epochs",
     ),
 )
 WIDEST = 0.28  # of a power-function average; that of equal weights is 1 / sqrt(12)
@@ -114,4 +119,18 @@ def validate_recipe(recipe: Recipe) -> Recipe:
         raise SkipwayError("--freeze-norm keeps pretrained statistics and needs --pretrained: set --freeze-norm false")
     if recipe.only_head and not recipe.pretrained:
         raise SkipwayError("--only-head trains a classifier on pretrained features: give --pretrained")
+    require_partners(recipe)
     return recipe
+
+
+def require_partners(recipe: Recipe) -> None:
+    """Raises SkipwayError for a field without the one that it needs, or beside one that excludes it."""
+    if recipe.unfreeze and recipe.only_head:
+        raise SkipwayError("--unfreeze lets more layers learn, and --only-head none: leave one of them out")
+    if recipe.freeze_norm and recipe.freeze_norm_epochs:
+        raise SkipwayError("--freeze-norm-epochs ends what --freeze-norm keeps to the end: set --freeze-norm false")
+    if recipe.freeze_norm_epochs and not recipe.pretrained:
+        raise SkipwayError("--freeze-norm-epochs keeps pretrained statistics for a while: give --pretrained")
+    lonely = [name for name in ("weight", "temperature") if getattr(recipe, f"teacher_{name}") and not recipe.teacher]
+    if lonely:
+        raise SkipwayError(f"--teacher-{lonely[0]} needs --teacher RUN")

@@ -26,6 +26,7 @@ class RecipeFields(TypedDict, total=False):
     background: tuple[int, ...]
     val: float
     val_every: int
+    patience: int
     seed: int
 
     epochs: int
@@ -52,6 +53,9 @@ class RecipeFields(TypedDict, total=False):
 
     criterion: Literal["", "cross-entropy", "focal", "dice", "cross-entropy+dice"]
     balance: Literal["none", "weights", "sampler"]
+    teacher: str
+    teacher_weight: float
+    teacher_temperature: float
     label_smoothing: float
     mixup: float
     cutmix: float
@@ -77,7 +81,9 @@ class RecipeFields(TypedDict, total=False):
     recompute: Literal["auto", "on", "off"]
     only_head: bool
     freeze: int
+    unfreeze: int
     freeze_norm: bool
+    freeze_norm_epochs: int
     rate_decay: float
 
 

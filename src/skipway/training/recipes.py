@@ -27,6 +27,9 @@ class Recipe:
     background: Annotated[tuple[int, ...], "R,G,B from 0 to 255, white or black: behind transparent pixels"] = WHITE
     val: Annotated[float, "share of train held out when the data have no val"] = 0.1
     val_every: Annotated[int, "epochs between validations; the last is always validated"] = 1
+    patience: Annotated[
+        int, "epochs without a better figure on val that end the run; keeps the weights of the best epoch; 0: off"
+    ] = 0
     seed: Annotated[int, "of initial weights, order, augmentation and the val split"] = 0
 
     epochs: Annotated[int, "passes over train"] = 30
@@ -56,11 +59,14 @@ class Recipe:
 
     criterion: Annotated[
         Literal["", "cross-entropy", "focal", "dice", "cross-entropy+dice"],
-        "the loss of label maps; empty: the task's own",
+        "the loss; of classes cross-entropy or focal (Lin 2017), of label maps any; empty: the task's own",
     ] = ""
     balance: Annotated[Literal["none", "weights", "sampler"], "class imbalance: weights in the loss, or a sampler"] = (
         "none"
     )
+    teacher: Annotated[str, "run of a trained network whose scores are learned too (Hinton 2015); empty: none"] = ""
+    teacher_weight: Annotated[float, "share of the loss that compares with the teacher; 0: 0.5"] = 0.0
+    teacher_temperature: Annotated[float, "divisor of both networks' scores in it; 0: 4"] = 0.0
     label_smoothing: Annotated[float, "share of each target spread over all classes; of tags, towards 0.5"] = 0.0
     mixup: Annotated[float, "alpha of Zhang 2018; 0: off"] = 0.0
     cutmix: Annotated[float, "alpha of Yun 2019; 0: off"] = 0.0
@@ -87,8 +93,12 @@ class Recipe:
     survival: Annotated[float, "stochastic depth: survival probability of the last unit (Huang 2016); 1: off"] = 1.0
     recompute: Annotated[Literal["auto", "on", "off"], "activation checkpointing; auto: if memory is short"] = "auto"
     freeze: Annotated[int, "first epochs, in which only the classifier learns"] = 0
+    unfreeze: Annotated[
+        int, "epochs from one layer to the next, from the classifier down, that starts to learn (Howard 2018); 0: all"
+    ] = 0
     only_head: Annotated[bool, "only the classifier learns, throughout; the rest stays as pretrained"] = False
     freeze_norm: Annotated[bool, "batch-norm statistics and parameters stay as pretrained"] = False
+    freeze_norm_epochs: Annotated[int, "instead: they do so in the first epochs, and learn afterwards; 0: off"] = 0
     rate_decay: Annotated[float, "factor of the learning rate for each layer group further below the classifier"] = 1.0
 
     def peak_rate(self) -> float:

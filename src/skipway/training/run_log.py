@@ -109,8 +109,10 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {p: version(p) for p in ("skipway", "torch", "torchvision")}
 
 
-def make_card(setup: TrainSetup, data: str, hardware: Hardware, records: list[dict[str, Any]]) -> bundle.Card:
-    """The card of the trained network; `data` is the data set's fingerprint."""
+def make_card(
+    setup: TrainSetup, data: str, hardware: Hardware, records: list[dict[str, Any]], kept: dict[str, Any]
+) -> bundle.Card:
+    """The card of the trained network. data: the data set's fingerprint; kept: the card's field of that name."""
     dataset = setup.dataset
     return bundle.Card(
         task=setup.task.name,
@@ -132,4 +134,6 @@ def make_card(setup: TrainSetup, data: str, hardware: Hardware, records: list[di
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         parameters=sum(p.numel() for p in setup.net.parameters()),
         seconds=records[-1]["seconds"],
+        kept=kept,
+        teacher=setup.teacher.origin if setup.teacher else {},
     )

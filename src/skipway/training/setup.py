@@ -19,6 +19,7 @@ from skipway.models.resnet import zero_last_scale
 from skipway.models.stochastic_depth import add_stochastic_depth
 from skipway.tasks import Task, task_for
 from skipway.training.dataloaders import Validation, build_loaders, pretrained_preprocessing
+from skipway.training.distillation import Teacher, load_teacher
 from skipway.training.distributed import SINGLE_PROCESS, Group
 from skipway.training.recipes import Recipe
 
@@ -40,6 +41,7 @@ class TrainSetup:
     preprocessing: Preprocessing
     batches: InMemoryLoader | StreamingLoader
     validation: Validation | None
+    teacher: Teacher | None = None
 
 
 def channels_of(dataset: Dataset) -> int:
@@ -166,6 +168,8 @@ def setup_training(
     with group.main_process_first():  # downloaded once a machine
         pretrained = find(recipe.model, recipe.pretrained) if recipe.pretrained else None
     task = task_for(dataset)
+    refuse_if(recipe.patience and dataset.val is None, "--patience stops by val, and there is none", "give --val 0.1")
+    refuse_if(recipe.teacher and not task.distils, f"--teacher is not for {task.annotation}", "leave it out")
     unsuited = recipe.criterion and recipe.criterion not in task.criteria
     refuse_if(unsuited, f"--criterion {recipe.criterion} is not for {task.annotation}", "leave it out")
     refuse_if(
@@ -184,7 +188,10 @@ def setup_training(
         console.print("; ".join([f"pretrained weights: {recipe.pretrained}", *notes]))
     net = hardware.place(net)
     task = task.configured(network, preprocessing, None)
-    return TrainSetup(dataset, recipe, network, net, recomputed, task, preprocessing, batches, validation)
+    teacher = load_teacher(recipe, task, preprocessing, hardware) if recipe.teacher else None
+    if teacher:
+        console.print(teacher.describe(), soft_wrap=True, markup=False)
+    return TrainSetup(dataset, recipe, network, net, recomputed, task, preprocessing, batches, validation, teacher)
 
 
 def require_steps(setup: TrainSetup) -> int:

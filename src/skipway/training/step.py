@@ -137,6 +137,8 @@ def forward_backward(
         chance = task.chance_loss(outputs, batch.targets)
         if chance is not None:
             check_first_loss(loss.item(), chance.item(), run.console)
+    if run.setup.teacher:
+        loss = run.setup.teacher.mixed_loss(task, loss, outputs, batch.images)
     with torch.no_grad():
         counts = task.counts(outputs, batch.targets) if counted else None
     loss = loss if share == 1.0 else loss * share

@@ -26,7 +26,8 @@ from skipway.training.state_codec import Checkpoint, all_finite, collect_state, 
 from skipway.training.sync_batchnorm import convert_sync_batchnorm
 from skipway.training.weight_averaging import AveragedNetwork, averaging, power_averaging
 
-MAY_CHANGE = ("lr", "micro", "recompute")  # recipe fields that may differ on resuming, which is printed
+# recipe fields that may differ on resuming, which is printed; of a teacher the place, but not the weights
+MAY_CHANGE = ("lr", "micro", "recompute", "teacher")
 TALLY = "sum.tally"
 
 
@@ -96,7 +97,8 @@ def run_identity(dataset: Dataset, setup: TrainSetup, group: Group) -> dict[str,
     """Recipe, data and network as they are written into checkpoints."""
     recipe, network = (json.loads(json.dumps(v)) for v in (dataclasses.asdict(setup.recipe), setup.network))
     data = group.broadcast(dataset.fingerprint if group.rank == 0 else "")
-    return {"recipe": recipe, "data": data, "network": network}
+    teacher = {"teacher": {"weights": setup.teacher.origin["weights_sha256"]}} if setup.teacher else {}
+    return {"recipe": recipe, "data": data, "network": network, **teacher}
 
 
 def fresh_state(run: TrainRun) -> TrainState:
@@ -165,7 +167,7 @@ def restore(run: TrainRun, state: TrainState) -> None:
 def require_same(run: TrainRun, saved: dict[str, Any]) -> None:
     """Raises SkipwayError for another recipe, other data or another network than those of a checkpoint."""
     for what, new in run.identity.items():
-        old = saved[what]
+        old = saved.get(what, {})
         if what == "data" and old != new:
             raise SkipwayError(f"{run.out} was started with other data (another fingerprint): resume with the same")
         if what != "data":

@@ -18,6 +18,7 @@ from skipway.tasks.base import Evaluation, Explain, LossResult, Outputs, Parity,
 from skipway.tasks.batch_random import BatchRandom
 from skipway.tasks.classify import class_balance
 from skipway.tasks.classify.decision import Decision
+from skipway.tasks.classify.losses import GAMMA
 from skipway.tasks.classify.prediction import ClassPrediction
 
 
@@ -30,14 +31,17 @@ def main_scores(outputs: Tensor | ModelOutput) -> Tensor:
 class ClassScores(Task):
     """A task with a score for each of `classes`, the names in the order of the network's outputs.
 
-    label_smoothing, class_weights (classes,): of the loss in training. decision: which answers are unsure; None where
-    that is not asked.
+    label_smoothing, class_weights (classes,), focal: of the loss in training. decision: which answers are unsure; None
+    where that is not asked.
     """
 
     calibrates: ClassVar[str] = "temperature"
+    criteria: ClassVar[tuple[str, ...]] = ("cross-entropy", "focal")
+    distils: ClassVar[bool] = True
     classes: tuple[str, ...]
     label_smoothing: float = 0.0
     class_weights: Tensor | None = None
+    focal: bool = False
     decision: Decision | None = None
 
     @classmethod
@@ -66,12 +70,14 @@ class ClassScores(Task):
         weights = None
         if options["balance"] == "weights":
             weights = torch.from_numpy(self.loss_weights(dataset)).to(device)
-        return replace(self, label_smoothing=options["label_smoothing"], class_weights=weights)
+        focal = options["criterion"] == "focal"
+        return replace(self, label_smoothing=options["label_smoothing"], class_weights=weights, focal=focal)
 
     def describe(self, dataset: Dataset, options: Mapping[str, Any]) -> str:
         weights = self.loss_weights(dataset) if options["balance"] == "weights" else None
         balance = class_balance.describe(dataset, options["balance"], weights, clips=self.several)
-        return f"{super().describe(dataset, options)}; {balance}"
+        focal = f"; focal loss, gamma {GAMMA:g}" if options["criterion"] == "focal" else ""
+        return f"{super().describe(dataset, options)}; {balance}{focal}"
 
     def sampling_weights(self, dataset: Dataset) -> np.ndarray:
         return class_balance.sampling_weights(dataset.train.labels, len(self.classes))
@@ -95,8 +101,8 @@ class ClassScores(Task):
     # evaluation
 
     def unweighted(self) -> Self:
-        """The task with the loss that evaluation reports: without label smoothing and class weights."""
-        return replace(self, label_smoothing=0.0, class_weights=None)
+        """The task with the loss that evaluation reports: cross-entropy without label smoothing and class weights."""
+        return replace(self, label_smoothing=0.0, class_weights=None, focal=False)
 
     def evaluate(self, scored: SplitOutputs, calibration: Mapping[str, Any] | None) -> Evaluation:
         from skipway.tasks.classify.evaluation import measure  # SciPy and scikit-learn, which prediction does not need

@@ -13,6 +13,7 @@ from skipway.data.dataset import Dataset
 from skipway.models.base import ModelOutput
 from skipway.tasks.base import Metrics
 from skipway.tasks.classify import class_balance
+from skipway.tasks.classify.losses import softmax_distillation, softmax_focal
 from skipway.tasks.classify.pooling import mean_softmax
 from skipway.tasks.classify.scores import ClassScores, main_scores
 
@@ -23,6 +24,7 @@ class Classify(ClassScores):
 
     name: ClassVar[str] = "classify"
     metric: ClassVar[str] = "top1"
+    pipeline_tag: ClassVar[str] = "image-classification"
     annotation: ClassVar[str] = "one class an image"
     figure_names: ClassVar[dict[str, str]] = {"train_top1": "train", "val_top1": "val"}
     activation: ClassVar[str] = "softmax"
@@ -35,12 +37,18 @@ class Classify(ClassScores):
         """Mean cross-entropy in nats; `class_weights` multiply what each class costs.
 
         The sum is divided by the number of images, not by their weights as torch's mean is: an image then has the
-        same weight in any batch.
+        same weight in any batch. Or the focal loss, of smoothed targets too.
         """
+        if self.focal:
+            soft = self.soft_targets(targets) * (1 - self.label_smoothing) + self.label_smoothing / self.outputs
+            return softmax_focal(scores.float(), soft, self.class_weights)
         total = F.cross_entropy(
             scores.float(), targets, self.class_weights, label_smoothing=self.label_smoothing, reduction="sum"
         )
         return total / len(scores)
+
+    def distillation_loss(self, outputs: Tensor | ModelOutput, teacher: Tensor, temperature: float) -> Tensor:
+        return softmax_distillation(main_scores(outputs).float(), teacher, temperature)
 
     def loss_weights(self, dataset: Dataset) -> np.ndarray:
         return class_balance.class_weights(dataset.train.labels, len(self.classes))

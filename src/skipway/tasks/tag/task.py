@@ -13,6 +13,7 @@ from skipway.data.dataset import Dataset
 from skipway.models.base import ModelOutput
 from skipway.tasks.base import Metrics
 from skipway.tasks.classify import class_balance
+from skipway.tasks.classify.losses import sigmoid_distillation, sigmoid_focal
 from skipway.tasks.classify.pooling import mean_sigmoid
 from skipway.tasks.classify.prediction import THRESHOLD
 from skipway.tasks.classify.scores import ClassScores, main_scores
@@ -24,6 +25,7 @@ class Tag(ClassScores):
 
     name: ClassVar[str] = "tag"
     metric: ClassVar[str] = "map"
+    pipeline_tag: ClassVar[str] = "image-classification"
     annotation: ClassVar[str] = "any number of classes an image"
     figure_names: ClassVar[dict[str, str]] = {
         "train_f1_micro": "train F1",
@@ -40,10 +42,15 @@ class Tag(ClassScores):
         """Mean binary cross-entropy in nats over images and classes.
 
         Label smoothing s moves every target by half of it towards 1/2: 0 becomes s / 2, and 1 becomes 1 - s / 2.
-        `class_weights` multiply the loss of a class where it is present.
+        `class_weights` multiply the loss of a class where it is present. Or the focal loss.
         """
         soft = targets.float() * (1 - self.label_smoothing) + self.label_smoothing / 2
+        if self.focal:
+            return sigmoid_focal(scores.float(), soft, self.class_weights)
         return F.binary_cross_entropy_with_logits(scores.float(), soft, pos_weight=self.class_weights)
+
+    def distillation_loss(self, outputs: Tensor | ModelOutput, teacher: Tensor, temperature: float) -> Tensor:
+        return sigmoid_distillation(main_scores(outputs).float(), teacher, temperature)
 
     def loss_weights(self, dataset: Dataset) -> np.ndarray:
         return class_balance.positive_weights(dataset.train.labels)
