@@ -5,7 +5,7 @@
     README.md             the card for people
     SHA256SUMS            checksums of the three, in the form `sha256sum -c` takes
 
-`read_card` verifies all files first: a folder with a changed byte is refused.
+`read_card` verifies all files first: a folder with a changed byte is refused. torch is imported with the weights only.
 """
 
 import dataclasses
@@ -17,21 +17,18 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
-
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from skipway.bundle.card import SCHEMA, Card, decode
 from skipway.errors import BundleError, SkipwayError, first_line
-from skipway.hardware import ShapesOnly
 from skipway.json_text import finite_or_null
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 __all__ = ["Card"]
 
-Net = TypeVar("Net", bound=nn.Module)
+Net = TypeVar("Net", bound="nn.Module")
 
 FILES = ("weights.safetensors", "card.json", "README.md")
 SUMS = "SHA256SUMS"
@@ -115,8 +112,10 @@ def seal(folder: Path, card: Card) -> None:
     write_together(folder, {**contents, SUMS: checksums(digests)})
 
 
-def write(folder: Path, weights: dict[str, Tensor], card: Card) -> None:
+def write(folder: Path, weights: "dict[str, Tensor]", card: Card) -> None:
     """Write the bundle into `folder`, which must exist. The checksums come last: without them there is no bundle."""
+    from safetensors.torch import save
+
     (folder / SUMS).unlink(missing_ok=True)
     content = save({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()})
     write_atomically(folder / FILES[0], content)
@@ -155,8 +154,10 @@ def read_card(folder: Path) -> Card:
     return card
 
 
-def read_weights(folder: Path) -> dict[str, Tensor]:
+def read_weights(folder: Path) -> "dict[str, Tensor]":
     """The weights by name. Call `read_card` first, which verifies them."""
+    from safetensors.torch import load_file
+
     return load_file(folder / FILES[0])
 
 
@@ -165,6 +166,10 @@ def load_network(folder: Path, card: Card, build: Callable[[Mapping[str, Any]], 
 
     On the CPU, in evaluation mode. Raises BundleError.
     """
+    from safetensors import SafetensorError
+
+    from skipway.hardware import ShapesOnly
+
     try:
         with ShapesOnly():  # the weights are read below: none need to be initialised
             net = build(card.network)
@@ -182,8 +187,10 @@ def load_network(folder: Path, card: Card, build: Callable[[Mapping[str, Any]], 
     return net.float().eval()
 
 
-def is_finite(tensor: Tensor) -> bool:
+def is_finite(tensor: "Tensor") -> bool:
     """Whether all numbers of a tensor on the CPU are finite."""
+    import torch
+
     if not tensor.is_floating_point() or not tensor.numel():
         return True
     # A sum is finite only of finite numbers, and takes a third of the time; the sum of finite ones may overflow

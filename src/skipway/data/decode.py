@@ -29,18 +29,20 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import simplejpeg
-import torch
 from PIL import Image, ImageChops, ImageOps, ImageSequence, UnidentifiedImageError
-from torch import Tensor
 
 from skipway.data.colour import to_srgb, use_of_profile
-from skipway.data.dataset import Item
 from skipway.data.heif import DECODABLE, INSTALL, DecoderMissingError, require_decoder
 from skipway.errors import DataError, first_line
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from skipway.data.dataset import Item
 
 Colour = tuple[int, int, int]
 WHITE: Colour = (255, 255, 255)
@@ -196,7 +198,7 @@ def read_array(item: Path | bytes, name: str) -> np.ndarray:
         return pixels_of(open_array(item), name)
 
 
-def channels_in(item: Item, name: str) -> int:
+def channels_in(item: "Item", name: str) -> int:
     """The number of channels to open an image with: an array's own; 3 for any encoded image, grey ones too.
 
     Raises DataError for an array that cannot be read.
@@ -327,11 +329,11 @@ def whole(values: np.ndarray) -> Pixels:
 class Decoded(NamedTuple):
     """A decoded image, uint8 (C, H, W), and the height and width that it has in full."""
 
-    image: Tensor
+    image: "Tensor"
     size: tuple[int, int]
 
 
-def decode(item: Item, channels: int, name: str, background: Colour = WHITE) -> Tensor:
+def decode(item: "Item", channels: int, name: str, background: Colour = WHITE) -> "Tensor":
     """The image as uint8 (channels, H, W); 1 is grey, 3 colour. `name` is used in messages.
 
     `background` shows through transparent pixels of grey and colour images. Raises DataError, naming the image, if it
@@ -340,18 +342,23 @@ def decode(item: Item, channels: int, name: str, background: Colour = WHITE) -> 
     return decode_reduced(item, channels, name, background, 0).image
 
 
-def decode_reduced(item: Item, channels: int, name: str, background: Colour, least: int) -> Decoded:
+def decode_reduced(item: "Item", channels: int, name: str, background: Colour, least: int) -> Decoded:
     """As `decode`; a JPEG at the smallest of the codec's scales, 1, 1/2, 1/4 and 1/8, at which its shorter side has at
     least `least` pixels, 0: in full."""
+    import torch  # here, because predicting with an export decodes and has no torch
+
+    values, size = decode_pixels(item, channels, name, background, least)
+    return Decoded(torch.from_numpy(values if values.flags.writeable else values.copy()).permute(2, 0, 1), size)
+
+
+def decode_pixels(item: "Item", channels: int, name: str, background: Colour, least: int) -> Pixels:
+    """As `decode_reduced`, contiguous in NumPy."""
     if isinstance(item, np.ndarray):
         pixels = whole(pixels_of(item, name))
     elif is_array(item):
         pixels = whole(read_array(item, name))
     else:
         pixels = read_image(item, channels, name, background, least)
-    values = pixels.values
-    if values.shape[2] != channels:
-        raise DataError(f"{name} has {values.shape[2]} channels, and {channels} are needed: use matching data")
-    values = np.ascontiguousarray(values)
-    image = torch.from_numpy(values if values.flags.writeable else values.copy()).permute(2, 0, 1)
-    return Decoded(image, pixels.size)
+    if pixels.values.shape[2] != channels:
+        raise DataError(f"{name} has {pixels.values.shape[2]} channels, and {channels} are needed: use matching data")
+    return Pixels(np.ascontiguousarray(pixels.values), pixels.size)

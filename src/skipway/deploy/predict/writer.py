@@ -11,18 +11,20 @@ from dataclasses import dataclass, replace
 from itertools import chain, islice
 from itertools import count as count_from
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rich.console import Console
 from rich.table import Table
 
-from skipway.data.preprocess import Preprocessing
 from skipway.deploy.predict.video import FrameReader, stem_of
 from skipway.errors import SkipwayError, printable
 from skipway.json_text import is_finite, to_json
 from skipway.new_files import require_free, unfinished
 from skipway.reporting.pictures import as_rgb
-from skipway.tasks.base import Prediction, Presenter
+from skipway.tasks.presenter import Prediction, Presenter
+
+if TYPE_CHECKING:
+    from skipway.data.preprocess import Preprocessing
 
 Counted = TypeVar("Counted", bound=Prediction)
 ROWS = 200  # of a table that are aligned with each other
@@ -135,7 +137,7 @@ def drawn(
     predictions: Iterable[Prediction],
     present: Presenter,
     classes: Sequence[str],
-    preprocessing: Preprocessing,
+    preprocessing: "Preprocessing",
     folder: Path,
 ) -> Iterator[Prediction]:
     """`predictions`; the image of each, with what was found in it, goes to `folder` as JPEG, under its own name; that

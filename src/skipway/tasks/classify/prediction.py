@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from skipway.errors import DataError
-from skipway.tasks.base import Prediction
+from skipway.tasks.presenter import Prediction
 
 THRESHOLD = 0.5  # of a class's probability, above which it is predicted, as is customary
 

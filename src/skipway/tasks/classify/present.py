@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from skipway.reporting.numbers import interval, percent
-from skipway.tasks.base import Presenter
 from skipway.tasks.classify.prediction import ClassPrediction
+from skipway.tasks.presenter import Presenter
 
 MARKS = ("unsure", "out_of_distribution")  # of an answer that is better not used
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from skipway.data.box_targets import BoxTargets
 from skipway.tasks.bootstrap_comparison import Difference, paired_difference
-from skipway.tasks.detect.detections import Detected
+from skipway.tasks.detect.detected import Detected
 from skipway.tasks.detect.matching import Truth, match_overlaps, overlaps, truth_at
 
 OVERLAPS = np.linspace(0.5, 0.95, 10)  # COCO's

@@ -14,7 +14,7 @@ import numpy as np
 from faster_coco_eval import COCO, COCOeval_faster
 
 from skipway.data.box_targets import BoxTargets
-from skipway.tasks.detect.detections import Detected
+from skipway.tasks.detect.detected import Detected
 from skipway.tasks.detect.masks import paste_masks
 
 Kind = Literal["bbox", "segm"]

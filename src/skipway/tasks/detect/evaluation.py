@@ -11,7 +11,8 @@ from skipway.errors import DataError
 from skipway.tasks.base import SplitOutputs
 from skipway.tasks.detect.bootstrap import MatchTable, match_table
 from skipway.tasks.detect.coco import CocoResult, evaluate
-from skipway.tasks.detect.detections import Decoder, Detected
+from skipway.tasks.detect.detected import Detected
+from skipway.tasks.detect.detections import Decoder
 from skipway.tasks.detect.matching import KINDS, ScoreCurve, confusion, error_kinds, score_curve, truth_at
 
 PROTOCOL = "COCO"

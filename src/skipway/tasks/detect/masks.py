@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from faster_coco_eval.core import mask as coco_mask
 from torch import Tensor
 
-from skipway.tasks.detect.detections import Detected
+from skipway.tasks.detect.detected import Detected
 
 MASKED = 0.5  # probability of a pixel from which on it belongs to the object
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from skipway.data.box_targets import BoxTargets
-from skipway.tasks.detect.detections import Detected
+from skipway.tasks.detect.detected import Detected
 
 FOREGROUND, BACKGROUND = 0.5, 0.1  # overlap: above the first an object is found, below the second it is not even hit
 KINDS = {

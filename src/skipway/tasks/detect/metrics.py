@@ -5,7 +5,8 @@ from typing import Self
 
 from skipway.data.box_targets import NO_LABEL, Boxes, from_images
 from skipway.tasks.base import Outputs
-from skipway.tasks.detect.detections import Decoder, Detected
+from skipway.tasks.detect.detected import Detected
+from skipway.tasks.detect.detections import Decoder
 
 
 class DetectMetrics:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from skipway.tasks.base import Outputs
-from skipway.tasks.detect.detections import Decoder, Detected
+from skipway.tasks.detect.detected import Detected
+from skipway.tasks.detect.detections import Decoder
 from skipway.tasks.detect.matching import Truth, match
 
 # Of objects that must be found by both, by precision; 0.95 for others. int8 has passed its own gate, box AP

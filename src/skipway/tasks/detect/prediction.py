@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from skipway.tasks.base import Prediction
-from skipway.tasks.detect.detections import Detected
+from skipway.tasks.detect.detected import Detected
+from skipway.tasks.presenter import Prediction
 
 
 class Object(NamedTuple):

@@ -6,8 +6,8 @@ from typing import Any, ClassVar
 
 from PIL.Image import Image
 
-from skipway.tasks.base import Presenter
 from skipway.tasks.detect.prediction import Object, ObjectPrediction
+from skipway.tasks.presenter import Presenter
 from skipway.tasks.rle import rle_json
 
 SIDES = ("left", "top", "right", "bottom")

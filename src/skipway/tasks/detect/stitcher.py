@@ -8,7 +8,8 @@ import numpy as np
 import torch
 
 from skipway.tasks.base import Outputs
-from skipway.tasks.detect.detections import Decoder, Detected
+from skipway.tasks.detect.detected import Detected
+from skipway.tasks.detect.detections import Decoder
 from skipway.tasks.detect.prediction import ObjectPrediction, objects_of
 
 EDGE = 2.0  # pixels: a box that comes as near to an inner edge of a tile is cut off there, and whole in another tile

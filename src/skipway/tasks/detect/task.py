@@ -28,7 +28,8 @@ from skipway.tasks.base import (
 )
 from skipway.tasks.batch_random import BatchRandom
 from skipway.tasks.dense import DenseTask
-from skipway.tasks.detect.detections import MOST, Decoder
+from skipway.tasks.detect.detected import MOST
+from skipway.tasks.detect.detections import Decoder
 from skipway.tasks.detect.metrics import DetectMetrics
 from skipway.tasks.detect.mosaic import Mosaic
 from skipway.tasks.detect.prediction import ObjectPrediction, objects_of
@@ -46,6 +47,7 @@ class Detect(DenseTask):
 
     name: ClassVar[str] = "detect"
     metric: ClassVar[str] = "ap"
+    pipeline_tag: ClassVar[str] = "object-detection"
     annotation: ClassVar[str] = "boxes with classes"
     figure_names: ClassVar[dict[str, str]] = {"val_ap": "val AP", "val_ap50": "val AP50"}
     calibrates: ClassVar[str] = "threshold"

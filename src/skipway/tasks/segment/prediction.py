@@ -6,7 +6,7 @@ from functools import cached_property
 
 import numpy as np
 
-from skipway.tasks.base import Prediction
+from skipway.tasks.presenter import Prediction
 
 
 @dataclass(frozen=True, repr=False, eq=False)

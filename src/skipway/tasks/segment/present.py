@@ -9,7 +9,7 @@ from PIL import Image
 
 from skipway.reporting.numbers import interval, percent
 from skipway.reporting.palette import palette
-from skipway.tasks.base import Presenter
+from skipway.tasks.presenter import Presenter
 from skipway.tasks.rle import rle_json, rle_of
 from skipway.tasks.segment.polygons import polygons_of
 from skipway.tasks.segment.prediction import SegmentPrediction
