@@ -1,10 +1,12 @@
 """Loads a bundle as a network with its task and preprocessing."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from skipway import bundle
 from skipway.bundle import Card
+from skipway.bundle.hub import local_folder
 from skipway.data.preprocess import Preprocessing
 from skipway.errors import BundleError, SkipwayError, first_line
 from skipway.hardware import Hardware
@@ -26,8 +28,10 @@ class TrainedModel:
     folder: Path
 
     @classmethod
-    def load(cls, folder: Path, hardware: Hardware | None = None) -> "TrainedModel":
-        """The bundle in `folder`, verified; on the CPU when `hardware` is None. Raises BundleError."""
+    def load(cls, run: str | os.PathLike[str], hardware: Hardware | None = None) -> "TrainedModel":
+        """The bundle `run`, a folder or hf:owner/name[@revision], verified; on the CPU when `hardware` is None. Raises
+        BundleError."""
+        folder = local_folder(run)
         card = bundle.read_card(folder)
         preprocessing = preprocessing_of(card, folder)
         task = task_of(card, folder)

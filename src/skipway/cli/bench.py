@@ -8,7 +8,9 @@ from skipway.cli.options import DeviceOption, JsonOption, console, decide, print
 
 
 def bench(
-    network: Annotated[str, typer.Argument(help="Folder of a trained network, or a name from `skipway list`.")],
+    network: Annotated[
+        str, typer.Argument(help="A trained network's folder or hf:owner/name, or a name from `skipway list`.")
+    ],
     seconds: Annotated[float, typer.Option(min=0, help="To measure each engine for, at least.")] = 1.0,
     as_json: JsonOption = False,
     device: DeviceOption = "auto",

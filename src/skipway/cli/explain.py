@@ -11,7 +11,7 @@ from skipway.errors import DataError
 
 
 def explain(
-    run: Annotated[str, typer.Argument(help="Folder of a trained network.")],
+    run: Annotated[str, typer.Argument(help="Folder of a trained network, or hf:owner/name[@revision].")],
     images: Annotated[list[str], typer.Argument(help="Files, folders or patterns.")],
     out: Annotated[Path | None, typer.Option(help="Folder for the pictures; default a new explained.")] = None,
     label: Annotated[str | None, typer.Option("--class", help="Class to look for; default the predicted one.")] = None,

@@ -9,7 +9,7 @@ from skipway.cli.options import JsonOption, console, print_json, print_message
 
 
 def export(
-    run: Annotated[str, typer.Argument(help="Folder of a trained network.")],
+    run: Annotated[str, typer.Argument(help="Folder of a trained network, or hf:owner/name[@revision].")],
     form: Annotated[str, typer.Option("--format", help="onnx, openvino, torch.")] = "onnx",
     out: Annotated[Path | None, typer.Option(help="A new folder; default RUN/exports/<format>.")] = None,
     int8: Annotated[bool, typer.Option("--int8", help="In int8, if its gate accepts it (OpenVINO).")] = False,

@@ -38,7 +38,7 @@ EngineOption = Annotated[str, typer.Option(help="eager (the same images each tim
 
 
 def generate(
-    run: Annotated[str, typer.Argument(help="Folder of a trained generator.")],
+    run: Annotated[str, typer.Argument(help="Folder of a trained generator, or hf:owner/name[@revision].")],
     label: ClassOption = None,
     n: CountOption = None,
     seed: Annotated[int, typer.Option(help="Other images for each.")] = 0,

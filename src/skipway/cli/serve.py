@@ -71,7 +71,7 @@ def print_address(run: Path, address: str, host: str, key: str, generates: bool 
 
 
 def serve(
-    run: Annotated[Path, typer.Argument(help="Folder of a trained network.")],
+    run: Annotated[Path, typer.Argument(help="Folder of a trained network, or hf:owner/name[@revision].")],
     host: HostOption = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 8000,
     workers: Annotated[int, typer.Option(min=1, help="Processes, each with its own network.")] = 1,
@@ -97,6 +97,7 @@ def serve(
     Listens to this machine alone unless --host says otherwise. Nothing is fetched from anywhere. SIGTERM and Ctrl-C
     end it once everything accepted is answered, or --grace is over.
     """
+    from skipway.bundle.hub import local_folder
     from skipway.deploy.serve.server import Settings, generates
     from skipway.deploy.serve.server import serve as run_server
 
@@ -119,10 +120,11 @@ def serve(
     )
     machine = decide(device)
     local = host in LOOPBACK and not key
-    settings = Settings(run, device, engine, machine.threads, machine.workers, limits, key, local, eager=True)
+    folder = local_folder(run)
+    settings = Settings(folder, device, engine, machine.threads, machine.workers, limits, key, local, eager=True)
     shown = key_in_shell(api_key_file, key)
 
     def say(address: str) -> None:
-        print_address(run, address, host, shown, generates(run))
+        print_address(run, address, host, shown, generates(folder))
 
     run_server(settings, host, port, workers, say)

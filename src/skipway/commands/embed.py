@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from skipway import models
+from skipway.bundle.hub import is_on_hub
 from skipway.commands.arguments import Folder, as_paths, resolve_hardware
 from skipway.commands.import_weights import InputOptions, card_of, class_names, network_of
 from skipway.data.preprocess import Preprocessing
@@ -28,14 +29,14 @@ from skipway.trained import TrainedModel
 
 
 def open_model(model: Folder, hardware: Hardware) -> TrainedModel:
-    """The network to embed with, on `hardware`'s device: the folder of a run, the name of weights as "embedded" or
-    "resnet50.tv_v2", or that of a network, for its most accurate published weights.
+    """The network to embed with, on `hardware`'s device: a run, in a folder or on the hub, the name of weights
+    as "embedded" or "resnet50.tv_v2", or that of a network, for its most accurate published weights.
 
     Raises SkipwayError for anything else.
     """
     text, path = str(model), Path(model)
-    if path.is_dir() or (path / "card.json").exists():
-        return TrainedModel.load(path, hardware)
+    if is_on_hub(text) or path.is_dir() or (path / "card.json").exists():
+        return TrainedModel.load(text, hardware)
     if path.is_file():
         raise SkipwayError(f"{text} is a file: make a run of weights with `skipway weights bundle {text} --out RUN`")
     return pretrained_model(best_weights(text) if models.is_known(text) else text, hardware)

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from skipway import bundle
 from skipway.bundle import Card
+from skipway.bundle.hub import output_folder
 from skipway.commands.arguments import QUIET, Folder, as_data, as_paths, ensure_folder, resolve_hardware
 from skipway.commands.loaded_run import (
     LoadedRun,
@@ -159,7 +160,7 @@ def sample_options(
     options = SampleEvaluation(None, samples, None if inception is None else Path(inception), likelihood, say)
     if classifier is None:
         return options
-    model = TrainedModel.load(Path(classifier), request.hardware)
+    model = TrainedModel.load(classifier, request.hardware)
     refuse_if(
         model.task.activation != "softmax", f"{classifier} is no classifier of one class per image", "give another run"
     )
@@ -199,7 +200,7 @@ def write_and_print(
     far: tuple[FarResult, ...] = (),
 ) -> None:
     """The report of `evaluation` in `folder`; the result, what speaks against it, and the page's path are printed."""
-    context = ReportContext(run.card, run.preprocessing, run.explain, run.records, protocol, previews_of(run.run))
+    context = ReportContext(run.card, run.preprocessing, run.explain, run.records, protocol, previews_of(run.folder))
     report = Report(run.task, evaluation, context, command, training_command(run.card), far)
     page = write_report(folder, report)
     console.print(run.task.reporter.result(evaluation), soft_wrap=True, markup=False)
@@ -210,9 +211,9 @@ def write_and_print(
     console.print(f"report {page}", soft_wrap=True, markup=False)
 
 
-def previews_of(run: str) -> tuple[Path, ...]:
+def previews_of(run: Path) -> tuple[Path, ...]:
     """The pictures that were drawn during a training, in order."""
-    return tuple(sorted(Path(run, bundle.PREVIEWS).glob("step-*.png")))
+    return tuple(sorted((run / bundle.PREVIEWS).glob("step-*.png")))
 
 
 def training_command(card: Card) -> str:
@@ -231,7 +232,8 @@ def training_command(card: Card) -> str:
 def folder_of(request: EvalRequest, first: LoadedRun, evaluation: Evaluation, ending: str) -> Path:
     """Where results go, made where it is missing. Raises SkipwayError where it cannot be."""
     data = Path(evaluation.scored.data).name
-    return ensure_folder(request.out or Path(first.run, "reports", f"{data}-{evaluation.scored.split}{ending}"))
+    usual = output_folder(first.folder) / "reports" / f"{data}-{evaluation.scored.split}{ending}"
+    return ensure_folder(request.out or usual)
 
 
 def command_of(runs: Sequence[str], dataset: Dataset, request: EvalRequest, ending: Sequence[str]) -> str:

@@ -1,5 +1,6 @@
 """Where in an image a trained network sees a class: `skipway explain`."""
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -42,7 +43,7 @@ def explain_each(
     if method not in methods:
         raise UnknownNameError("method", method, methods, f"one of {', '.join(methods)}")
     paths = list(images_of(as_paths(images)))
-    explainer = Explainer(Path(run), resolve_hardware(hardware))
+    explainer = Explainer(os.fspath(run), resolve_hardware(hardware))
     if label is not None:
         explainer.place_of(label)
     for path, file in zip(paths, new_files(paths, Path(out) if out else free_folder()), strict=True):

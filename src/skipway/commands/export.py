@@ -35,4 +35,4 @@ def export(
     shown = list(islice(images_of(as_paths(images)), PROVEN_ON)) if images else []
     place = None if data is None else os.fspath(data)
     request = ExportRequest(format, Path(out) if out else None, shown, place, max_drop if int8 else None, nms)
-    return write_export(Path(run), request, notify)
+    return write_export(os.fspath(run), request, notify)

@@ -26,9 +26,11 @@ from skipway.trained import TrainedModel
 
 @dataclass(frozen=True)
 class LoadedRun:
-    """A run ready for evaluation. explain: None for several networks; records: those of metrics.jsonl."""
+    """A run ready for evaluation. run: as it was given; explain: None for several networks; records: those of
+    metrics.jsonl."""
 
     run: str
+    folder: Path
     card: Card
     task: Task
     preprocessing: Preprocessing
@@ -48,7 +50,7 @@ def open_run(run: str | Path, hardware: Hardware, protocol: str = AS_BUNDLED) ->
     """
     if protocol not in PROTOCOLS:
         raise UnknownNameError("protocol", protocol, PROTOCOLS, f"one of {', '.join(PROTOCOLS)}")
-    model = TrainedModel.load(Path(run), hardware)
+    model = TrainedModel.load(run, hardware)
     card, task = model.card, model.task.for_evaluation(model.net, model.preprocessing, hardware.device)
     own = task.scorer()
     if protocol == AS_BUNDLED:
@@ -58,7 +60,8 @@ def open_run(run: str | Path, hardware: Hardware, protocol: str = AS_BUNDLED) ->
         scorer = PROTOCOLS[protocol](model.net, model.preprocessing, hardware, task.pool)
         card = replace(card, calibration=None)
     explain = task.explainer(model.net, model.preprocessing, hardware.device)
-    return LoadedRun(str(run), card, task, model.preprocessing, scorer, explain, read_records(Path(run)))
+    records = read_records(model.folder)
+    return LoadedRun(str(run), model.folder, card, task, model.preprocessing, scorer, explain, records)
 
 
 def require_pooling(task: Task) -> None:

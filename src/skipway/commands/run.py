@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from skipway import bundle
 from skipway.bundle import Card
+from skipway.bundle.hub import local_folder
 from skipway.commands.arguments import Folder
 from skipway.commands.evaluate import evaluate
 from skipway.commands.loaded_run import read_records
@@ -36,7 +37,7 @@ class Run:
     """
 
     def __init__(self, path: Folder) -> None:
-        self.path = Path(path)
+        self.path = local_folder(path)
 
     def __fspath__(self) -> str:
         return os.fspath(self.path)

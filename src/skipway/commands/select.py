@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from skipway.bundle.hub import is_on_hub
 from skipway.commands.arguments import Folder, as_paths
 from skipway.commands.embed import embed_files, gather, origin_of
 from skipway.commands.picture_page import Group, Section, Thumbnails, Tile, write_page
@@ -57,7 +58,7 @@ def select(
     """
     if count < 1:
         raise SkipwayError(f"the count of images to select must be at least 1, and is {count}")
-    is_run = Path(model).is_dir()
+    is_run = is_on_hub(model) or Path(model).is_dir()
     embedder, embeddings = embed_files(model, images, engine, hardware, notify, with_scores=is_run)
     scores: list[np.ndarray] = []
 

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from skipway import models
+from skipway.bundle.hub import is_on_hub
 from skipway.data.preprocess import for_photographs
 from skipway.deploy.engines.base import EngineInput, Goal, Notify
 from skipway.deploy.engines.selection import format_options, format_row, machine_summary, time_engines
@@ -39,10 +40,10 @@ def load_subject(what: str, hardware: Hardware) -> tuple[EngineInput, str, Calla
 
     Raises SkipwayError for what is neither.
     """
-    if Path(what).is_dir():
-        model = TrainedModel.load(Path(what))
+    if is_on_hub(what) or Path(what).is_dir():
+        model = TrainedModel.load(what)
         card = model.card
-        trained = replace(EngineInput.of(model, hardware), int8=exported_int8(Path(what)))
+        trained = replace(EngineInput.of(model, hardware), int8=exported_int8(model.folder))
         return trained, card.network["name"], lambda: at_hand(card, (), None, IMAGES)
     net = models.build(what).eval()
     size = 224 if net.smallest > 8 else 32

@@ -52,7 +52,7 @@ class Explainer:
 
     def __init__(self, folder: str | Path, hardware: Hardware | None = None) -> None:
         self.hardware = hardware or decide()
-        trained = TrainedModel.load(Path(folder), self.hardware)
+        trained = TrainedModel.load(folder, self.hardware)
         self.net, self.task, self.card = trained.net, trained.task, trained.card
         self.preprocessing = trained.preprocessing
         if self.task.explainer(self.net, self.preprocessing, self.hardware.device) is None:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from skipway.bundle import FILES, Card, to_json
+from skipway.bundle.hub import local_folder
 from skipway.deploy import engines
 from skipway.deploy.engines import openvino_cpu
 from skipway.deploy.engines.base import Engine, EngineInput, Notify, ignore_message, split_inputs
@@ -71,10 +72,11 @@ def export(run: str | Path, wanted: ExportRequest, say: Notify = ignore_message)
         raise SkipwayError(f"--int8 is made for OpenVINO, not for {wanted.form}: give --format openvino")
     refuse_if(wanted.nms and wanted.max_drop is not None, "--nms is in float32", "leave out --int8 or --nms")
     refuse_if(wanted.nms and wanted.form == "torch", "--nms is for onnx and openvino", "give another --format")
-    folder = wanted.out or usual_folder(Path(run), wanted.form, wanted.variant)
+    source = local_folder(run)
+    folder = wanted.out or usual_folder(source, wanted.form, wanted.variant)
     if folder.exists():
         raise SkipwayError(f"{folder} exists: choose another --out, or remove it")
-    model = TrainedModel.load(Path(run))
+    model = TrainedModel.load(source)
     card = model.card
     trained = EngineInput.of(model, decide("cpu"))
     if wanted.max_drop is not None and not trained.takes_images:
@@ -91,7 +93,7 @@ def export(run: str | Path, wanted: ExportRequest, say: Notify = ignore_message)
             evidence = write_exact(made, trained, card, wanted.form, staged, samples)
         else:
             evidence = write_int8(made, card, wanted, staged, samples, say)
-        write_extras(Path(run), made.task, card, wanted.form, staged, evidence)
+        write_extras(source, made.task, card, wanted.form, staged, evidence)
         staged.chmod(0o755)
         staged.rename(folder)
     except BaseException:

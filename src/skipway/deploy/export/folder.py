@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from skipway.bundle import sha256
+from skipway.bundle.hub import output_folder
 from skipway.errors import BundleError
 
 SUMS, CARD, EVIDENCE = "SHA256SUMS", "card.json", "evidence.json"
@@ -11,7 +12,7 @@ SUMS, CARD, EVIDENCE = "SHA256SUMS", "card.json", "evidence.json"
 
 def usual_folder(run: Path, form: str, variant: str = "") -> Path:
     """Where `skipway export` puts what it makes of `run`; variant: "int8", "nms" or neither."""
-    return run / "exports" / (f"{form}-{variant}" if variant else form)
+    return output_folder(run) / "exports" / (f"{form}-{variant}" if variant else form)
 
 
 def exported_int8(run: Path) -> Path:

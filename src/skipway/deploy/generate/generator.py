@@ -66,8 +66,8 @@ class Generator:
         say: Notify = ignore_message,
     ) -> None:
         self.hardware = hardware or decide()
-        self.folder = Path(folder)
-        trained = TrainedModel.load(self.folder, self.hardware)
+        trained = TrainedModel.load(folder, self.hardware)
+        self.folder = trained.folder
         self.task, self.card, self.preprocessing = trained.task, trained.card, trained.preprocessing
         self.sampler: Sampler = self.task.sampler(trained.net, self.preprocessing, self.hardware.device)
         if engine != REFERENCE:

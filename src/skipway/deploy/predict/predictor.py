@@ -53,11 +53,11 @@ class Predictor:
         if goal not in ("throughput", "latency"):
             raise SkipwayError(f"goal '{goal}' is not one of throughput, latency")
         self.hardware = hardware or decide()
-        self.folder = Path(folder)
-        trained = TrainedModel.load(self.folder, self.hardware)
+        trained = TrainedModel.load(folder, self.hardware)
+        self.folder = trained.folder
         refuse_if(
             trained.task.input_names != ("images",),
-            f"{self.folder} is of the task {trained.task.name}, which predicts nothing from an image",
+            f"{folder} is of the task {trained.task.name}, which predicts nothing from an image",
             f"use `skipway {trained.task.name}`",
         )
         self.net, self.task, self.card = trained.net, trained.task, trained.card

@@ -69,6 +69,7 @@ class Generate(Task):
 
     name: ClassVar[str] = "generate"
     metric: ClassVar[str] = "velocity_loss"
+    pipeline_tag: ClassVar[str] = "unconditional-image-generation"
     higher_is_better: ClassVar[bool] = False
     annotation: ClassVar[str] = "images to generate"
     plain_figure_names: ClassVar[dict[str, str]] = {"val_velocity_loss": "val velocity loss"}

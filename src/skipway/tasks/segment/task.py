@@ -47,6 +47,7 @@ class Segment(DenseTask):
 
     name: ClassVar[str] = "segment"
     metric: ClassVar[str] = "miou"
+    pipeline_tag: ClassVar[str] = "image-segmentation"
     annotation: ClassVar[str] = "label maps"
     figure_names: ClassVar[dict[str, str]] = {
         "train_pixel_accuracy": "train pixels",
