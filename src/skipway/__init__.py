@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from skipway.commands.generate import generate
     from skipway.commands.predict import predict
     from skipway.commands.probe import probe
+    from skipway.commands.push import push
     from skipway.commands.review import review
     from skipway.commands.run import Run, load
     from skipway.commands.search import search
@@ -68,6 +69,7 @@ WHERE = {
     "predict": "skipway.commands.predict",
     "probe": "skipway.commands.probe",
     "resume": "skipway.commands.train",
+    "push": "skipway.commands.push",
     "review": "skipway.commands.review",
     "search": "skipway.commands.search",
     "select": "skipway.commands.select",
@@ -103,6 +105,7 @@ __all__ = [
     "probe",
     "resume",
     "review",
+    "push",
     "search",
     "select",
     "train",

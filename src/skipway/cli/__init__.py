@@ -21,6 +21,7 @@ from skipway.cli.models import compare, list_, show
 from skipway.cli.options import print_message
 from skipway.cli.predict import predict
 from skipway.cli.probe import probe
+from skipway.cli.push import push
 from skipway.cli.review import review
 from skipway.cli.search import search
 from skipway.cli.select import select
@@ -54,6 +55,8 @@ app.command()(bench)
 app.command()(explain)
 app.command()(serve)
 app.command("list")(list_)
+app.command()(push)
+app.command()(runs)
 app.command()(show)
 app.command()(compare)
 app.command()(doctor)
