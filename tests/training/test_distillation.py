@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from rich.console import Console
+from small import CPU, EVERY_2, QUIET, SHORT, few_digits, killed_at, same, weights
 
 from skipway import bundle
 from skipway.data.dataset import Dataset, match_classes
@@ -19,7 +20,6 @@ from skipway.tasks import task_for
 from skipway.training import loop
 from skipway.training.distillation import Teacher, load_teacher
 from skipway.training.setup import setup_training
-from small import CPU, EVERY_2, QUIET, SHORT, few_digits, killed_at, same, weights
 
 TAUGHT = replace(SHORT, epochs=2, model="resnet20")
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from rich.console import Console
+from small import CPU, QUIET, SHORT, few_digits, killed_at, same, weights
 
 from skipway import bundle
 from skipway.errors import SkipwayError
@@ -16,7 +17,6 @@ from skipway.tasks.classify.metrics import ClassMetrics
 from skipway.training import loop
 from skipway.training.checkpoint_manager import FOLDER, checkpoints, read
 from skipway.training.state_codec import part
-from small import CPU, QUIET, SHORT, few_digits, killed_at, same, weights
 
 PATIENT = replace(SHORT, epochs=8, patience=2)
 FIGURES = (0.2, 0.5, 0.4, 0.5, 0.9)  # of val: the best is the second; the fourth only equals it, the fifth never comes

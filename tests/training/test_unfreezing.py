@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from small import CPU, EVERY_2, QUIET, SHORT, few_digits, killed_at, same, weights
 
 from skipway import models
 from skipway.errors import SkipwayError
@@ -13,7 +14,6 @@ from skipway.training import loop
 from skipway.training.optimiser import is_first_of_more, layers, layers_learning, norms, optimisers, set_epoch_mode
 from skipway.training.recipe_fields import validate_recipe
 from skipway.training.recipes import FINETUNE, Recipe
-from small import CPU, EVERY_2, QUIET, SHORT, few_digits, killed_at, same, weights
 
 NET = models.build("resnet20", classes=10, channels=1)
 COUNT = len(layers(NET))
