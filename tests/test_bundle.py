@@ -345,6 +345,33 @@ def test_a_rewrite_that_breaks_off_leaves_no_bundle_rather_than_a_mixed_one(
         read_card(tiny)
 
 
+@pytest.mark.parametrize("renames", [0, 1, 2])
+def test_a_kill_while_metrics_are_added_leaves_an_unfinished_run_rather_than_a_changed_bundle(
+    tiny: Path, renames: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tiny / "checkpoints").mkdir()
+    left, replace = [renames], Path.replace
+
+    def rename(file: Path, target: Path) -> Path:
+        if not left[0]:
+            raise KeyboardInterrupt
+        left[0] -= 1
+        return replace(file, target)
+
+    monkeypatch.setattr(Path, "replace", rename)
+    with pytest.raises(KeyboardInterrupt):
+        add_metrics(tiny, "test", MEASURED, in_words(MEASURED))
+    monkeypatch.undo()
+    with pytest.raises(BundleError, match="an unfinished run: continue it with --resume"):
+        read_card(tiny)
+
+
+def test_what_a_killed_process_left_half_written_is_gone_with_the_next_bundle(tiny: Path) -> None:
+    bundle.stage(tiny / "weights.safetensors", b"half")
+    write(tiny, {"a": torch.zeros(5)}, card())
+    assert {file.name for file in tiny.iterdir()} == set(EVERYTHING)
+
+
 def test_a_broken_write_leaves_the_old_content_and_no_litter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a.txt").write_bytes(b"old")
 
@@ -376,6 +403,15 @@ def test_a_folder_that_holds_something_is_refused_and_left_alone(tmp_path: Path)
     with pytest.raises(BundleError, match=r"is not empty: choose another --out, or --resume"), new_folder(tmp_path):
         raise AssertionError("must not be entered")
     assert (tmp_path / "thesis.tex").read_text() == "years of work"
+
+
+def test_a_folder_of_a_run_that_was_killed_as_it_wrote_its_first_file_is_taken(tmp_path: Path) -> None:
+    bundle.stage(tmp_path / "run.json", b"{")
+    with new_folder(tmp_path):
+        pass
+    (tmp_path / ".hidden").write_text("not ours")
+    with pytest.raises(BundleError, match="is not empty"), new_folder(tmp_path):
+        raise AssertionError("must not be entered")
 
 
 def test_a_file_in_the_way_is_refused_and_left_alone(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from skipway.bundle.card import SCHEMA, Card, decode
 from skipway.errors import BundleError, SkipwayError, first_line
 from skipway.json_text import finite_or_null
+from skipway.new_files import UNFINISHED
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -41,8 +42,8 @@ def sha256(file: Path) -> str:
 
 
 def stage(file: Path, content: bytes) -> Path:
-    """Write and flush `content` beside `file`, under a temporary name, which is returned."""
-    descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
+    """Write and flush `content` beside `file`, under a temporary name that `is_staged` knows, which is returned."""
+    descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.", suffix=UNFINISHED)
     staged = Path(name)
     try:
         with os.fdopen(descriptor, "wb") as stream:
@@ -56,12 +57,22 @@ def stage(file: Path, content: bytes) -> Path:
     return staged
 
 
+def is_staged(file: Path) -> bool:
+    """Whether `file` is one of `stage`: of a process that is writing it, or that was killed as it did."""
+    return file.name.startswith(".") and file.name.endswith(UNFINISHED)
+
+
 def write_together(folder: Path, contents: dict[str, bytes]) -> None:
-    """Write the files of `contents` into `folder`: all are written before the first is renamed into place."""
+    """Write the files of `contents` into `folder`: all are written before the first is renamed into place.
+
+    Old checksums go before that: a process that is killed in between leaves no bundle, rather than a changed one.
+    """
     staged: dict[str, Path] = {}
     try:
         for name, content in contents.items():
             staged[name] = stage(folder / name, content)
+        if SUMS in contents:
+            (folder / SUMS).unlink(missing_ok=True)
         for name in contents:
             staged[name].replace(folder / name)
     except BaseException:
@@ -117,6 +128,8 @@ def write(folder: Path, weights: "dict[str, Tensor]", card: Card) -> None:
     from safetensors.torch import save
 
     (folder / SUMS).unlink(missing_ok=True)
+    for left in filter(is_staged, folder.iterdir()):
+        left.unlink(missing_ok=True)
     content = save({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()})
     write_atomically(folder / FILES[0], content)
     seal(folder, card)
@@ -224,10 +237,11 @@ def add_left_out(folder: Path, left_out: Sequence[tuple[str, str]]) -> Card:
 def new_folder(folder: Path) -> Iterator[None]:
     """Create `folder` for a run; if the run fails before it wrote anything, the folder is removed.
 
-    Raises BundleError when it is not empty, cannot be written, or the disk is full.
+    What a run leaves that was killed as it wrote its first file does not count. Raises BundleError when the folder is
+    not empty, cannot be written, or the disk is full.
     """
     try:
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        if folder.exists() and (not folder.is_dir() or not all(map(is_staged, folder.iterdir()))):
             raise BundleError(f"{folder} is not empty: choose another --out, or --resume the run in it")
         ours = not folder.exists()
         folder.mkdir(parents=True, exist_ok=True)
