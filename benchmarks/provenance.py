@@ -16,6 +16,7 @@ PREDICTION = ("deploy/predict", "deploy/engines", "data/decode.py", "data/prepro
 # result: the files and folders below src/skipway that determine it
 CODE: dict[str, tuple[str, ...]] = {
     "against_torchvision": ("models/base.py", "models/resnet.py", "models/densenet.py", "models/vgg.py"),
+    "chaos": ("training", "bundle", "deploy/serve", "cli/serve.py"),
     "check": ("data/quality", "data/decode.py"),
     "checkpointing": ("training/checkpoint_manager.py", "training/state_codec.py", "training/step.py"),
     "cifar10": (*TRAINING, *NETWORKS),
@@ -26,13 +27,19 @@ CODE: dict[str, tuple[str, ...]] = {
     "detection_speed": (*TRAINING, "models/detection", "tasks/detect"),
     "digits": (*TRAINING, *NETWORKS),
     "first_day": (*TRAINING, "training/autoconfig.py", "models/resnetd.py"),
+    "fuzz": ("data/image_headers.py", "deploy/serve/multipart.py", "bundle/card.py", "download.py"),
     "generation": (*TRAINING, "models/generation", "tasks/generate"),
     "generation_speed": (*TRAINING, "models/generation", "tasks/generate", "deploy/generate"),
     "gpu": (*TRAINING, *NETWORKS, "training/cuda_graphs.py", "deploy/engines"),
     "int8": ("deploy/engines", "deploy/export", *NETWORKS),
     "killed": ("training/checkpoint_manager.py", "training/state_codec.py", "training/train_state.py"),
+    "killed_at_random": (
+        *("training/checkpoint_manager.py", "training/train_state.py", "bundle", "download.py", "new_files.py"),
+        *("deploy/export/export.py", "deploy/predict/writer.py", "deploy/serve/server.py"),
+    ),
     "large_photographs": ("training/dataloaders.py", "data/decode.py", "data/preprocess.py", "data/loader.py"),
     "latency": PREDICTION,
+    "mutants": (),  # of the tests as they were at its commit
     "overfit_masks": (*TRAINING, "models/detection", "tasks/detect"),
     "predict": PREDICTION,
     "profile_step": (*TRAINING, *NETWORKS),
@@ -41,6 +48,7 @@ CODE: dict[str, tuple[str, ...]] = {
     "segmentation_seams": ("deploy/predict", "models/segmentation", "tasks/segment"),
     "segmentation_speed": (*TRAINING, *PREDICTION, "models/segmentation", "tasks/segment"),
     "serve": ("deploy/serve", *PREDICTION),
+    "serve_soak": ("deploy/serve", "cli/serve.py"),
     "startup": (
         "__init__.py",
         "__main__.py",
