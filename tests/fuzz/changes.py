@@ -2,6 +2,7 @@
 
 import copy
 import json
+from collections import Counter
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from skipway.errors import SkipwayError
 
 T = TypeVar("T")
+COUNTS: Counter[str] = Counter()  # of all inputs of this process: accepted, refused
 NAN, INFINITE = float("nan"), float("inf")
 DEEP: list[Any] = []
 for _ in range(200):
@@ -89,13 +91,19 @@ def as_json(document: Any) -> bytes:
 def refused_in_one_line(use: Callable[[], T]) -> T | None:
     """What `use` returns; None where it raises a SkipwayError, which must be one line for people."""
     try:
-        return use()
+        found = use()
     except SkipwayError as error:
-        text = str(error)
-        assert text.strip(), "the message is empty"
-        assert "\n" not in text, text
-        assert is_encodable(text), f"the message cannot be printed: {text!a}"
+        require_one_line(str(error))
+        COUNTS["refused"] += 1
         return None
+    COUNTS["accepted"] += 1
+    return found
+
+
+def require_one_line(text: str) -> None:
+    assert text.strip(), "the message is empty"
+    assert "\n" not in text, text
+    assert is_encodable(text), f"the message cannot be printed: {text!a}"
 
 
 def is_encodable(text: str) -> bool:

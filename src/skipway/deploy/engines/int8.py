@@ -1,13 +1,18 @@
 """The network in int8, as `skipway export --format openvino --int8` made it and its gate accepted it."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from skipway.deploy.engines.base import Engine, EngineInput, EngineKind, EngineMissingError, Options
-from skipway.deploy.engines.openvino_core import core
 from skipway.deploy.engines.openvino_cpu import engine_of, require_openvino
 from skipway.deploy.engines.openvino_cpu import variants as floating_variants
 from skipway.deploy.export.folder import verify
-from skipway.deploy.export.formats import OPENVINO_FILE
+from skipway.deploy.export.sessions import OPENVINO_FILE
+from skipway.deploy.openvino_core import core
+from skipway.errors import BundleError, first_line
+
+if TYPE_CHECKING:
+    from openvino import Model
 
 
 def build(trained: EngineInput, options: Options) -> Engine:
@@ -18,7 +23,17 @@ def build(trained: EngineInput, options: Options) -> Engine:
     folder = require_export(trained)
     require_openvino()
     verify(folder, trained.weights)
-    return engine_of(core().read_model(folder / OPENVINO_FILE), trained, options, "int8")
+    return engine_of(read_export(folder), trained, options, "int8")
+
+
+def read_export(folder: Path) -> "Model":
+    """The graph of an export. Raises BundleError for a file that is none, which checksums of its own do not show."""
+    try:
+        return core().read_model(folder / OPENVINO_FILE)
+    except RuntimeError as fault:
+        raise BundleError(
+            f"{folder / OPENVINO_FILE} cannot be read ({first_line(fault)}): remove the folder and export again"
+        ) from None
 
 
 def variants(trained: EngineInput) -> list[Options]:

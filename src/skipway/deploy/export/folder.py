@@ -5,7 +5,7 @@ from pathlib import Path
 
 from skipway.bundle import sha256
 from skipway.bundle.hub import output_folder
-from skipway.errors import BundleError
+from skipway.errors import BundleError, first_line
 
 SUMS, CARD, EVIDENCE = "SHA256SUMS", "card.json", "evidence.json"
 
@@ -30,12 +30,14 @@ def verify(folder: Path, weights: str) -> None:
     """Raises BundleError unless every file is as it was written, and was made of the weights of SHA-256 `weights`."""
     again = "remove the folder and export again"
     try:
-        for line in (folder / SUMS).read_text().splitlines():
-            digest, name = line.split("  ", 1)
-            if sha256(folder / name) != digest:
+        lines = [line.split("  ", 1) for line in (folder / SUMS).read_text().splitlines()]
+        digests = {name: digest for digest, name in lines}
+        written = {file.name for file in folder.iterdir() if not file.name.startswith(".")} - {SUMS}
+        for name in sorted(written | set(digests)):
+            if sha256(folder / name) != digests.get(name):
                 raise BundleError(f"{folder / name} was changed since it was proven: {again}")
         of = json.loads((folder / CARD).read_bytes())["weights_sha256"]
-    except (OSError, ValueError, KeyError) as fault:
-        raise BundleError(f"{folder} is no whole export ({fault}): {again}") from None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as fault:
+        raise BundleError(f"{folder} is no whole export ({first_line(fault)}): {again}") from None
     if of != weights:
         raise BundleError(f"{folder} was made of other weights than those of the run now: {again}")

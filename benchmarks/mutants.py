@@ -1,0 +1,356 @@
+"""How many small faults of the code the tests notice, room by room. results/mutants.json
+
+    python -m benchmarks.mutants [--seed 0] [--each 6] [--room data ...] [--seconds 60]
+    python -m benchmarks.mutants --survivors
+
+Faults are those of cosmic-ray's operators: a comparison, an arithmetic or boolean operator, a number or a truth value
+replaced, a loop that does not run, an exception that is not caught, a decorator removed. Of each package `each` are
+drawn, of each single module half as many; every kind of fault equally often, since most places are numbers. They are
+made in a worktree of HEAD, never in this checkout. The tests of the room (ROOMS) run from the nearest to the farthest
+by imports, until one fails or the processor
+seconds are over. A fault is noticed if a test fails that passes without it.
+
+`--survivors` tries again, at the present HEAD, those that were not noticed and are not in equivalent_mutants.json,
+where mutants are listed that no test could notice, each with the reason.
+"""
+
+import argparse
+import ast
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+EQUIVALENT = Path(__file__).with_name("equivalent_mutants.json")
+FOUND = ROOT / "build" / "mutants.jsonl"  # as they are found, so that an interrupted run goes on
+TASKS = ("tests/tasks", "tests/detect", "tests/segment", "tests/generate", "tests/evaluation")
+VERBS = ("tests/cli", "tests/test_python_api.py", "tests/test_use.py")
+ROOMS: dict[str, tuple[str, ...]] = {  # the tests of each package or module below src/skipway
+    "attribution": ("tests/tasks", *VERBS),
+    "bundle": ("tests/test_bundle.py", "tests/fuzz", "tests/models/test_weights.py", *VERBS),
+    "cli": VERBS,
+    "commands": (*VERBS, "tests/embedding", "tests/evaluation", "tests/generate", "tests/detect"),
+    "data": ("tests/data", "tests/fuzz"),
+    "deploy": ("tests/deploy", "tests/generate", "tests/detect", "tests/segment", "tests/test_use.py"),
+    "download": ("tests/test_download.py", "tests/fuzz"),
+    "embedding": ("tests/embedding",),
+    "errors": ("tests/cli", "tests/data", "tests/test_bundle.py", "tests/test_download.py"),
+    "estimator": ("tests/test_estimator.py",),
+    "evaluation": ("tests/evaluation", *TASKS, "tests/cli/test_eval_verb.py"),
+    "hardware": ("tests/test_hardware.py", "tests/test_cuda.py", "tests/training"),
+    "json_text": ("tests/test_json_text.py", "tests/cli"),
+    "models": ("tests/models",),
+    "new_files": ("tests/data", "tests/embedding", "tests/cli"),
+    "reporting": ("tests/test_diagram.py", "tests/evaluation", "tests/tasks", "tests/study", "tests/cli"),
+    "study": ("tests/study", "tests/cli/test_study_verb.py"),
+    "tasks": TASKS,
+    "trained": ("tests/test_bundle.py", "tests/fuzz", *VERBS),
+    "training": ("tests/training", "tests/detect", "tests/segment", "tests/generate"),
+}
+# replacements that say little: `is` for `==` gives the same for most constants, and bits of a float are an error
+SAME = {frozenset(pair) for pair in (("Eq", "Is"), ("NotEq", "IsNot"))}
+TOO_LONG = -1
+BITS = {"RShift", "LShift", "BitOr", "BitAnd", "BitXor"}
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A line of a file below src/skipway, and the line that takes its place; both of one or more lines."""
+
+    room: str
+    file: str
+    line: int
+    kind: str
+    before: str
+    after: str
+
+
+@cache
+def operators() -> dict[str, Any]:
+    """cosmic-ray's operators by name, without those that need arguments."""
+    import parso  # noqa: F401  # before cosmic_ray, whose first import of it is circular
+    from cosmic_ray.plugins import get_operator, operator_names
+
+    found = {name: get_operator(name) for name in operator_names() if not name.endswith("NoOp")}
+    return {name: made for name, made in found.items() if not made.arguments() and not says_little(name)}
+
+
+def says_little(name: str) -> bool:
+    names = set(name.split("_")[1:])
+    return names in SAME or len(names & BITS) == 1
+
+
+def kind_of(operator: str) -> str:
+    """core/ReplaceBinaryOperator_Add_Sub is one of the ReplaceBinaryOperator."""
+    return operator.removeprefix("core/").split("_")[0]
+
+
+def annotations(source: str) -> list[tuple[tuple[int, int], tuple[int, int]]]:
+    """Where types stand, which are not run."""
+    found: list[ast.expr | None] = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.arg | ast.AnnAssign):
+            found.append(node.annotation)
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            found.append(node.returns)
+    return [
+        ((node.lineno, node.col_offset), (node.end_lineno or 0, node.end_col_offset or 0)) for node in found if node
+    ]
+
+
+def places(file: Path) -> dict[str, list[tuple[str, int]]]:
+    """By kind, every (operator, occurrence) in a file, but in annotations."""
+    from cosmic_ray.ast import ast_nodes, get_ast
+
+    source = file.read_text()
+    nodes, types = list(ast_nodes(get_ast(source))), annotations(source)
+    found: dict[str, list[tuple[str, int]]] = defaultdict(list)
+    for name, made in operators().items():
+        operator = made()
+        at = [start for node in nodes for start, _ in operator.mutation_positions(node)]
+        runs = [i for i, start in enumerate(at) if not any(first <= start < last for first, last in types)]
+        found[kind_of(name)] += [(name, i) for i in runs]
+    return found
+
+
+def mutated(room: str, source: Path, file: Path, operator: str, occurrence: int) -> Mutant | None:
+    """The mutant of a place; None where the text stays the same or is no Python."""
+    from cosmic_ray.mutating import mutate_code
+
+    before = file.read_text()
+    after = mutate_code(before, operators()[operator](), occurrence)
+    if after is None or after == before:
+        return None
+    with suppress(SyntaxError):
+        compile(after, file.name, "exec")
+        return changed_lines(room, file.relative_to(source).as_posix(), kind_of(operator), before, after)
+    return None
+
+
+def changed_lines(room: str, name: str, kind: str, before: str, after: str) -> Mutant:
+    """The mutant that is the difference of two texts of a file."""
+    old, new = before.splitlines(), after.splitlines()
+    first = next(i for i, pair in enumerate(zip(old, new, strict=False)) if pair[0] != pair[1])
+    tails = zip(reversed(old[first:]), reversed(new[first:]), strict=False)
+    same = next((i for i, pair in enumerate(tails) if pair[0] != pair[1]), min(len(old), len(new)) - first)
+    lines = ("\n".join(text[first : len(text) - same]) for text in (old, new))
+    return Mutant(room, name, first + 1, kind, *lines)
+
+
+def drawn(source: Path, room: str, count: int, seed: int) -> list[Mutant]:
+    """`count` mutants of a room on different lines: first the kind is drawn, then the place."""
+    files = sorted((source / room).rglob("*.py")) if (source / room).is_dir() else [source / f"{room}.py"]
+    chance = random.Random(f"{seed} {room}")
+    by_kind: dict[str, list[tuple[Path, str, int]]] = defaultdict(list)
+    for file in files:
+        for kind, found in places(file).items():
+            by_kind[kind] += [(file, *place) for place in found]
+    kinds = sorted(kind for kind, found in by_kind.items() if found)
+    chosen: dict[tuple[str, int], Mutant] = {}
+    tries = 0
+    while kinds and len(chosen) < count and (tries := tries + 1) < 50 * count:
+        mutant = mutated(room, source, *chance.choice(by_kind[chance.choice(kinds)]))
+        if mutant:
+            chosen.setdefault((mutant.file, mutant.line), mutant)
+    return list(chosen.values())
+
+
+@contextmanager
+def worktree() -> Iterator[Path]:
+    """HEAD in a folder of its own, with the data beside it that some tests read."""
+    with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
+        tree = Path(folder) / "tree"
+        git = ["git", "-C", str(ROOT), "worktree"]
+        subprocess.run([*git, "add", "--quiet", "--detach", str(tree), "HEAD"], check=True)
+        shared = ROOT.parent / "shared"
+        if shared.is_dir():
+            (Path(folder) / "shared").symlink_to(shared)
+        try:
+            yield tree
+        finally:
+            subprocess.run([*git, "remove", "--force", str(tree)], check=True)
+
+
+def imports(file: Path) -> set[str]:
+    """Dotted names that a file imports, wherever in it; `from a import b` gives a and a.b."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return found
+
+
+def nearest(tree: Path, mutant: Mutant) -> list[str]:
+    """The test files of the mutant's room, by how many imports lie between them and the mutated module."""
+    source = tree / "src" / "skipway"
+    modules = {
+        ".".join(("skipway", *file.relative_to(source).with_suffix("").parts)).removesuffix(".__init__"): file
+        for file in source.rglob("*.py")
+    }
+    target = ".".join(("skipway", *Path(mutant.file).with_suffix("").parts)).removesuffix(".__init__")
+    importers: dict[str, set[str]] = defaultdict(set)
+    for name, file in modules.items():
+        for other in imports(file) & set(modules):
+            importers[other].add(name)
+    distance, border = {target: 0}, [target]
+    while border:
+        border = [name for other in border for name in sorted(importers[other]) if name not in distance]
+        distance |= {name: max(distance.values()) + 1 for name in border}
+    stem = Path(mutant.file).stem
+
+    def rank(test: Path) -> tuple[int, int, str]:
+        far = min((distance.get(name, 99) for name in imports(test)), default=99)
+        return stem not in test.stem, far, test.as_posix()
+
+    paths = [tree / path for path in ROOMS[mutant.room]]
+    tests = {file for path in paths for file in (path.rglob("test_*.py") if path.is_dir() else [path])}
+    return [file.relative_to(tree).as_posix() for file in sorted(tests, key=rank)]
+
+
+class Tests:
+    """pytest in forks of one process that has imported the libraries, which takes longer than most tests."""
+
+    def __init__(self, tree: Path) -> None:
+        alone = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(tree / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
+        command = [sys.executable, "-P", str(Path(__file__).with_name("forked_pytest.py"))]
+        self.process = subprocess.Popen(
+            command, cwd=tree, env=os.environ | alone, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self.sound: dict[str, bool] = {}
+        if not self.passes("tests/test_json_text.py"):
+            raise RuntimeError("the tests do not run in the worktree")
+
+    def run(self, tests: list[str], seconds: float) -> dict[str, Any]:
+        """{"code": of pytest, -1 where the seconds were over, "failed": the first failed test, "seconds"}"""
+        assert self.process.stdin is not None and self.process.stdout is not None
+        self.process.stdin.write(json.dumps({"tests": tests, "seconds": seconds}) + "\n")
+        self.process.stdin.flush()
+        answer: dict[str, Any] = json.loads(self.process.stdout.readline())
+        return answer
+
+    def passes(self, test: str) -> bool:
+        """Whether a test passes without the mutant."""
+        if test not in self.sound:
+            self.sound[test] = self.run([test], 180)["code"] == 0
+        return self.sound[test]
+
+    def close(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def tried(mutant: Mutant, tree: Path, tests: Tests, seconds: float) -> dict[str, Any]:
+    """The mutant with the test that noticed it, empty if none did."""
+    file = tree / "src" / "skipway" / mutant.file
+    original, ordered = file.read_text(), nearest(tree, mutant)
+    found: dict[str, Any] = {"failed": ""}
+    if mutant.before not in original:
+        return asdict(mutant) | {"noticed_by": "", "gone": True, "seconds": 0.0}
+    lines, count = original.split("\n"), mutant.before.count("\n") + 1
+    starts = [i for i in range(len(lines)) if "\n".join(lines[i : i + count]) == mutant.before]
+    start = min(starts, key=lambda i: abs(i + 1 - mutant.line))
+    changed = "\n".join([*lines[:start], mutant.after, *lines[start + count :]])
+    spent = 0.0
+    while ordered and spent < seconds:
+        file.write_text(changed)
+        try:
+            found = tests.run(ordered, seconds - spent)
+        finally:
+            file.write_text(original)
+        spent += found["seconds"]
+        if found["code"] not in (0, 1, TOO_LONG) and not found["failed"]:
+            found["failed"] = f"the imports of the tests (pytest ended with {found['code']})"
+            break
+        if not found["failed"] or tests.passes(found["failed"]):
+            break
+        broken = found["failed"].split("::")[0]  # fails without the mutant too: not counted
+        ordered, found = ordered[ordered.index(broken) + 1 :] if broken in ordered else [], found | {"failed": ""}
+    return asdict(mutant) | {"line": start + 1, "noticed_by": found["failed"], "seconds": round(spent, 1)}
+
+
+def by_room(found: list[dict[str, Any]]) -> dict[str, Any]:
+    """What results/mutants.json says of each room."""
+    known = {(one["file"], one["before"], one["after"]): one["reason"] for one in json.loads(EQUIVALENT.read_text())}
+    rooms: dict[str, Any] = {}
+    for mutant in sorted(found, key=lambda one: (one["room"], one["file"], one["line"])):
+        room = rooms.setdefault(
+            mutant["room"], {"mutants": 0, "noticed": 0, "equivalent": 0, "share": 1.0, "survivors": [], "all": []}
+        )
+        reason = known.get((mutant["file"], mutant["before"], mutant["after"]), "")
+        room["mutants"] += 1
+        room["noticed"] += bool(mutant["noticed_by"])
+        room["equivalent"] += bool(reason) and not mutant["noticed_by"]
+        room["all"].append(mutant | ({"equivalent": reason} if reason else {}))
+        if not mutant["noticed_by"] and not reason:
+            room["survivors"].append(f"{mutant['file']}:{mutant['line']}: {mutant['before']} -> {mutant['after']}")
+        room["share"] = round(room["noticed"] / max(room["mutants"] - room["equivalent"], 1), 3)
+    return rooms
+
+
+def earlier() -> dict[tuple[str, str, str], dict[str, Any]]:
+    """What build/mutants.jsonl has, the last line of each mutant."""
+    lines = FOUND.read_text().splitlines() if FOUND.is_file() else []
+    return {(one["file"], one["before"], one["after"]): one for one in map(json.loads, lines)}
+
+
+def wanted(given: argparse.Namespace, tree: Path) -> list[Mutant]:
+    """The mutants to be tried."""
+    source = tree / "src" / "skipway"
+    if given.survivors:
+        keys = Mutant.__dataclass_fields__
+        rooms = json.loads((ROOT / "results" / "mutants.json").read_text())["rooms"]
+        missed = [one for room in rooms.values() for one in room["all"] if not one["noticed_by"]]
+        return [Mutant(**{key: one[key] for key in keys}) for one in missed if "equivalent" not in one]
+    return [
+        mutant
+        for room in given.room or ROOMS
+        for mutant in drawn(source, room, given.each if (source / room).is_dir() else (given.each + 1) // 2, given.seed)
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--each", type=int, default=6)
+    parser.add_argument("--room", action="append", choices=ROOMS)
+    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--survivors", action="store_true")
+    given = parser.parse_args()
+    print(f"seed {given.seed}", flush=True)
+    FOUND.parent.mkdir(exist_ok=True)
+    with worktree() as tree:
+        mutants, tests = wanted(given, tree), Tests(tree)
+        known = earlier()
+        for number, mutant in enumerate(mutants, 1):
+            key = mutant.file, mutant.before, mutant.after
+            if key not in known or given.survivors:
+                known[key] = tried(mutant, tree, tests, given.seconds)
+                with FOUND.open("a") as file:
+                    file.write(json.dumps(known[key]) + "\n")
+            by = known[key]["noticed_by"] or "NOBODY"
+            print(f"{number}/{len(mutants)} {mutant.file}:{mutant.line} {mutant.kind}: {by}", flush=True)
+        tests.close()
+    from benchmarks.harness import save  # imports torch, which finding mutants does not need
+
+    save(
+        "mutants",
+        {"what": "faults of one token by cosmic-ray, each against the tests of its room", "seed": given.seed}
+        | {"seconds_a_mutant": given.seconds, "rooms": by_room(list(known.values()))},
+    )
+
+
+if __name__ == "__main__":
+    main()
