@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from skipway.commands.push import push
     from skipway.commands.review import review
     from skipway.commands.run import Run, load
+    from skipway.commands.runs import runs
     from skipway.commands.search import search
     from skipway.commands.select import select
     from skipway.commands.train import resume, train
@@ -71,6 +72,7 @@ WHERE = {
     "resume": "skipway.commands.train",
     "push": "skipway.commands.push",
     "review": "skipway.commands.review",
+    "runs": "skipway.commands.runs",
     "search": "skipway.commands.search",
     "select": "skipway.commands.select",
     "train": "skipway.commands.train",
@@ -105,6 +107,7 @@ __all__ = [
     "probe",
     "resume",
     "review",
+    "runs",
     "push",
     "search",
     "select",

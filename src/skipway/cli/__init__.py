@@ -23,6 +23,7 @@ from skipway.cli.predict import predict
 from skipway.cli.probe import probe
 from skipway.cli.push import push
 from skipway.cli.review import review
+from skipway.cli.runs import runs
 from skipway.cli.search import search
 from skipway.cli.select import select
 from skipway.cli.serve import serve
@@ -54,6 +55,7 @@ app.command()(export)
 app.command()(bench)
 app.command()(explain)
 app.command()(serve)
+app.command()(runs)
 app.command("list")(list_)
 app.command()(push)
 app.command()(show)
