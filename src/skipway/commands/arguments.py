@@ -33,8 +33,10 @@ def as_paths(given: Folder | Sequence[Folder]) -> list[str]:
 
 
 def default_console() -> Console:
-    """Where a person waits, at a prompt or in a notebook: the screen; in programs nowhere."""
-    return LiteralConsole(highlight=False) if hasattr(sys, "ps1") or "ipykernel" in sys.modules else QUIET
+    """Where a person waits, at a prompt or in a notebook: the screen; in programs nowhere. In a notebook as plain text,
+    since Rich makes an output of its own of every line."""
+    waits = hasattr(sys, "ps1") or "ipykernel" in sys.modules
+    return LiteralConsole(highlight=False, force_jupyter=False) if waits else QUIET
 
 
 def resolve_hardware(hardware: Hardware | None) -> Hardware:

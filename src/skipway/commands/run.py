@@ -18,8 +18,7 @@ from skipway.deploy.engines.base import Goal, Notify, ignore_message
 from skipway.errors import BundleError
 from skipway.hardware import Hardware
 from skipway.models.base import Network
-from skipway.reporting.html import environment
-from skipway.reporting.svg import legible
+from skipway.reporting import notebook
 from skipway.tasks.base import Evaluation
 from skipway.trained import TrainedModel, task_of
 from skipway.training.time_estimate import duration
@@ -126,11 +125,28 @@ class Run:
             card = self.card
         except BundleError:
             return None
-        pages = environment("skipway.commands")
-        pages.filters |= {"legible": legible}
-        return pages.get_template("run.html").render(
-            run=self, card=card, figure=self.figure(), took=duration(card.seconds), report=link(self.report)
-        )
+        figure, note = "", "not evaluated yet"
+        if found := self.figure():
+            figure, name, interval = found
+            note = f"{name} on {self.split}, {interval}, {self.metrics['n']:,} images"
+        rows = details(card, len(self.history), str(self))
+        return notebook.summary(card.network["name"], card.data["name"], rows, figure, note, link(self.report))
+
+
+def details(card: Card, epochs: int, folder: str) -> list[tuple[str, str]]:
+    """What a notebook shows of a run besides the main figure."""
+    length = f", {epochs} epoch{'' if epochs == 1 else 's'}" if epochs else ""
+    side, channels = card.preprocessing["size"], card.preprocessing["channels"]
+    kind = {1: "grey", 3: "colour"}.get(channels, f"with {channels} channels")
+    return [
+        ("recipe", card.recipe["name"]),
+        ("trained", f"{duration(card.seconds)}{length}"),
+        ("classes", f"{len(card.classes):,}"),
+        *((split, f"{count:,} images") for split, count in card.data.get("counts", {}).items()),
+        ("input", f"{side} × {side} {kind}"),
+        ("parameters", f"{card.parameters:,}"),
+        ("folder", folder),
+    ]
 
 
 def link(file: Path) -> str | None:

@@ -17,6 +17,12 @@ class Prediction:
     name: str
     error: str = ""
 
+    def _repr_html_(self) -> str:
+        """For notebooks: the image, where its name is the path of one, and the answer."""
+        from skipway.reporting import notebook
+
+        return notebook.prediction(self.name, self.error, [])
+
 
 class Presenter(ABC):
     """How a task shows predictions and the main figure of a card: on the console, in JSON and CSV, over HTTP."""

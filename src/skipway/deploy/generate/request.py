@@ -87,6 +87,12 @@ class GeneratedImage:
         """The text that is stored in a file of the image, by keyword."""
         return {**self.settings, "index": str(self.index), "class": self.label or NO_CLASS}
 
+    def _repr_html_(self) -> str:
+        """For notebooks: the image, its number and its class."""
+        from skipway.reporting import notebook
+
+        return notebook.picture(self.pixels, f"image {self.index}, class {self.label or NO_CLASS}")
+
 
 def settings_of(weights: str, seed: int | None, options: SamplingOptions | None) -> dict[str, str]:
     """The settings of images for `GeneratedImage`. weights: the SHA-256 of the network's; seed, options: None where no

@@ -46,6 +46,11 @@ class ClassEvaluation:
     def __repr__(self) -> str:
         return f"Evaluation({self.scored.data}, {self.scored.split}: {self.summary}, {self.metrics['n']:,} images)"
 
+    def _repr_html_(self) -> str:
+        from skipway.reporting import notebook
+
+        return notebook.evaluation(self.scored.data, self.scored.split, self.summary, self.metrics)
+
     @property
     def classes(self) -> tuple[str, ...]:
         return self.scored.classes

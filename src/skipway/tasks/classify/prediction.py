@@ -40,3 +40,10 @@ class ClassPrediction(Prediction):
     def __repr__(self) -> str:
         text = f"{self.label!r}, {self.probability:.4f}" if self.classes else f"error={self.error!r}"
         return f"Prediction({self.name!r}, {text})"
+
+    def _repr_html_(self) -> str:
+        from skipway.reporting import notebook
+
+        rows = [(name, f"{100 * share:.2f} %") for name, share in self.classes]
+        marks = [("", "unsure")] if self.unsure else []
+        return notebook.prediction(self.name, self.error, [*rows, *marks])

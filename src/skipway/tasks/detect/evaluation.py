@@ -44,6 +44,12 @@ class DetectEvaluation:
         m = self.metrics
         return f"Evaluation({self.scored.data}, {self.scored.split}: AP {100 * m['ap']:.1f}, {m['n']:,} images)"
 
+    def _repr_html_(self) -> str:
+        from skipway.reporting import notebook
+
+        figure = f"AP {100 * self.metrics['ap']:.1f}"
+        return notebook.evaluation(self.scored.data, self.scored.split, figure, self.metrics)
+
     @property
     def classes(self) -> tuple[str, ...]:
         return self.scored.classes

@@ -42,3 +42,10 @@ class ObjectPrediction(Prediction):
         labels = ", ".join(f"{one.label} {one.score:.2f}" for one in self.objects[:3])
         more = f", {len(self.objects) - 3} more" if len(self.objects) > 3 else ""
         return f"Prediction({self.name!r}, {len(self.objects)} objects: {labels}{more})"
+
+    def _repr_html_(self) -> str:
+        from skipway.reporting import notebook
+
+        rows = [(one.label, f"{one.score:.2f}") for one in self.objects]
+        boxes = [notebook.Box(one.label, one.box) for one in self.objects]
+        return notebook.prediction(self.name, self.error, rows or [("objects", "none")], self.size, boxes)

@@ -67,6 +67,12 @@ class GenerateEvaluation:
     training: Tensor | None
     trajectories: Trajectories
 
+    def _repr_html_(self) -> str:
+        from skipway.reporting import notebook
+
+        figure = f"loss {self.metrics['velocity_loss']:.4f}"
+        return notebook.evaluation(self.scored.data, self.scored.split, figure, self.metrics)
+
     @property
     def classes(self) -> tuple[str, ...]:
         return self.scored.classes

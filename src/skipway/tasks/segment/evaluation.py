@@ -44,6 +44,12 @@ class SegmentEvaluation:
         m = self.metrics
         return f"Evaluation({self.scored.data}, {self.scored.split}: mIoU {100 * m['miou']:.1f} %, {m['n']:,} images)"
 
+    def _repr_html_(self) -> str:
+        from skipway.reporting import notebook
+
+        figure = f"mIoU {100 * self.metrics['miou']:.1f} %"
+        return notebook.evaluation(self.scored.data, self.scored.split, figure, self.metrics)
+
     @property
     def classes(self) -> tuple[str, ...]:
         return self.scored.classes

@@ -36,3 +36,11 @@ class SegmentPrediction(Prediction):
             return f"Prediction({self.name!r}, error={self.error!r})"
         shown = ", ".join(f"{name} {100 * share:.0f} %" for name, share in list(self.shares.items())[:3])
         return f"Prediction({self.name!r}, {shown})"
+
+    def _repr_html_(self) -> str:
+        from skipway.reporting import notebook
+        from skipway.reporting.palette import palette
+
+        rows = [(name, f"{100 * share:.1f} %") for name, share in self.shares.items()]
+        colours = palette(len(self.classes))
+        return notebook.prediction(self.name, self.error, rows, self.size, labels=self.labels, colours=colours)
