@@ -9,6 +9,7 @@
 Each name is imported when first used, so that `import skipway` costs nothing.
 """
 
+import sys
 from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -120,6 +121,12 @@ def __getattr__(name: str) -> Any:
     if name not in WHERE:
         raise AttributeError(f"module 'skipway' has no attribute '{name}'")
     return getattr(import_module(WHERE[name]), name)
+
+
+if "IPython" in sys.modules:
+    from skipway.reporting.notebook import register
+
+    register()
 
 
 def __dir__() -> list[str]:
