@@ -249,3 +249,29 @@ def test_too_many_at_once_get_an_answer_or_429(client_of: Callable[..., TestClie
             hung.let.release()
         statuses = sorted(one.result() for one in asked)
     assert statuses == [200] * 6 + [429] * 14
+
+
+def test_the_queue_and_the_network_are_timed_apart_and_batches_are_counted_by_size(slow: Slow) -> None:
+    """Three images that came 5 seconds ago wait for the network; each is a time in the queue, the batch one of it."""
+
+    async def use(batcher: Batcher) -> Metrics:
+        now = asyncio.get_running_loop().time()
+        with batcher.room(3):
+            asked = [asyncio.create_task(batcher.outputs(numbered(i), now - 5)) for i in range(3)]
+            await until(lambda: slow.together == 1)
+            slow.let.release()
+            await asyncio.gather(*asked)
+        return batcher.metrics
+
+    metrics = batched(slow, strict(queue=100, patience=1000.0, latency=1000.0), use)
+
+    def value(name: str, **labels: str) -> float:
+        found = metrics.registry.get_sample_value(name, labels)
+        assert found is not None, name
+        return found
+
+    assert value("skipway_stage_seconds_count", stage="queue") == 3
+    assert 15 <= value("skipway_stage_seconds_sum", stage="queue") < 100
+    assert value("skipway_stage_seconds_count", stage="network") == 1
+    assert 0 < value("skipway_stage_seconds_sum", stage="network") < 5
+    assert (value("skipway_batch_images_count"), value("skipway_batch_images_sum")) == (1, 3)

@@ -1,5 +1,6 @@
 """A request that asks for too much is refused in one sentence, soon, and without harm to others."""
 
+import asyncio
 import io
 import struct
 import time
@@ -10,7 +11,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 from served import LIMITS, connected, heard, listening, picture, strict
+from starlette.requests import Request
 from starlette.testclient import TestClient
+
+from skipway.deploy.serve.image_limits import check_header
+from skipway.deploy.serve.limits import Held, RefusedError
+from skipway.deploy.serve.request_body import read
 
 ClientOf = Callable[..., TestClient]
 JPEG = {"Content-Type": "image/jpeg"}
@@ -75,6 +81,53 @@ def test_images_with_too_many_pixels_frames_or_scans(patient: TestClient) -> Non
     last = whole[whole.rfind(b"\xff\xda") : -2]
     assert client.post("/v1/predict", content=whole, headers=JPEG).status_code == 200
     refused(client, 422, "scans", content=whole[:-2] + last * 500 + whole[-2:])
+
+
+def with_scans(count: int, side: int = 40) -> bytes:
+    """A progressive JPEG whose last scan is repeated until there are `count`."""
+    stream = io.BytesIO()
+    Image.new("RGB", (side, side)).save(stream, "JPEG", progressive=True)
+    whole = stream.getvalue()
+    last = whole[whole.rfind(b"\xff\xda") : -2]
+    return whole[:-2] + last * (count - whole.count(b"\xff\xda")) + whole[-2:]
+
+
+def test_as_many_scans_as_are_allowed_pass_and_one_more_does_not() -> None:
+    assert check_header(with_scans(LIMITS.scans), "a", LIMITS).scans == LIMITS.scans == 12
+    with pytest.raises(RefusedError, match=r"^a has 13 scans, and 12 are allowed"):
+        check_header(with_scans(LIMITS.scans + 1), "a", LIMITS)
+
+
+def test_the_pixels_of_all_scans_together_may_be_as_many_as_are_allowed_and_not_one_more() -> None:
+    header = check_header(with_scans(12), "a", strict(scanned=12 * 1600))
+    assert (header.scans, header.pixels) == (12, 1600)
+    with pytest.raises(RefusedError, match="12 scans of 40 x 40 pixels, and 19,199 pixels are allowed in all"):
+        check_header(with_scans(12), "a", strict(scanned=12 * 1600 - 1))
+
+
+def test_a_body_that_is_refused_is_heard_out_to_eight_times_the_limit_and_no_further() -> None:
+    limits, size = strict(body_bytes=1000, body_seconds=60.0), 100
+
+    def heard_of(pieces: int) -> tuple[int, str]:
+        """How many pieces were taken of a body of so many, and what was said."""
+        taken = 0
+
+        async def receive() -> dict[str, object]:
+            nonlocal taken
+            taken += 1
+            return {"type": "http.request", "body": b"x" * size, "more_body": taken < pieces}
+
+        async def whole() -> str:
+            request = Request({"type": "http", "method": "POST", "headers": [(b"content-type", b"image/png")]}, receive)
+            with Held(10_000).share() as share, pytest.raises(RefusedError) as said:
+                await read(request, limits, share)
+            return said.value.sentence
+
+        said = asyncio.run(whole())
+        return taken, said
+
+    assert heard_of(80) == (80, "the body has more than the 1,000 bytes that are allowed")
+    assert heard_of(500) == (81, "the body has more than the 1,000 bytes that are allowed")
 
 
 def test_kinds_of_file_that_are_not_named_are_not_opened(client: TestClient) -> None:
