@@ -1,6 +1,6 @@
 """Commands that are killed at random moments, a thousand times. results/killed_at_random.json
 
-    python -m benchmarks.chaos.random_kills [--share 1.0] [--seed 0]
+    python -m benchmarks.chaos.random_kills [--share 1.0] [--seeds 0 1]
 
 Training, resuming, exporting, downloading, labelling and serving get SIGKILL with all that they started: at a moment
 drawn from the time that the command takes undisturbed, and every third time while something is half written. After each
@@ -10,12 +10,14 @@ what the undisturbed command ends with, byte by byte. The commands are copies of
 
 import argparse
 import hashlib
+import json
 import random
 import sys
 import tempfile
 import time
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -41,7 +43,9 @@ PLANNED = {"training": 320, "exporting": 90, "downloading": 240, "labelling": 25
 AIMED = 1 / 3  # of the kills, while something is half written
 ENDS = 1 / 6  # of the starts, undisturbed to the end
 PIECE, PAUSE = 1 << 15, 0.002  # bytes that the slow server sends at a time, and seconds between two
-HANGS = 600.0  # seconds
+HANGS, DAY = 600.0, 86_400.0  # seconds
+COUNTED = ("kills", "while_writing", "ended", "refusals")
+LONGEST = 6.0  # seconds in which what is timed by the clock is killed
 
 
 def serve_slowly(content: bytes, port_file: Path) -> None:
@@ -105,7 +109,7 @@ class Killer:
         modules = story.folder / "modules"
         copy = start(story.work(), story.output, story.errors, modules)
         story.wait(copy)
-        story.longest = copy.took if story.by_processor else copy.seconds()
+        story.longest = copy.took if story.by_processor else min(copy.seconds(), LONGEST)
         self.record(story.name, story.ending(copy))
         import_all(modules)
         story.renew()
@@ -204,31 +208,55 @@ def killed(folder: Path, share: float, chance: random.Random) -> Killer:
     return killer
 
 
-def summary(killer: Killer) -> dict[str, Any]:
-    """The figures, by verb and of all."""
-    fields = ("kills", "while_writing", "ended", "refusals")
-    by_verb = {verb: {name: getattr(one, name) for name in fields} for verb, one in killer.tallies.items()}
-    losses = {verb: one.losses for verb, one in killer.tallies.items() if one.losses}
-    totals = {name: sum(row[name] for row in by_verb.values()) for name in fields}
-    return {**totals, "lost": sum(map(len, losses.values())), "by_verb": by_verb, "losses": losses}
+def job(folder: Path, share: float, seed: int) -> None:
+    """One process's share of the kills, its figures in a file of `folder`."""
+    folder.mkdir()
+    killer = killed(folder, share, random.Random(seed))
+    found = {"tallies": {verb: asdict(one) for verb, one in killer.tallies.items()}, "left": killer.left_behind}
+    (folder / "found.json").write_text(json.dumps(found))
+
+
+def killed_by_jobs(folder: Path, share: float, seeds: list[int]) -> dict[str, Any]:
+    """The figures of all jobs together, one for each seed, which run beside each other."""
+    copies = []
+    for seed in seeds:
+        log, place = folder / f"{seed}.log", folder / str(seed)
+        copies.append((start(partial(job, place, share / len(seeds), seed), log, log), log))
+        print(f"seed {seed}: {log}", flush=True)
+    for copy, log in copies:
+        if copy.wait(DAY):
+            raise RuntimeError(f"a job has failed: {log.read_text()[-2000:]}")
+    found = [json.loads((folder / str(seed) / "found.json").read_text()) for seed in seeds]
+    verbs = list(dict.fromkeys(verb for one in found for verb in one["tallies"]))
+    parts = {verb: [one["tallies"][verb] for one in found if verb in one["tallies"]] for verb in verbs}
+    by_verb = {verb: {name: sum(row[name] for row in rows) for name in COUNTED} for verb, rows in parts.items()}
+    losses = {verb: [loss for row in rows for loss in row["losses"]] for verb, rows in parts.items()}
+    left = sum((Counter(one["left"]) for one in found), Counter[str]())
+    totals = {name: sum(row[name] for row in by_verb.values()) for name in COUNTED}
+    lost = sum(map(len, losses.values()))
+    return {
+        **totals,
+        "lost": lost,
+        "by_verb": by_verb,
+        "losses": {verb: each for verb, each in losses.items() if each},
+        "left_behind": dict(left),
+    }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--share", type=float, default=1.0, help="of the thousand kills")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="one process for each")
     parser.add_argument("--dry", action="store_true", help="print, and write no result")
     given = parser.parse_args()
     began = time.monotonic()
-    print(f"seed {given.seed}", flush=True)
     with tempfile.TemporaryDirectory(prefix="kills-") as name:
-        killer = killed(Path(name), given.share, random.Random(given.seed))
+        found = killed_by_jobs(Path(name), given.share, given.seeds)
     measured = {
         "what": "commands killed at random moments with all that they started, and started again until they end; each "
         "end compared with that of an undisturbed command, byte by byte",
-        "seed": given.seed,
-        **summary(killer),
-        "left_behind": dict(killer.left_behind),
+        "seeds": given.seeds,
+        **found,
         "minutes": round((time.monotonic() - began) / 60, 1),
     }
     if given.dry:

@@ -117,7 +117,8 @@ class Training(Story):
     def __init__(self, folder: Path, photos: Path) -> None:
         super().__init__(folder)
         self.photos, self.run = photos, folder / "run"
-        self.weights, self.metrics, self.step = "", {}, ""
+        self.weights, self.step = "", ""
+        self.metrics: dict[str, Any] = {}
 
     def verb(self) -> str:
         return "resuming" if has_manifest(self.run) else "training"
@@ -308,25 +309,13 @@ class Serving(Story):
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
-        stream = io.BytesIO()
-        Image.fromarray(np.full((20, 20, 3), 90, np.uint8)).save(stream, kind)
-        image = stream.getvalue()
-        head = f"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {len(image)}\r\n"
-        self.request = f"{head}Content-Type: image/{kind.lower()}\r\n\r\n".encode() + image
+        self.kind, self.image = kind, encoded(kind)
 
     def work(self) -> Callable[[], None]:
         return command(["serve", str(self.run), "--port", str(self.port), "--device", "cpu"])
 
     def asked(self) -> bytes:
-        """The body of an answer; empty if there was none, or not a whole one."""
-        found = b""
-        with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=20) as connection:
-            connection.settimeout(0.2 if self.expected else 20)
-            connection.sendall(self.request)
-            while piece := connection.recv(65536):
-                found += piece
-        head, _, body = found.partition(b"\r\n\r\n")
-        return body if head.startswith(b"HTTP/1.1 200") and json_of(body) is not None else b""
+        return posted(self.port, self.image, self.kind, 0.2 if self.expected else 20)
 
     def meanwhile(self, copy: Copy) -> None:
         body = self.asked()
@@ -356,6 +345,26 @@ class Serving(Story):
 
     def ending(self, copy: Copy) -> str:
         return f"exit code {copy.code}: {self.said()}" if copy.code else self.harm(copy)
+
+
+def encoded(kind: str) -> bytes:
+    """A small image."""
+    stream = io.BytesIO()
+    Image.fromarray(np.full((20, 20, 3), 90, np.uint8)).save(stream, kind)
+    return stream.getvalue()
+
+
+def posted(port: int, image: bytes, kind: str, longest: float) -> bytes:
+    """The body of the answer about an image; empty if there was none in time, not a whole one, or another status."""
+    asked = f"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {len(image)}\r\n"
+    found = b""
+    with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        connection.settimeout(longest)
+        connection.sendall(f"{asked}Content-Type: image/{kind.lower()}\r\n\r\n".encode() + image)
+        while piece := connection.recv(65536):
+            found += piece
+    head, _, body = found.partition(b"\r\n\r\n")
+    return body if head.startswith(b"HTTP/1.1 200") and json_of(body) is not None else b""
 
 
 def json_of(body: bytes) -> Any:
