@@ -18,9 +18,11 @@ if TYPE_CHECKING:
     from skipway.commands.benchmark import benchmark
     from skipway.commands.check import check
     from skipway.commands.compare import compare
+    from skipway.commands.cross_validate import cross_validate
     from skipway.commands.evaluate import compare_runs, evaluate
     from skipway.commands.explain import explain
     from skipway.commands.export import export
+    from skipway.commands.find_lr import find_lr
     from skipway.commands.generate import generate
     from skipway.commands.predict import predict
     from skipway.commands.probe import probe
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from skipway.commands.search import search
     from skipway.commands.select import select
     from skipway.commands.train import resume, train
+    from skipway.commands.tune import tune
     from skipway.data import open_dataset
     from skipway.deploy.generate.generator import Generator
     from skipway.deploy.generate.request import GeneratedImage, GenerationRequest
@@ -59,10 +62,12 @@ WHERE = {
     "check": "skipway.commands.check",
     "compare": "skipway.commands.compare",
     "compare_runs": "skipway.commands.evaluate",
+    "cross_validate": "skipway.commands.cross_validate",
     "decide": "skipway.hardware",
     "evaluate": "skipway.commands.evaluate",
     "explain": "skipway.commands.explain",
     "export": "skipway.commands.export",
+    "find_lr": "skipway.commands.find_lr",
     "find_recipe": "skipway.training.recipes",
     "generate": "skipway.commands.generate",
     "list_models": "skipway.models",
@@ -70,13 +75,14 @@ WHERE = {
     "open_dataset": "skipway.data",
     "predict": "skipway.commands.predict",
     "probe": "skipway.commands.probe",
-    "resume": "skipway.commands.train",
     "push": "skipway.commands.push",
+    "resume": "skipway.commands.train",
     "review": "skipway.commands.review",
     "runs": "skipway.commands.runs",
     "search": "skipway.commands.search",
     "select": "skipway.commands.select",
     "train": "skipway.commands.train",
+    "tune": "skipway.commands.tune",
 }
 
 __all__ = [
@@ -95,10 +101,12 @@ __all__ = [
     "check",
     "compare",
     "compare_runs",
+    "cross_validate",
     "decide",
     "evaluate",
     "explain",
     "export",
+    "find_lr",
     "find_recipe",
     "generate",
     "list_models",
@@ -106,27 +114,28 @@ __all__ = [
     "open_dataset",
     "predict",
     "probe",
+    "push",
     "resume",
     "review",
     "runs",
-    "push",
     "search",
     "select",
     "train",
+    "tune",
 ]
 __version__ = version("skipway")
-
-
-def __getattr__(name: str) -> Any:
-    if name not in WHERE:
-        raise AttributeError(f"module 'skipway' has no attribute '{name}'")
-    return getattr(import_module(WHERE[name]), name)
 
 
 if "IPython" in sys.modules:
     from skipway.reporting.notebook import register
 
     register()
+
+
+def __getattr__(name: str) -> Any:
+    if name not in WHERE:
+        raise AttributeError(f"module 'skipway' has no attribute '{name}'")
+    return getattr(import_module(WHERE[name]), name)
 
 
 def __dir__() -> list[str]:

@@ -11,12 +11,14 @@ import typer
 
 from skipway.cli.bench import bench
 from skipway.cli.check import check
+from skipway.cli.cross_validate import cross_validate
 from skipway.cli.doctor import doctor
 from skipway.cli.embed import embed
 from skipway.cli.eval import evaluate
 from skipway.cli.explain import explain
 from skipway.cli.export import export
 from skipway.cli.generate import generate
+from skipway.cli.lr_find import lr_find
 from skipway.cli.models import compare, list_, show
 from skipway.cli.options import print_message
 from skipway.cli.predict import predict
@@ -29,6 +31,7 @@ from skipway.cli.select import select
 from skipway.cli.serve import serve
 from skipway.cli.study import study_app
 from skipway.cli.train import train
+from skipway.cli.tune import tune
 from skipway.cli.weights import weights_app
 from skipway.errors import SkipwayError
 
@@ -43,6 +46,9 @@ app = typer.Typer(
 
 app.command()(check)
 app.command()(train)
+app.command("lr-find")(lr_find)
+app.command("cross-validate")(cross_validate)
+app.command()(tune)
 app.command("eval")(evaluate)
 app.command()(predict)
 app.command()(embed)
@@ -55,9 +61,9 @@ app.command()(export)
 app.command()(bench)
 app.command()(explain)
 app.command()(serve)
+app.command()(push)
 app.command()(runs)
 app.command("list")(list_)
-app.command()(push)
 app.command()(show)
 app.command()(compare)
 app.command()(doctor)

@@ -72,7 +72,7 @@ def train(
     data: DataArgument = None,
     *,
     recipe: Annotated[
-        str | None, typer.Option(help="finetune, head, scratch, quick, modern, ...; default: what suits the data.")
+        str | None, typer.Option(help="finetune, head, scratch, ..., or a JSON file; default: what suits the data.")
     ] = None,
     budget: Annotated[
         str | None, typer.Option(metavar="TIME", help="The most that the run may take, such as 90s, 10m, 2h.")

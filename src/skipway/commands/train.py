@@ -21,7 +21,7 @@ from skipway.data import SOURCES, open_dataset
 from skipway.data.dataset import Dataset
 from skipway.data.quality.corrupt import Policy, policy_of
 from skipway.data.read_options import DEFAULT_READ_OPTIONS, ReadOptions
-from skipway.errors import SkipwayError
+from skipway.errors import SkipwayError, first_line
 from skipway.hardware import Hardware, decide
 from skipway.training.autoconfig import AUTO, Start, configure
 from skipway.training.distributed import Group, init_distributed
@@ -44,6 +44,17 @@ def free_folder(dataset: Dataset, recipe: Recipe) -> Path:
     return folder
 
 
+def read_recipe(file: Path) -> Recipe:
+    """The recipe in a JSON file, as a search writes it. Raises SkipwayError where it cannot be read or is invalid."""
+    try:
+        return from_json(json.loads(file.read_bytes()))
+    except (OSError, ValueError, RecursionError) as error:
+        why = error.strerror if isinstance(error, OSError) else first_line(error)
+        raise SkipwayError(f"--recipe {file} cannot be read: {why}") from None
+    except SkipwayError as error:
+        raise SkipwayError(f"--recipe {file}: {error}") from None
+
+
 def resolve_recipe(recipe: str | Recipe | None, fields: Mapping[str, Any]) -> tuple[Recipe | None, dict[str, Any]]:
     """The recipe, None for the default one, and the values of `fields` in the types of a recipe's.
 
@@ -54,7 +65,7 @@ def resolve_recipe(recipe: str | Recipe | None, fields: Mapping[str, Any]) -> tu
         raise SkipwayError(f"{name} is a choice of hardware: give hardware=skipway.decide({name}=...)")
     values = field_values(fields, (name for name in inspect.signature(train).parameters if name != "fields"))
     if isinstance(recipe, str):
-        recipe = find_recipe(recipe)
+        recipe = read_recipe(Path(recipe)) if recipe.endswith(".json") else find_recipe(recipe)
     if not isinstance(recipe, Recipe | None):
         kind = type(recipe).__name__
         raise SkipwayError(f"recipe must be a name or a skipway.Recipe, not of type {kind}")

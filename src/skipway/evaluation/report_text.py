@@ -2,7 +2,7 @@
 
 from skipway.bundle import Card
 from skipway.reporting.svg import legible
-from skipway.tasks.base import ENSEMBLE, SplitOutputs
+from skipway.tasks.base import CROSS_VALIDATION, ENSEMBLE, SplitOutputs
 
 
 def about_origin(card: Card) -> str:
@@ -17,6 +17,8 @@ def about_origin(card: Card) -> str:
     if recipe["name"] == ENSEMBLE:
         members = [legible(run) for run in recipe["members"]]
         return f"{what} The mean of the probabilities of {', '.join(members[:-1])} and {members[-1]}."
+    if recipe["name"] == CROSS_VALIDATION:
+        return f"{what} Trained {len(recipe['members'])} times, each time without another fold of the images."
     if recipe["name"] == "adopted":
         made = f"Imported from the weights {legible(recipe['pretrained'])}"
     else:
@@ -40,6 +42,11 @@ def about_kept(card: Card) -> str:
 def about_split(scored: SplitOutputs, card: Card) -> str:
     """Which images were evaluated, and how they and the other splits were used in training."""
     n, watched = f"{len(scored.images):,} images", card.data.get("counts", {}).get("val")
+    if card.recipe["name"] == CROSS_VALIDATION:
+        return (
+            f"Evaluated on {legible(scored.data)}, {n}, each once by the network that did not learn from its fold. "
+            f"{card.recipe['spread']}. The interval is over images, and not over trainings."
+        )
     if not scored.trained_on:
         return (
             f"Evaluated on {legible(scored.data)}, {scored.split}: {n}. The network was trained on "
@@ -56,8 +63,8 @@ def about_split(scored: SplitOutputs, card: Card) -> str:
     if scored.split == "val":
         return (
             f"Evaluated on the validation split, not on the test split: {n} held out from training. They {role} "
-            f"{'The' if card.kept else 'If settings were chosen by results on val, the'} figure is optimistic. The test "
-            "split was not used."
+            f"{'The' if card.kept else 'If settings were chosen by results on val, the'} figure is optimistic. "
+            "The test split was not used."
         )
     return (
         f"Evaluated on the training split: {n} that the network learned from. The figure shows how well they were "

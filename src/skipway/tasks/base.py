@@ -29,6 +29,7 @@ from skipway.tasks.presenter import Presenter as Presenter
 
 AS_BUNDLED = "center"  # the protocol of evaluation that temperatures are fitted with
 ENSEMBLE = "ensemble"  # the recipe name in the card of an ensemble
+CROSS_VALIDATION = "cross-validation"  # likewise of the networks of all folds; and the split of their images
 Outputs = tuple[Tensor, ...]  # of a network, in the order of `Task.output_names`; the first dimension counts images
 Explain = Callable[[Tensor, Tensor], Tensor]  # uint8 images (N, C, H, W), classes (N,) -> heat (N, H, W) in [0, 1]
 Records = Sequence[dict[str, Any]]  # the lines of metrics.jsonl
@@ -285,6 +286,11 @@ class Task(ABC):
         """The task for a card's network, preprocessing and calibration, on which its predictions depend."""
         return self
 
+    def chosen_on_val(self, metrics: Mapping[str, Any]) -> "Task":
+        """The task with what was chosen on val by a training, such as thresholds, in a card's `metrics`; without it for
+        {}. Raises ValueError for what cannot be."""
+        return self
+
     @property
     def outputs(self) -> int:
         """How many numbers the network's head outputs for an image."""
@@ -478,6 +484,11 @@ class Task(ABC):
         """Whether `found`, of an export, leads to the results of `reference` where a result takes several calls; None
         where it takes one."""
         return None
+
+    @property
+    def decoding(self) -> dict[str, Any]:
+        """What reading an export's outputs takes besides the card (`exported.py`), as plain values."""
+        return {}
 
     def with_threshold(self, threshold: float | None) -> "Task":
         """The task that predicts what has at least this score; None: unchanged. Ignored where nothing has a score of
