@@ -28,6 +28,8 @@ CODE: dict[str, tuple[str, ...]] = {
     "digits": (*TRAINING, *NETWORKS),
     "first_day": (*TRAINING, "training/autoconfig.py", "models/resnetd.py"),
     "fuzz": ("data/image_headers.py", "deploy/serve/multipart.py", "bundle/card.py", "download.py"),
+    "fused_units": ("kernels", "training/fused_units.py", *NETWORKS),
+    "fuzz_bytes": ("data/image_headers.py", "deploy/serve/multipart.py", "bundle/card.py"),
     "generation": (*TRAINING, "models/generation", "tasks/generate"),
     "generation_speed": (*TRAINING, "models/generation", "tasks/generate", "deploy/generate"),
     "gpu": (*TRAINING, *NETWORKS, "training/cuda_graphs.py", "deploy/engines"),

@@ -21,6 +21,7 @@ from torch import nn
 from benchmarks.harness import alternate, save
 from skipway import hardware, models
 from skipway.hardware import Hardware
+from skipway.training.fused_units import fuse_units
 
 STEPS = 3
 KEEPS_MEMORY = "torchvision channels-last bfloat16, freed memory kept"
@@ -40,6 +41,8 @@ def torchvision_net(name: str, stem: str) -> nn.Module:
 def steps(net: nn.Module, settings: Hardware, size: int, batch: int) -> Callable[[], None]:
     """A function that takes one training step of `net` under `settings`."""
     net = settings.place(net)
+    if settings.fused_units:
+        fuse_units(net)
     optimiser = torch.optim.SGD(net.parameters(), 0.01, momentum=0.9)
     images = settings.place_images(torch.randn(batch, 3, size, size))
     labels = torch.randint(10, (batch,), device=settings.device)
@@ -64,10 +67,10 @@ def measure(case: str, candidate: str) -> tuple[float, float]:
     if candidate == "skipway":
         step = steps(models.build(name, 10, stem=stem), hardware.decide(), size, batch)
     elif candidate == "torchvision float32":
-        plain = hardware.decide(precision="float32", channels_last="off", compile_="off")
+        plain = hardware.decide(precision="float32", channels_last="off", compile_="off", fused_units="off")
         step = steps(torchvision_net(name, stem), plain, size, batch)
     else:
-        fast = hardware.decide(precision="bfloat16", channels_last="on", compile_="off")
+        fast = hardware.decide(precision="bfloat16", channels_last="on", compile_="off", fused_units="off")
         step = steps(torchvision_net(name, stem), fast, size, batch)
     timed = alternate({candidate: step}, STEPS, warm=2)
     return float(timed[candidate]["median_s"]), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

@@ -17,7 +17,8 @@ BELOW_TASKS = BASE | {"download", "models", "data", "reporting", "attribution"}
 USES = BELOW_TASKS | {"bundle", "tasks", "trained"}
 MAY_IMPORT = {
     "errors": set(),
-    "hardware": {"errors"},
+    "hardware": {"errors", "kernels"},
+    "kernels": {"errors"},
     "json_text": set(),
     "new_files": {"errors"},
     "download": {"errors"},
@@ -28,7 +29,7 @@ MAY_IMPORT = {
     "attribution": BASE | {"models"},
     "tasks": BELOW_TASKS,
     "trained": BELOW_TASKS | {"bundle", "tasks"},
-    "training": BASE | {"models", "data", "tasks", "bundle", "trained"},
+    "training": BASE | {"kernels", "models", "data", "tasks", "bundle", "trained"},
     "evaluation": USES,
     "embedding": USES,
     "deploy": USES | {"embedding"},

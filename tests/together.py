@@ -24,7 +24,7 @@ from skipway.training.distributed import SINGLE_PROCESS, Group, init_distributed
 from skipway.training.recipes import GENERATE_8, QUICK, SEGMENT_SCRATCH, Recipe
 from skipway.training.sync_batchnorm import SyncBatchNorm
 
-FLOAT32 = hardware.decide("cpu", precision="float32", workers=0)
+FLOAT32 = hardware.decide("cpu", precision="float32", workers=0, fused_units="on")
 GENTLE = replace(QUICK, model="resnet20", batch=24, lr=0.02, sync_norm=True)
 RECIPES = {  # by name; each must give the losses that one process has
     "plain": replace(GENTLE, epochs=2),

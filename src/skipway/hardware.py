@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from skipway.errors import SkipwayError
+from skipway.kernels import library
 
 Precision = Literal["auto", "float32", "bfloat16"]
 Switch = Literal["auto", "on", "off"]
@@ -35,7 +36,8 @@ class Hardware:
     """The hardware settings of a run.
 
     `workers` is the number of processes that decode large images; `compile_`: whether `torch.compile` wraps the
-    network; `reasons` maps each setting's name to why it has its value.
+    network; `fused_units`: whether batch norm, addition and ReLU are computed together in training
+    (training/fused_units.py); `reasons` maps each setting's name to why it has its value.
     """
 
     device: torch.device
@@ -44,6 +46,7 @@ class Hardware:
     compile_: bool
     threads: int
     workers: int
+    fused_units: bool = False
     reasons: dict[str, str] = field(default_factory=dict, compare=False)
 
     def autocast(self) -> torch.autocast:
@@ -85,6 +88,7 @@ class Hardware:
             "compile": "on" if self.compile_ else "off",
             "threads": str(self.threads),
             "workers": str(self.workers),
+            "fused units": "on" if self.fused_units else "off",
         }
 
 
@@ -155,17 +159,35 @@ def compiles_by_default(device: torch.device) -> tuple[bool, str]:
     return True, "faster on GPUs"
 
 
+def fuses_units(wanted: str, device: torch.device, channels_last: bool, compiled: bool) -> tuple[bool, str]:
+    """Whether units are fused in training, and the reason; `wanted`: "on" fuses them wherever that is possible.
+
+    By default on processors with matrix units alone: elsewhere convolutions take most of a step (docs/log.md).
+    """
+    if wanted == "off":
+        return False, "as given"
+    if device.type != "cpu" or compiled or not channels_last:
+        return False, "for CPUs, channels-last, without torch.compile"
+    kernels, why = library.load()
+    matrix_units = torch.cpu.get_capabilities().get("amx_bf16", False)
+    if kernels is None or wanted == "on":
+        return kernels is not None, why
+    return matrix_units, f"the processor has {'amx_bf16' if matrix_units else 'no matrix units'}; {why}"
+
+
 def decide(
     device: str = "auto",
     precision: Precision = "auto",
     channels_last: Switch = "auto",
     compile_: Switch = "auto",
     workers: int | None = None,
+    fused_units: Switch = "auto",
 ) -> Hardware:
     """The fastest known settings for this machine; settings that are given explicitly are used as given.
 
     Measured here (docs/log.md): channels-last and bfloat16 multiply training speed where the hardware supports them;
     `torch.compile` gained nothing on CPUs for these networks and costs 20 to 30 s, so "auto" compiles on GPUs only.
+    `fused_units`, which only concern training, are left out where they are not possible, even if "on".
 
     Raises SkipwayError for a device that is not available or a value that is not one of the choices.
     """
@@ -175,7 +197,7 @@ def decide(
     switch = {"on": True, "off": False}
     if precision not in use_bfloat16:
         raise SkipwayError(f"precision '{precision}' is not one of auto, float32, bfloat16")
-    for option, value in (("channels-last", channels_last), ("compile", compile_)):
+    for option, value in (("channels-last", channels_last), ("compile", compile_), ("fused_units", fused_units)):
         if value not in {"auto", *switch}:
             raise SkipwayError(f"{option} '{value}' is not one of auto, on, off")
     if workers is not None and workers < 0:
@@ -183,6 +205,7 @@ def decide(
     use_channels_last = switch.get(channels_last, chosen.type in {"cpu", "cuda"})
     compiled, compile_reason = compiles_by_default(chosen)
     compiled = switch.get(compile_, compiled)
+    fused, fused_reason = fuses_units(fused_units, chosen, use_channels_last, compiled)
     given = "as given"
     return Hardware(
         device=chosen,
@@ -191,6 +214,7 @@ def decide(
         compile_=compiled,
         threads=torch.get_num_threads(),
         workers=min(8, available_cores()) if workers is None else workers,
+        fused_units=fused,
         reasons={
             "device": "the first available of CUDA, MPS and CPU" if device == "auto" else given,
             "precision": why if precision == "auto" else given,
@@ -198,6 +222,7 @@ def decide(
             "compile": compile_reason if compile_ == "auto" else given,
             "threads": "torch's choice; set OMP_NUM_THREADS to change it",
             "workers": "decoding processes: one per core, at most 8" if workers is None else given,
+            "fused units": fused_reason,
         },
     )
 

@@ -74,6 +74,7 @@ def hardware_arguments(hardware: Hardware) -> dict[str, Any]:
         "channels_last": "on" if hardware.memory_format == torch.channels_last else "off",
         "compile_": "on" if hardware.compile_ else "off",
         "workers": hardware.workers,
+        "fused_units": "on" if hardware.fused_units else "off",
     }
 
 
@@ -111,6 +112,7 @@ def read_manifest(out: Path) -> RunManifest:
         if not isinstance(values, dict) or values.pop("schema", None) != SCHEMA:
             raise ValueError("it has another version")
         options, hardware = values.pop("upkeep"), values.pop("hardware")
+        hardware.setdefault("fused_units", "off")  # of a run that was started before there were any
         manifest = RunManifest(
             **values | {"recipe": from_json(values["recipe"])}, hardware=hardware, options=RunOptions(**options)
         )
@@ -124,6 +126,7 @@ def require_types(manifest: RunManifest) -> None:
     """Raises ValueError for a value of the wrong type."""
     options, texts = manifest.options, [manifest.data, manifest.folder]
     types = {"device": str, "precision": str, "channels_last": str, "compile_": str, "workers": int}
+    types["fused_units"] = str
     valid = (
         all(isinstance(text, str) and text and "\0" not in text for text in texts)
         and manifest.bad in ("error", "skip")

@@ -21,6 +21,7 @@ from skipway.tasks import Task, task_for
 from skipway.training.dataloaders import Validation, build_loaders, pretrained_preprocessing
 from skipway.training.distillation import Teacher, load_teacher
 from skipway.training.distributed import SINGLE_PROCESS, Group
+from skipway.training.fused_units import fuse_units
 from skipway.training.recipes import Recipe
 
 PHOTOGRAPH = 224  # pixels a side for images that are not small
@@ -187,6 +188,8 @@ def setup_training(
         notes = load(net, pretrained, recipe.model)
         console.print("; ".join([f"pretrained weights: {recipe.pretrained}", *notes]))
     net = hardware.place(net)
+    if hardware.fused_units:
+        fuse_units(net)
     task = task.configured(network, preprocessing, None)
     teacher = load_teacher(recipe, task, preprocessing, hardware) if recipe.teacher else None
     if teacher:

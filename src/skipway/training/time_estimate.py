@@ -20,6 +20,7 @@ from skipway.data.targets import map_labels
 from skipway.errors import SkipwayError
 from skipway.hardware import Hardware
 from skipway.tasks import task_for
+from skipway.training.fused_units import fuse_units
 from skipway.training.optimiser import optimisers, set_training_mode
 from skipway.training.recipes import Recipe
 
@@ -85,6 +86,8 @@ def seconds_per_step(
     with torch.random.fork_rng(own):
         task = task_for(dataset).for_training(dataset, vars(recipe), hardware.device)
         net = hardware.place(task.build(network))
+        if hardware.fused_units:
+            fuse_units(net)
         batch = random_batch(dataset, network["channels"], recipe, size, hardware)
     set_training_mode(net, recipe, only_classifier=recipe.only_head)
     optimisers_ = optimisers(net, recipe)

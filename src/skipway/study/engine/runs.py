@@ -107,7 +107,8 @@ class Machine:
     def decide(self) -> Hardware:
         if self.threads:
             torch.set_num_threads(self.threads)
-        return hardware.decide(self.device, self.precision)
+        # without kernels that were compiled on one machine and not on another
+        return hardware.decide(self.device, self.precision, fused_units="off")
 
 
 def open_cut(data: str, images: int) -> Dataset:
