@@ -114,6 +114,19 @@ def test_processes_started_again_on_the_same_store_never_meet_what_is_gone() -> 
     assert len(set(parts)) == 3
 
 
+def test_starts_are_counted_where_torchrun_counts_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that joins restarts all, and one that comes back has its own count: both are 0 in the environment."""
+    store = dist.TCPStore("127.0.0.1", free_port(), is_master=True)
+    monkeypatch.setattr(distributed, "rendezvous", lambda _: iter([(store, 0, 1)]))
+    for name, value in {"RANK": "0", "WORLD_SIZE": "1", "TORCHELASTIC_RESTART_COUNT": "0"}.items():
+        monkeypatch.setenv(name, value)
+    found = []
+    for _ in range(3):
+        with distributed.init_distributed(hardware.decide("cpu")) as (group, _):
+            found.append(group.restarts)
+    assert found == [0, 1, 2]
+
+
 def test_a_process_that_never_begins_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(distributed, "START_TIMEOUT", 0.1)
     with pytest.raises(TimeoutError, match="some of 2 processes did not start"):

@@ -125,7 +125,8 @@ def train(
             if policy is not None:
                 size = changes.get("size", recipe.size if recipe else 1)  # what is chosen later suits the images
                 dataset = check_for_training(dataset, policy, size, changes.get("channels", 0), console)
-        again = resume or (group.restarts > 0 and out is not None and has_manifest(Path(out)))
+        begun = group.restarts > 0 and out is not None and has_manifest(Path(out))
+        again = group.any_rank(resume or (begun and group.rank == 0))[0]
         if again:
             under_way = recipe if resume and recipe else read_manifest(Path(out or "")).recipe
             decided: Recipe | None = replace(under_way, **changes)

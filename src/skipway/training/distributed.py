@@ -44,8 +44,8 @@ class Group:
     """The process group of a run, as one of its processes uses it. All methods are collective: each process must call
     them.
 
-    `rank` of `world`; `local`: the rank on this machine; `restarts`: how often torchrun has restarted the group, and
-    `most` how often it may.
+    `rank` of `world`; `local`: the rank on this machine; `restarts`: how often the group was started before, in all
+    processes equal; `most`: how often torchrun may restart it after a failure.
     """
 
     rank: int = 0
@@ -158,21 +158,32 @@ def init_distributed(hardware: Hardware) -> Iterator[tuple[Group, Hardware]]:
         yield SINGLE_PROCESS, hardware
         return
     rank, world, local = (int(os.environ.get(name, "0")) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
-    restarts, most = (int(os.environ.get(f"TORCHELASTIC_{name}", "0")) for name in ("RESTART_COUNT", "MAX_RESTARTS"))
+    most = int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0"))
     own = local_device(hardware, local)
     backends = "cpu:gloo,cuda:nccl" if own.device.type == "cuda" else "gloo"
     try:
-        store, _, _ = next(rendezvous("env://"))
-        store, timeout = sub_store(store, rank, world), timedelta(seconds=group_timeout())
+        every, _, _ = next(rendezvous("env://"))
+        store, timeout = sub_store(every, rank, world), timedelta(seconds=group_timeout())
         dist.init_process_group(backends, store=store, rank=rank, world_size=world, timeout=timeout)
+        group = Group(rank, world, local, 0, most)
+        group = replace(group, restarts=int(group.broadcast(str(starts_before(every) if rank == 0 else 0))))
     except (dist.DistError, ValueError, RuntimeError, TimeoutError) as error:
         why = str(error).splitlines()[0]
         raise SkipwayError(f"the other processes cannot be reached ({why}): start all of them with torchrun") from None
     try:
         with name_lost_processes(store, rank, world):
-            yield Group(rank, world, local, restarts, most), own
+            yield group, own
     finally:
         dist.destroy_process_group()
+
+
+def starts_before(store: Store) -> int:
+    """How often a group was started on `store` before; called by the first process of each start.
+
+    torchrun's TORCHELASTIC_RESTART_COUNT counts failures alone, not the restarts for a machine that joins, and on a
+    machine that comes back it begins anew (torch 2.15).
+    """
+    return store.add("skipway/starts", 1) - 1
 
 
 def local_device(hardware: Hardware, local: int) -> Hardware:
