@@ -7,9 +7,11 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 Condition = Callable[[], None]
+FILES = 200  # of a small disk, at most
 NEW_MOUNTS = 0x00020000  # CLONE_NEWNS of unshare(2)
 
 
@@ -104,7 +106,7 @@ class SmallDisk:
 
     def __init__(self, folder: Path, megabytes: int) -> None:
         self.folder, self.ballast = folder, folder / "ballast"
-        self.options = f"size={megabytes}m"
+        self.options = f"size={megabytes}m,nr_inodes={FILES}"
 
     def __enter__(self) -> "SmallDisk":
         self.folder.mkdir(parents=True)
@@ -128,6 +130,12 @@ class SmallDisk:
     def empty(self) -> None:
         self.ballast.unlink()
 
-    def set_writable(self, writable: bool) -> None:
-        mode = "rw" if writable else "ro"
-        subprocess.run(["mount", "-o", f"remount,{mode}", str(self.folder)], check=True)
+    def fill_names(self) -> None:
+        """Leave room for no further file, however much there is for bytes."""
+        with suppress(OSError):
+            for i in range(FILES):
+                (self.folder / f"ballast{i}").touch()
+
+    def empty_names(self) -> None:
+        for file in self.folder.glob("ballast*"):
+            file.unlink()

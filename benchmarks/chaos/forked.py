@@ -81,14 +81,14 @@ class Copy:
                 self.code, self.took = os.waitstatus_to_exitcode(status), used.ru_utime + used.ru_stime
         return self.code is not None
 
-    def wait(self, longest: float = 600.0) -> int:
+    def wait(self, longest: float = 600.0, poll: float = 0.01) -> int:
         """Its exit code. Raises TimeoutError, after it was killed."""
         until = time.monotonic() + longest
         while not self.ended():
             if time.monotonic() > until:
                 self.kill()
                 raise TimeoutError(f"not ended after {longest:.0f} s")
-            time.sleep(POLL)
+            time.sleep(poll)
         assert self.code is not None
         return self.code
 

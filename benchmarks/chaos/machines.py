@@ -89,6 +89,7 @@ class Machines:
         """torchrun on machine `i`, of `nodes` ("2", or "1:4")."""
         torchrun = ["-m", "torch.distributed.run", "--nnodes", nodes, "--nproc-per-node", "1"]
         torchrun += ["--max-restarts", RESTARTS, "--rdzv-backend", "c10d", "--rdzv-id", "chaos"]
+        torchrun += ["--rdzv-conf", f"is_host={str(i == 0).lower()}"]  # which it would decide by the host's name
         torchrun += ["--rdzv-endpoint", f"{NETWORK}.1:{PORT}", "--local-addr", f"{NETWORK}.{i + 1}"]
         train = ["-m", "skipway", "train", str(self.photos), *TRAIN, *MACHINE, *EVERY_STEP, *EPOCHS]
         words = ["ip", "netns", "exec", self.names[i], sys.executable, *torchrun, *train, "--out", str(self.run)]

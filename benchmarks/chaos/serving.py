@@ -101,12 +101,13 @@ class Server:
         self.leaves_nobody()
         return Outcome("answers", seconds, line)
 
-    def leaves_nobody(self, longest: float = 20.0) -> None:
+    def leaves_nobody(self, longest: float = 60.0) -> None:
         """No process that it started is there any more."""
         until = time.monotonic() + longest
         while self.copy.left() and time.monotonic() < until:
             time.sleep(0.1)
-        require(not self.copy.left(), f"{len(self.copy.left())} processes are left after {longest:.0f} s")
+        left = [Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ")[-60:] for pid in self.copy.left()]
+        require(not left, f"processes are left after {longest:.0f} s: {left}")
 
     def refusal(self, said: str, within: float) -> Outcome:
         """It ends with one line."""
@@ -146,7 +147,7 @@ def a_killed_server_leaves_nobody_and_another_takes_its_port(made: Servers) -> O
         server.answers("AVIF")
         os.kill(server.copy.pid, signal.SIGKILL)
         server.copy.wait()
-        server.leaves_nobody(60)
+        server.leaves_nobody()
     with made.server("--port", str(server.port)) as another:
         another.port = server.port
         return another.outcome()
@@ -180,7 +181,7 @@ def a_hang_up_ends_it_and_all_its_processes(made: Servers) -> Outcome:
         server.answers()
         os.kill(server.copy.pid, signal.SIGHUP)
         code = server.copy.wait(GRACE + 5)
-        server.leaves_nobody(60)
+        server.leaves_nobody()
         require("Traceback" not in server.said.read_text(), f"a traceback: {server.line()}")
         return Outcome("ended, nobody left", time.monotonic() - server.began, f"exit code {code}")
 

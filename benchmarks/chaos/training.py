@@ -180,19 +180,14 @@ def a_disk_that_fills_is_a_line_and_with_room_it_goes_on(made: Trainings) -> Out
         return run.outcome(line)
 
 
-def a_disk_that_becomes_read_only_is_a_line_and_it_goes_on(made: Trainings) -> Outcome:
+def a_disk_without_room_for_another_file_is_a_line_and_it_goes_on(made: Trainings) -> Outcome:
     with SmallDisk(made.folder / "disk2", 80) as disk:
         run = made.run(disk=disk.folder)
-        copy = run.start()
+        run.start()
         run.until_step(4)
-        os.kill(copy.pid, signal.SIGSTOP)
-        time.sleep(0.2)
-        try:
-            disk.set_writable(False)
-        finally:
-            os.kill(copy.pid, signal.SIGCONT)
-        line = run.refusal("cannot be written", 120)
-        disk.set_writable(True)
+        disk.fill_names()
+        line = run.refusal("free some space", 120)
+        disk.empty_names()
         run.resume()
         return run.outcome(line)
 
@@ -368,7 +363,7 @@ CASES: dict[str, Callable[[Trainings], Outcome]] = {
     "SIGINT": ended_by(signal.SIGINT),
     "a full disk at the start": a_full_disk_at_the_start_is_a_line,
     "a disk that fills": a_disk_that_fills_is_a_line_and_with_room_it_goes_on,
-    "a disk that becomes read-only": a_disk_that_becomes_read_only_is_a_line_and_it_goes_on,
+    "a disk without room for another file": a_disk_without_room_for_another_file_is_a_line_and_it_goes_on,
     "ulimit -f": a_limit_on_the_size_of_files_is_a_line_and_without_it_goes_on,
     "ulimit -n 40": forty_open_files_are_enough_or_a_line,
     "ulimit -v, 40 MB left": little_memory_is_enough_or_a_line,
