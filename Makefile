@@ -5,7 +5,7 @@ BIN := .venv/bin
 # Without compiled bytecode each process compiles torch anew, which takes longer than most of what is run here.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: setup demo test lint format fuzz tables docs clean
+.PHONY: setup demo test test-lowest lint format fuzz tables docs release-check clean
 
 setup: .venv/ready
 
@@ -49,6 +49,21 @@ tables: setup
 docs: setup
 	$(BIN)/python -m sphinx -W --keep-going -q -j 1 -d build/doctrees docs build/docs
 	@echo "open build/docs/index.html"
+
+# Whether the source can be released; with TAG=v1.2.3, whether as that. The distributions are left in dist/.
+release-check: setup
+	$(BIN)/python -m release.check $(if $(TAG),--tag $(TAG))
+
+# The oldest versions that pyproject.toml allows, in an environment of their own: what depends on other packages most.
+LOWEST := tests/test_bundle.py tests/test_hardware.py tests/test_python_api.py tests/test_estimator.py tests/data \
+	tests/tasks tests/evaluation tests/deploy/test_export.py tests/deploy/test_engines.py tests/training/test_loop.py \
+	tests/training/test_resume.py tests/training/test_tracking.py tests/test_push.py
+
+test-lowest: setup
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python build/lowest
+	$(BIN)/uv pip install --quiet --python build/lowest/bin/python --resolution lowest-direct '.[all]' \
+		'pytest>=8.2' 'pytest-timeout>=2.3' 'httpx>=0.27' 'hypothesis>=6.100'
+	build/lowest/bin/python -m pytest $(LOWEST)
 
 clean:
 	rm -rf .venv build dist src/*.egg-info
