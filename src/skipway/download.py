@@ -1,7 +1,6 @@
 """Download a file over HTTP: announced, resumable, verified by its checksum before it gets its final name."""
 
 import errno
-import fcntl
 import hashlib
 import http.client
 import os
@@ -22,7 +21,14 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 from skipway.errors import SkipwayError, printable
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 CHUNK = 1 << 18  # bytes
+# of a file that is opened: neither through a link nor as a pipe; on Windows, which has no such flags, as bytes
+OWN_FLAGS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 REACHABLE_TIMEOUT = 3.0  # seconds to wait for the response that decides whether a host is reachable
 PROXY_ERRORS = (407, 502, 503, 504)  # status codes that a proxy sends when it cannot reach the host
 
@@ -175,7 +181,7 @@ def open_part(part: Path) -> int:
     """A descriptor of the file `part`. Raises SkipwayError for what is no file of its own: a link names another one,
     which would be written, and a pipe would be waited for."""
     try:
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
+        flags = os.O_RDWR | os.O_CREAT | OWN_FLAGS
         descriptor = os.open(part, flags, 0o644)
     except OSError as error:
         why = "it is a symbolic link" if error.errno == errno.ELOOP else error.strerror
@@ -190,8 +196,10 @@ def open_part(part: Path) -> int:
 
 
 def try_lock(descriptor: int, wait: bool) -> bool:
-    """Lock an open file until it is closed; returns whether it is locked. Where the file system has no locks, it is
-    taken to be."""
+    """Lock an open file until it is closed; returns whether it is locked. Where the file system or the system has no
+    such locks, it is taken to be."""
+    if fcntl is None:
+        return True
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except OSError as error:

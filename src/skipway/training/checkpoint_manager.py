@@ -10,7 +10,6 @@ one with the best figure on val.
 """
 
 import errno
-import fcntl
 import json
 import math
 import os
@@ -34,6 +33,11 @@ from skipway.bundle import SUMS, sha256, stage, to_json
 from skipway.errors import BundleError, first_line
 from skipway.training.run_manifest import RunOptions
 from skipway.training.state_codec import Checkpoint
+
+try:
+    import fcntl
+except ImportError:  # Windows, where two trainings in one folder are not noticed
+    fcntl = None  # type: ignore[assignment]
 
 FOLDER = "checkpoints"
 TENSORS, STATE, LOCK = "state.safetensors", "state.json", "lock"
@@ -62,7 +66,8 @@ def lock_folder(folder: Path) -> int:
     folder.mkdir(exist_ok=True)
     descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
     try:
-        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if fcntl:
+            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno in (errno.EACCES, errno.EAGAIN):  # any other: the file system has no locks
             holder = os.read(descriptor, 20).decode(errors="replace")

@@ -1,7 +1,6 @@
 """Progress display of a run: a bar on a terminal, a line now and then elsewhere."""
 
 import os
-import resource
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -63,6 +62,10 @@ def peak_memory(hardware: Hardware) -> int:
     peak = next((line.split()[1] for line in lines if line.startswith("VmHWM:")), None)
     if peak is not None:  # getrusage also counts the process before it executed this program
         return int(peak) * 1024
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
     peak_size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak_size if sys.platform == "darwin" else peak_size * 1024
 

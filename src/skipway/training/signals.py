@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
-HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-PASSED_ON = signal.SIGUSR1  # from the parent process: counts as SIGTERM, unless that arrives from elsewhere as well
+SIGHUP: int = getattr(signal, "SIGHUP", 0)  # 0, no signal, on Windows, which has neither this nor the next
+PASSED_ON: int = getattr(signal, "SIGUSR1", 0)  # from the parent process: as SIGTERM, unless that arrives as well
+HANDLED = (signal.SIGINT, signal.SIGTERM, *([SIGHUP] if SIGHUP else []))
 
 
 class Interrupted(Exception):  # noqa: N818  # not an error
@@ -43,7 +44,7 @@ def handle_signals(
     received = [0]
 
     def handle(number: int, _frame: FrameType | None) -> None:
-        if number == PASSED_ON or (number == signal.SIGHUP and received[0]):
+        if number == PASSED_ON or (number == SIGHUP and received[0]):
             received[0] = received[0] or number
             return
         if received[0] in HANDLED:
@@ -57,8 +58,8 @@ def handle_signals(
     if threading.current_thread() is not threading.main_thread():
         yield lambda: 0
         return
-    ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
-    numbers = [number for number in (*HANDLED, PASSED_ON) if number != signal.SIGHUP or not ignored]
+    ignored = bool(SIGHUP) and signal.getsignal(SIGHUP) is signal.SIG_IGN
+    numbers = [number for number in (*HANDLED, PASSED_ON) if number and (number != SIGHUP or not ignored)]
     before = {number: signal.signal(number, handle) for number in numbers}
     try:
         yield lambda: received[0]
