@@ -19,6 +19,7 @@ KINDS = {
     "ReLU, backward": ("threshold_backward",),
     "ReLU, forward": ("clamp_min_", "clamp_min", "relu_"),
     "addition, of units and of gradients": ("add", "add_"),
+    "batch norm, addition and ReLU in one": ("BatchNormReLU", "BatchNormReLUBackward"),
 }
 
 

@@ -34,7 +34,7 @@ from skipway.training.run_manifest import RunOptions
 from skipway.training.setup import setup_training
 from skipway.training.train_state import TrainRun, TrainState, fresh_state
 
-FLOAT32 = replace(CPU, dtype=torch.float32)
+FLOAT32 = replace(CPU, dtype=torch.float32, fused_units=False)  # the recorder sees torch's operations alone
 STEPS = replace(QUICK, model="resnet20", epochs=2, val_every=2, batch=24, average=0.0, clip=0.0)  # 11 steps an epoch
 
 
