@@ -19,7 +19,9 @@ ROOT = Path(__file__).resolve().parent.parent
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the source without what tools leave in it."""
     folder = tmp_path_factory.mktemp("source")
-    shutil.copytree(ROOT / "src" / "skipway", folder / "src" / "skipway", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(
+        ROOT / "src" / "skipway", folder / "src" / "skipway", ignore=shutil.ignore_patterns("__pycache__", "*.so")
+    )
     for name in ("pyproject.toml", "README.md", "LICENSE", "MANIFEST.in"):
         shutil.copy(ROOT / name, folder)
     return folder

@@ -33,8 +33,8 @@ def as_paths(given: Folder | Sequence[Folder]) -> list[str]:
 
 
 def default_console() -> Console:
-    """Where a person waits, at a prompt or in a notebook: the screen; in programs nowhere. In a notebook as plain lines:
-    Rich makes an output of its own of each, and its bars move the cursor of a terminal."""
+    """Where a person waits, at a prompt or in a notebook: the screen; in programs nowhere. In a notebook as plain
+    lines: Rich makes an output of its own of each, and its bars move the cursor of a terminal."""
     if "ipykernel" in sys.modules:
         return LiteralConsole(highlight=False, force_jupyter=False, force_terminal=False)
     return LiteralConsole(highlight=False) if hasattr(sys, "ps1") else QUIET
