@@ -49,7 +49,7 @@ HINT_AFTER = 30  # seconds of eager's work after which a faster engine is mentio
 
 
 def predict(
-    run: Annotated[str, typer.Argument(help="Folder of a trained network or of an export, or hf:owner/name[@revision].")],
+    run: Annotated[str, typer.Argument(help="Folder of a trained network or an export, or hf:owner/name[@revision].")],
     images: ImagesArgument,
     top: Annotated[int, typer.Option(min=1, help="Classes to print for each image.")] = 5,
     as_json: JsonOption = False,
