@@ -44,6 +44,7 @@ AIMED = 1 / 3  # of the kills, while something is half written
 ENDS = 1 / 6  # of the starts, undisturbed to the end
 PIECE, PAUSE = 1 << 15, 0.002  # bytes that the slow server sends at a time, and seconds between two
 HANGS, DAY = 600.0, 86_400.0  # seconds
+FOUND = "found.json"
 COUNTED = ("kills", "while_writing", "ended", "refusals")
 LONGEST = 6.0  # seconds in which what is timed by the clock is killed
 
@@ -103,6 +104,11 @@ class Killer:
         if loss:
             self.tally(verb).losses.append(loss)
             print(f"LOSS, {verb}: {loss}", flush=True)
+
+    def write(self, file: Path) -> None:
+        """The figures so far."""
+        found = {"tallies": {verb: asdict(one) for verb, one in self.tallies.items()}, "left": self.left_behind}
+        file.write_text(json.dumps(found))
 
     def undisturbed(self, story: Story) -> None:
         """The first time, which is the one that all others are compared with."""
@@ -175,9 +181,10 @@ def stories_of(folder: Path, photos: Path, url: str, content: bytes) -> tuple[di
     return {name: [story for story in made if story.name == name] for name in PLANNED}, bundle
 
 
-def killed(folder: Path, share: float, chance: random.Random) -> Killer:
-    """All stories, in an order drawn by chance, each killed `share` of its number of times."""
+def killed(folder: Path, share: float, chance: random.Random) -> None:
+    """All stories, drawn by chance, each killed `share` of its number of times; the figures are in FOUND."""
     torch.set_num_threads(1)
+    folder.mkdir()
     user, content = folder / "user", chance.randbytes(4 << 20)
     photos = photographs(user / "photos")
     (user / "labels.csv").write_text("image,label\nmine.png,mine\n")
@@ -201,19 +208,12 @@ def killed(folder: Path, share: float, chance: random.Random) -> Killer:
         if chance.random() < ENDS:
             killer.end(story)
         if done % 25 == 0:
+            killer.write(folder / FOUND)
             print(f"{done} kills, {sum(len(one.losses) for one in killer.tallies.values())} losses", flush=True)
     for story in [one for each in stories.values() for one in each]:
         killer.end(story)
     slow.kill()
-    return killer
-
-
-def job(folder: Path, share: float, seed: int) -> None:
-    """One process's share of the kills, its figures in a file of `folder`."""
-    folder.mkdir()
-    killer = killed(folder, share, random.Random(seed))
-    found = {"tallies": {verb: asdict(one) for verb, one in killer.tallies.items()}, "left": killer.left_behind}
-    (folder / "found.json").write_text(json.dumps(found))
+    killer.write(folder / FOUND)
 
 
 def killed_by_jobs(folder: Path, share: float, seeds: list[int]) -> dict[str, Any]:
@@ -221,12 +221,17 @@ def killed_by_jobs(folder: Path, share: float, seeds: list[int]) -> dict[str, An
     copies = []
     for seed in seeds:
         log, place = folder / f"{seed}.log", folder / str(seed)
-        copies.append((start(partial(job, place, share / len(seeds), seed), log, log), log))
+        copies.append((start(partial(killed, place, share / len(seeds), random.Random(seed)), log, log), log))
         print(f"seed {seed}: {log}", flush=True)
     for copy, log in copies:
         if copy.wait(DAY, 1.0):
             raise RuntimeError(f"a job has failed: {log.read_text()[-2000:]}")
-    found = [json.loads((folder / str(seed) / "found.json").read_text()) for seed in seeds]
+    return merged([folder / str(seed) / FOUND for seed in seeds])
+
+
+def merged(files: list[Path]) -> dict[str, Any]:
+    """The figures of several jobs as those of one."""
+    found = [json.loads(file.read_text()) for file in files]
     verbs = list(dict.fromkeys(verb for one in found for verb in one["tallies"]))
     parts = {verb: [one["tallies"][verb] for one in found if verb in one["tallies"]] for verb in verbs}
     by_verb = {verb: {name: sum(row[name] for row in rows) for name in COUNTED} for verb, rows in parts.items()}

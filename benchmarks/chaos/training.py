@@ -4,7 +4,8 @@ import os
 import resource
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.chaos.conditions import (
@@ -124,6 +125,16 @@ class Run:
         return self.line()
 
 
+@contextmanager
+def paused(copy: Copy) -> Iterator[None]:
+    """A context in which the process is stopped, so that it meets what is done there in the middle of its work."""
+    os.kill(copy.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(copy.pid, signal.SIGCONT)
+
+
 def killed_it_goes_on(made: Trainings) -> Outcome:
     run = made.run()
     copy = run.start()
@@ -137,9 +148,8 @@ def stopped_for_five_seconds_it_goes_on(made: Trainings) -> Outcome:
     run = made.run()
     copy = run.start()
     run.until_step(4)
-    os.kill(copy.pid, signal.SIGSTOP)
-    time.sleep(5)
-    os.kill(copy.pid, signal.SIGCONT)
+    with paused(copy):
+        time.sleep(5)
     return run.outcome()
 
 
@@ -170,9 +180,10 @@ def a_full_disk_at_the_start_is_a_line(made: Trainings) -> Outcome:
 def a_disk_that_fills_is_a_line_and_with_room_it_goes_on(made: Trainings) -> Outcome:
     with SmallDisk(made.folder / "disk1", 80) as disk:
         run = made.run(disk=disk.folder)
-        run.start()
+        copy = run.start()
         run.until_step(4)
-        disk.fill()
+        with paused(copy):
+            disk.fill()
         line = run.refusal("free some space", 120)
         require("a checkpoint could not be written" in run.said.read_text(), "no word on checkpoints")
         disk.empty()
@@ -183,9 +194,10 @@ def a_disk_that_fills_is_a_line_and_with_room_it_goes_on(made: Trainings) -> Out
 def a_disk_without_room_for_another_file_is_a_line_and_it_goes_on(made: Trainings) -> Outcome:
     with SmallDisk(made.folder / "disk2", 80) as disk:
         run = made.run(disk=disk.folder)
-        run.start()
+        copy = run.start()
         run.until_step(4)
-        disk.fill_names()
+        with paused(copy):
+            disk.fill_names()
         line = run.refusal("free some space", 120)
         disk.empty_names()
         run.resume()
@@ -320,10 +332,9 @@ def a_second_run_in_the_same_folder_is_a_line(made: Trainings) -> Outcome:
     run = made.run()
     first = run.start()
     run.until_step(2)
-    os.kill(first.pid, signal.SIGSTOP)
-    run.resume()
-    line = run.refusal("is training in", 60)
-    os.kill(first.pid, signal.SIGCONT)
+    with paused(first):
+        run.resume()
+        line = run.refusal("is training in", 60)
     run.copy = first
     return run.outcome(line)
 
