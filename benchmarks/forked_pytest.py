@@ -1,8 +1,8 @@
 """pytest in forks of this process, which imports the libraries once: a line of JSON in, a line out.
 
-In: {"tests": [paths], "seconds": at most}. Out: {"code": of pytest or -1 for too long, "failed": first failed test,
-"seconds"}, processor seconds both. The working directory is the tree of the tests. Only libraries are imported here,
-nothing of ours, and nothing whose assertions pytest rewrites.
+In: {"tests": [paths], "seconds": at most}. Out: {"code": of pytest or -1 for too long, "failed": the first failed test,
+"begun": otherwise the last that began, "seconds"}, processor seconds both. The working directory is the tree of the
+tests. Only libraries are imported here, nothing of ours, and nothing whose assertions pytest rewrites.
 """
 
 import contextlib
@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -24,25 +25,27 @@ import torchmetrics.classification  # noqa: F401
 import torchvision  # noqa: F401
 import typer  # noqa: F401
 
-WAITING = 6  # seconds by the clock for each processor second that may be used
+WAITING = 15  # seconds by the clock for each processor second that may be used
 
 
-class FirstFailure:
-    """Writes the name of the first test that fails, or that cannot be collected, to a pipe."""
+class Told:
+    """Writes into a file which test has begun last, and which is the first that fails or cannot be collected."""
 
-    def __init__(self, pipe: int) -> None:
-        self.pipe = pipe
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        self.file.write_text(f"begun {nodeid}")
 
     def tell(self, report: Any) -> None:
-        if report.failed and self.pipe:
-            os.write(self.pipe, report.nodeid.encode())
-            self.pipe = 0
+        if report.failed and not self.file.read_text().startswith("failed"):
+            self.file.write_text(f"failed {report.nodeid}")
 
     pytest_runtest_logreport = tell
     pytest_collectreport = tell
 
 
-def child(tests: list[str], pipe: int) -> None:
+def child(tests: list[str], file: Path) -> None:
     os.setsid()
     nowhere = os.open(os.devnull, os.O_RDWR)
     for standard in (0, 1, 2):
@@ -50,7 +53,7 @@ def child(tests: list[str], pipe: int) -> None:
     options = ["-x", "-p", "no:cacheprovider", "--timeout", "120"]
     code = 3
     try:
-        code = int(pytest.main([*options, *tests], plugins=[FirstFailure(pipe)]))
+        code = int(pytest.main([*options, *tests], plugins=[Told(file)]))
     finally:
         os._exit(code)
 
@@ -62,29 +65,26 @@ def processor_seconds(process: int) -> float:
 
 
 def run(tests: list[str], seconds: float) -> dict[str, Any]:
-    reading, writing = os.pipe()
-    start, spent = time.monotonic(), 0.0
-    process = os.fork()
-    if not process:
-        os.close(reading)
-        child(tests, writing)
-    os.close(writing)
-    code = -1
-    while spent < seconds and time.monotonic() - start < WAITING * seconds:
-        ended, status = os.waitpid(process, os.WNOHANG)
-        if ended:
-            code = os.waitstatus_to_exitcode(status)
-            break
-        spent = processor_seconds(process)
-        time.sleep(0.05)
-    with contextlib.suppress(ProcessLookupError):  # what the tests left behind ends as well
-        os.killpg(process, signal.SIGKILL)
-    if code == -1:
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(process, 0)
-    failed = os.read(reading, 1 << 16).decode()
-    os.close(reading)
-    return {"code": code, "failed": failed, "seconds": round(spent, 1)}
+    with tempfile.NamedTemporaryFile("r") as told:
+        start, spent = time.monotonic(), 0.0
+        process = os.fork()
+        if not process:
+            child(tests, Path(told.name))
+        code = -1
+        while spent < seconds and time.monotonic() - start < WAITING * seconds:
+            ended, status = os.waitpid(process, os.WNOHANG)
+            if ended:
+                code = os.waitstatus_to_exitcode(status)
+                break
+            spent = processor_seconds(process)
+            time.sleep(0.05)
+        with contextlib.suppress(ProcessLookupError):  # what the tests left behind ends as well
+            os.killpg(process, signal.SIGKILL)
+        if code == -1:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(process, 0)
+        what, _, test = told.read().partition(" ")
+    return {"code": code, "seconds": round(spent, 1)} | {key: test * (what == key) for key in ("begun", "failed")}
 
 
 if __name__ == "__main__":

@@ -107,8 +107,7 @@ def main() -> None:
         found[name] = surface(name, given.inputs, given.seed)
         print(found[name], flush=True)
         rows = [found[key] for key in SURFACES if key in found]
-        kept = {"bytes": earlier["bytes"]} if "bytes" in earlier else {}
-        save("fuzz", {"what": "hostile inputs, each refused in one line or used", "surfaces": rows} | kept)
+        save("fuzz", {"what": "hostile inputs, each refused in one line or used", "surfaces": rows})
 
 
 if __name__ == "__main__":

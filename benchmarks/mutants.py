@@ -1,6 +1,6 @@
 """How many small faults of the code the tests notice, room by room. results/mutants.json
 
-    python -m benchmarks.mutants [--seed 0] [--each 6] [--room data ...] [--seconds 60]
+    python -m benchmarks.mutants [--seed 0] [--each 4] [--room data ...] [--seconds 20]
     python -m benchmarks.mutants --survivors
 
 Faults are those of cosmic-ray's operators: a comparison, an arithmetic or boolean operator, a number or a truth value
@@ -60,6 +60,7 @@ ROOMS: dict[str, tuple[str, ...]] = {  # the tests of each package or module bel
 # replacements that say little: `is` for `==` gives the same for most constants, and bits of a float are an error
 SAME = {frozenset(pair) for pair in (("Eq", "Is"), ("NotEq", "IsNot"))}
 TOO_LONG = -1
+TOGETHER = 4  # test files that are collected at once
 BITS = {"RShift", "LShift", "BitOr", "BitAnd", "BitXor"}
 
 
@@ -223,7 +224,10 @@ class Tests:
     """pytest in forks of one process that has imported the libraries, which takes longer than most tests."""
 
     def __init__(self, tree: Path) -> None:
-        alone = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(tree / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
+        alone = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(tree / "src"), "PYTHONDONTWRITEBYTECODE": ""}
+        # bytecode that knows its source by a hash: a mutant may be as long and as old as what it replaces
+        compiled = [sys.executable, "-m", "compileall", "-q", "--invalidation-mode", "checked-hash", "src"]
+        subprocess.run(compiled, cwd=tree, env=os.environ | alone, check=True)
         command = [sys.executable, "-P", str(Path(__file__).with_name("forked_pytest.py"))]
         self.process = subprocess.Popen(
             command, cwd=tree, env=os.environ | alone, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -233,7 +237,8 @@ class Tests:
             raise RuntimeError("the tests do not run in the worktree")
 
     def run(self, tests: list[str], seconds: float) -> dict[str, Any]:
-        """{"code": of pytest, -1 where the seconds were over, "failed": the first failed test, "seconds"}"""
+        """{"code": of pytest or TOO_LONG, "failed": the first failed test, "begun": without one the last that began,
+        "seconds"}"""
         assert self.process.stdin is not None and self.process.stdout is not None
         self.process.stdin.write(json.dumps({"tests": tests, "seconds": seconds}) + "\n")
         self.process.stdin.flush()
@@ -265,19 +270,28 @@ def tried(mutant: Mutant, tree: Path, tests: Tests, seconds: float) -> dict[str,
     changed = "\n".join([*lines[:start], mutant.after, *lines[start + count :]])
     spent = 0.0
     while ordered and spent < seconds:
+        some, ordered = ordered[:TOGETHER], ordered[TOGETHER:]
         file.write_text(changed)
         try:
-            found = tests.run(ordered, seconds - spent)
+            found = tests.run(some, seconds - spent)
+            if (
+                found["code"] == TOO_LONG
+                and found["begun"]
+                and tests.run([found["begun"]], seconds)["code"] == TOO_LONG
+            ):
+                found["failed"] = found["begun"]  # alone too: it does not end
         finally:
             file.write_text(original)
         spent += found["seconds"]
         if found["code"] not in (0, 1, TOO_LONG) and not found["failed"]:
             found["failed"] = f"the imports of the tests (pytest ended with {found['code']})"
             break
-        if not found["failed"] or tests.passes(found["failed"]):
+        if found["failed"] and tests.passes(found["failed"]):
             break
-        broken = found["failed"].split("::")[0]  # fails without the mutant too: not counted
-        ordered, found = ordered[ordered.index(broken) + 1 :] if broken in ordered else [], found | {"failed": ""}
+        if found["failed"]:  # it fails without the mutant too, which says nothing of those after it
+            broken = found["failed"].split("::")[0]
+            ordered = some[some.index(broken) + 1 if broken in some else len(some) :] + ordered
+            found["failed"] = ""
     return asdict(mutant) | {"line": start + 1, "noticed_by": found["failed"], "seconds": round(spent, 1)}
 
 
@@ -324,9 +338,9 @@ def wanted(given: argparse.Namespace, tree: Path) -> list[Mutant]:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--each", type=int, default=6)
+    parser.add_argument("--each", type=int, default=4)
     parser.add_argument("--room", action="append", choices=ROOMS)
-    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--survivors", action="store_true")
     given = parser.parse_args()
     print(f"seed {given.seed}", flush=True)
@@ -343,12 +357,13 @@ def main() -> None:
             by = known[key]["noticed_by"] or "NOBODY"
             print(f"{number}/{len(mutants)} {mutant.file}:{mutant.line} {mutant.kind}: {by}", flush=True)
         tests.close()
+    found = list(known.values()) if given.survivors else [known[one.file, one.before, one.after] for one in mutants]
     from benchmarks.harness import save  # imports torch, which finding mutants does not need
 
     save(
         "mutants",
         {"what": "faults of one token by cosmic-ray, each against the tests of its room", "seed": given.seed}
-        | {"seconds_a_mutant": given.seconds, "rooms": by_room(list(known.values()))},
+        | {"seconds_a_mutant": given.seconds, "rooms": by_room(found)},
     )
 
 
