@@ -14,8 +14,10 @@ from PIL import Image
 from rich.console import Console
 from typed import Skipway
 
+from skipway.cli.check import print_masks
 from skipway.commands import check, train
 from skipway.data import open_dataset
+from skipway.data.quality.issues import MaskTable
 from skipway.data.read_options import ReadOptions
 from skipway.training.recipes import find_recipe
 from tests.data.boxes import Picture, coco_dict, write_voc
@@ -290,3 +292,36 @@ def test_the_format_of_boxes_is_chosen_by_an_option(skipway: Skipway, tmp_path: 
     for name, images in (("voc", 3), ("coco", 2)):
         assert json.loads(skipway("check", "./cells", "--format", name, "--json")[1])["images"] == images
     assert "did you mean 'coco'" in skipway("check", "./cells", "--format", "cocoa")[2]
+
+
+def test_a_class_that_a_split_lacks_is_counted_as_0_there(skipway: Skipway, tmp_path: Path) -> None:
+    for i, place in enumerate(("train/a", "train/a", "train/b", "train/b", "val/a", "val/a")):
+        file = tmp_path / "set" / place / f"{i}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        picture(i).save(file)
+    _, out, _ = skipway("check", "./set")
+    assert ["b", "2", "0"] in [line.split() for line in out.splitlines()]
+
+
+def narrow() -> Console:
+    return Console(record=True, width=30, file=io.StringIO())
+
+
+def test_what_is_said_of_data_before_a_training_stays_on_its_line_however_narrow_the_terminal(tmp_path: Path) -> None:
+    root = write_voc(CELLS, tmp_path / "cells")
+    inverted(root)
+    console = narrow()
+    check.check_for_training(open_dataset(str(root)), "skip", console=console)
+    lines = console.export_text().splitlines()
+    assert "  inverted box: JPEGImages/b.png: Annotations/b.xml line 4: xmin 31 is above xmax 30" in lines
+    assert not [line for line in lines if "tells all of it" in line], "there is no more to tell than was told"
+
+
+def test_what_masks_were_taken_for_stays_on_its_line_however_narrow_the_terminal() -> None:
+    remark = "values of masks are indices of classes.txt, and 255 is ignored"
+    console = narrow()
+    print_masks(MaskTable({"train": {"road": 3, "sky": 1}}, {"train": 4}, (remark,)), console)
+    lines = console.export_text().splitlines()
+    assert lines[-1] == remark
+    assert ["road", "75.00%"] in [line.split() for line in lines]
+    assert ["ignored", "50.00%"] in [line.split() for line in lines]

@@ -1,6 +1,7 @@
 """What `list`, `show` and `compare` print, and what they refuse."""
 
 import json
+import math
 from io import StringIO
 from pathlib import Path
 
@@ -155,3 +156,17 @@ def test_names_in_the_plot_do_not_cover_each_other() -> None:
 def test_compare_refuses_unknown_and_repeated_names(skipway) -> None:
     refused(skipway("compare", "resnet18", "resnet5"), "did you mean 'resnet5")
     refused(skipway("compare", "resnet18", "resnet18"), "resnet18 is named twice")
+
+
+def test_a_name_in_the_plot_for_which_there_is_no_room_is_at_the_farthest_place(monkeypatch) -> None:
+    from matplotlib.figure import Figure
+    from matplotlib.transforms import Bbox
+
+    axes = Figure(figsize=(8, 5.2)).subplots()
+    points = compare.points_of(["resnet18"])
+    compare.draw(axes, points)
+    monkeypatch.setattr(Bbox, "overlaps", lambda *_: True)
+    compare.label(axes, points)
+    (name,) = axes.texts
+    radius = (compare.area(points[0], points[0]["parameters"]) / math.pi) ** 0.5
+    assert name.get_position() == pytest.approx(compare.spots(radius)[-1])

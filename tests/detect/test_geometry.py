@@ -168,3 +168,20 @@ def test_masks_follow_the_pixels_that_they_mark(jitter: bool, flip: bool) -> Non
         assert found.masks.shape == (1, 96, 128)
         differing = (bright != found.masks[0].bool()).float().sum() / max(bright.sum(), 1)
         assert differing < 0.08, "they differ at the border alone"
+
+
+def test_the_first_window_that_holds_the_centre_of_a_box_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows of 50 pixels of an image of 100: the box's centre is at (20, 20)."""
+    places = iter([(50, 50), (0, 50), (0, 0), (50, 0), (10, 10)])
+    drawn = []
+
+    def next_window(*_: object) -> Window:
+        drawn.append(Window(100, 100, *next(places)))
+        return drawn[-1]
+
+    monkeypatch.setattr("skipway.tasks.detect.transform.random_window", next_window)
+    transform = BoxTransform(record(100, 100), jitter=True, flip=False)
+    box = torch.tensor([[10.0, 10.0, 30.0, 30.0]])
+    assert transform.draw((100, 100), box, (50, 50)) == Window(100, 100, 0, 0)
+    assert len(drawn) == 3
+    assert transform.draw((100, 100), box[:0], (50, 50)) == Window(100, 100, 50, 0), "without boxes any will do"

@@ -2,7 +2,9 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from studied import Tiny
 
 from skipway.study.engine.report import png
@@ -141,3 +143,13 @@ def test_the_study_runs_and_decides_nothing_from_seconds(tiny: Tiny) -> None:
     ]
     assert [len(losses) for losses in result.findings["starts"]["losses"]["resnet56"]] == [2]
     assert png(result).startswith(b"\x89PNG")
+
+
+def test_the_errors_of_every_length_of_training_and_the_first_steps_are_drawn() -> None:
+    figure = Figure()
+    STUDY.draw(findings(FULL, DEEP, 0.1, 0.5), figure)
+    drawn = [axes.get_title(loc="left") for axes in figure.axes]
+    assert drawn == ["64,000 steps", "64,000 steps", "first steps"]
+    for axes, errors in zip(figure.axes, (FULL, DEEP), strict=False):
+        heights = {round(float(y), 2) for line in axes.get_lines() for y in np.asarray(line.get_ydata())}
+        assert {round(error, 2) for error in errors.values()} <= heights

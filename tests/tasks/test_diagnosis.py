@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -251,3 +252,21 @@ def test_the_banner_is_whole_and_first_at_every_width(browser: Callable[..., Any
         assert shown.evaluate("document.documentElement.scrollWidth") <= width
         assert not wrong
         shown.close()
+
+
+@pytest.mark.parametrize(
+    ("steps", "recipe", "said"),
+    [
+        (1000, {"average": 0.999}, "still contain 36."),  # 0.999 ** 1000 = 0.3677
+        (5000, {"average": 0.999}, ""),  # 0.0067
+        (1000, {"average": 0.999, "only_head": 0.0}, ""),  # whose averages warm up
+        (1000, {"average": 0.0}, ""),
+        (1000, {}, ""),
+    ],
+)
+def test_averaged_weights_are_blamed_where_much_of_the_initial_ones_is_left(
+    steps: int, recipe: dict[str, float], said: str
+) -> None:
+    found = list(diagnosis.from_steps(SimpleNamespace(recipe=recipe), [{"step": steps}]))
+    assert len(found) == bool(said)
+    assert said in "".join(found)

@@ -215,3 +215,12 @@ def test_a_step_is_no_longer_than_the_rate_times_the_clipped_gradient(tmp_path: 
         )
     assert moved[0.01] == pytest.approx(0.01, rel=1e-3)
     assert moved[0.0] > 0.1
+
+
+def test_the_settings_that_a_source_names_are_those_of_the_recipe() -> None:
+    """torchvision's second weights (references/classification), and He, Girshick, Dollar 2019 for boxes."""
+    modern = find_recipe("modern")
+    assert (modern.label_smoothing, modern.mixup, modern.cutmix, modern.weight_decay) == (0.1, 0.2, 1.0, 2e-5)
+    assert (modern.lr, modern.lr_batch, modern.schedule) == (0.5, 1024, "cosine")
+    scratch = find_recipe("detect-scratch")
+    assert (scratch.pretrained, scratch.freeze_norm) == ("", False)
