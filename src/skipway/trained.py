@@ -66,6 +66,10 @@ def task_of(card: Card, folder: Path = Path()) -> Task:
     except SkipwayError as error:
         raise BundleError(f"{folder / 'card.json'}: {error}") from None
     require_of_task(task, card, folder)
+    try:
+        task = task.chosen_on_val(card.metrics)
+    except ValueError as error:
+        raise invalid(folder, f"metrics.val: {error}") from None
     return task.configured(card.network, preprocessing_of(card, folder), card.calibration)
 
 

@@ -75,11 +75,11 @@ def evaluate_after_training(folder: Path, dataset: Dataset, hardware: Hardware, 
     if dataset.left_out:
         run = replace(run, card=bundle.add_left_out(folder, dataset.left_out))
     name = dataset.eval_split() if dataset.eval_split() == "test" or "val" not in scored else "val"
-    evaluation = run.evaluate(scored.get(name) or score(run.card, dataset, mark, name, run.scorer))
     if "val" in scored and name != "val":  # what thresholds are chosen by
         on_val = run.evaluate(scored["val"]).metrics
         bundle.add_metrics(folder, "val", on_val, run.task.summary(on_val))
-        run = replace(run, card=bundle.read_card(folder))
+        run = replace(run, card=bundle.read_card(folder), task=run.task.chosen_on_val({"val": on_val}))
+    evaluation = run.evaluate(scored.get(name) or score(run.card, dataset, mark, name, run.scorer))
     bundle.add_metrics(folder, name, evaluation.metrics, run.task.summary(evaluation.metrics))
     command = shlex.join(["skipway", "eval", str(folder), dataset.name])
     write_and_print(folder, run, evaluation, AS_BUNDLED, command, console)

@@ -46,7 +46,7 @@ class LoadedRun:
 def open_run(run: str | Path, hardware: Hardware, protocol: str = AS_BUNDLED) -> LoadedRun:
     """The bundle `run` on `hardware`'s device. Raises SkipwayError for a bundle or a protocol that cannot be used.
 
-    A temperature belongs to scores of single views: the card has none for another protocol.
+    A temperature and thresholds belong to scores of single views: there are none for another protocol.
     """
     if protocol not in PROTOCOLS:
         raise UnknownNameError("protocol", protocol, PROTOCOLS, f"one of {', '.join(PROTOCOLS)}")
@@ -58,7 +58,7 @@ def open_run(run: str | Path, hardware: Hardware, protocol: str = AS_BUNDLED) ->
     else:
         require_pooling(task)
         scorer = PROTOCOLS[protocol](model.net, model.preprocessing, hardware, task.pool)
-        card = replace(card, calibration=None)
+        card, task = replace(card, calibration=None), task.chosen_on_val({})
     explain = task.explainer(model.net, model.preprocessing, hardware.device)
     records = read_records(model.folder)
     return LoadedRun(str(run), model.folder, card, task, model.preprocessing, scorer, explain, records)
@@ -113,7 +113,8 @@ def average_runs(runs: Sequence[LoadedRun], dataset: Dataset, mark: str, split: 
         calibration=None,
     )
     scorer = ensemble([calibrated_scorer(run) for run in runs], runs[0].task.pool)
-    return replace(of, run=card.network["name"], card=card, scorer=scorer, explain=None, records=[])
+    task = of.task.chosen_on_val({})  # thresholds are of one network's probabilities
+    return replace(of, run=card.network["name"], card=card, task=task, scorer=scorer, explain=None, records=[])
 
 
 def calibrated_scorer(run: LoadedRun) -> Scorer:

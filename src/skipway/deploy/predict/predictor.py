@@ -75,7 +75,8 @@ class Predictor:
         if views is not None:
             self.engine = pooled(self.engine, views, self.task)
             self.preprocessing = views.opened
-            self.card = replace(self.card, calibration=None)  # the temperature is of single views
+            self.card = replace(self.card, calibration=None)  # temperature and thresholds are of single views
+            self.task = self.task.chosen_on_val({})
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -144,8 +144,9 @@ def never_predicted(evaluation: ClassEvaluation) -> Iterator[Finding]:
     detail = f"there are {count:,} images of {them} among {evaluation.metrics['n']:,}"
     if evaluation.several:
         detail = f"{count:,} of the labels are of {them}, in {evaluation.metrics['n']:,} images"
+        threshold = "its threshold" if evaluation.thresholds else percent(THRESHOLD)
         advice = (
-            f"no probability of {them} is above {percent(THRESHOLD)}, while the ranking of images may be correct "
+            f"no probability of {them} is above {threshold}, while the ranking of images may be correct "
             "(see the average precision): use a lower threshold, or --balance weights"
         )
     yield Finding("error" if severe else "warning", title, detail, (advice,))

@@ -12,11 +12,12 @@ from skipway.reporting.reliability import Reliability
 from skipway.tasks.base import SplitOutputs
 from skipway.tasks.classify.calibration import FEWEST, cross_fitted, fit_temperature, reliability
 from skipway.tasks.classify.decision import ENERGY_KEPT
-from skipway.tasks.classify.metrics import of_classes, of_labels
+from skipway.tasks.classify.metrics import MetricResult, of_classes, of_labels
 from skipway.tasks.classify.out_of_distribution import KEPT, energy
 from skipway.tasks.classify.prediction import THRESHOLD
 from skipway.tasks.classify.protocol import ScoresTask
 from skipway.tasks.classify.selective import RiskCoverage, operating_points, risk_coverage
+from skipway.tasks.tag.thresholds import KEY, choose_thresholds
 
 
 @dataclass(frozen=True, repr=False)
@@ -28,7 +29,9 @@ class ClassEvaluation:
     temperature 1 and metrics["ece"] at the card's; uncalibrated, calibrated: the bins behind the two, the second None
     where there is no temperature; cross_fitted: the temperature was fitted on these very images, so that the second is
     not of it, but of temperatures that were each fitted without the images they are applied to; summary: the main
-    figure as text; risk: error against coverage, None for several labels.
+    figure as text; risk: error against coverage, None for several labels; thresholds: of the classes' probabilities,
+    above which they are predicted here, empty: THRESHOLD. On val of the training the metrics have the `thresholds`
+    chosen there, and the others are at THRESHOLD.
     """
 
     scored: SplitOutputs
@@ -42,6 +45,7 @@ class ClassEvaluation:
     calibrated: Reliability | None
     cross_fitted: bool
     risk: RiskCoverage | None = None
+    thresholds: tuple[float, ...] = ()
 
     def __repr__(self) -> str:
         return f"Evaluation({self.scored.data}, {self.scored.split}: {self.summary}, {self.metrics['n']:,} images)"
@@ -71,7 +75,9 @@ class ClassEvaluation:
     @property
     def predicted(self) -> np.ndarray:
         """The most likely class of each image, (n,); with several labels whether each was predicted, (n, classes)."""
-        return self.probabilities > THRESHOLD if self.several else self.scored.scores.argmax(1).numpy()
+        if not self.several:
+            return self.scored.scores.argmax(1).numpy()
+        return self.probabilities > np.array(self.thresholds or THRESHOLD)
 
     @property
     def correct(self) -> np.ndarray:
@@ -83,14 +89,14 @@ def measure(task: ScoresTask, scored: SplitOutputs, calibration: Mapping[str, An
     """All results on `scored`, with probabilities calibrated by the card's `calibration`."""
     scores, labels = scored.scores, scored.images.labels
     targets = torch.from_numpy(labels)
-    if task.several:
-        accumulator = task.metrics()
-        accumulator.update(scored.outputs, targets)
-        measured = of_labels(task, scores, targets, accumulator.compute())
-    else:
-        measured = of_classes(task, scores, targets)
     temperature = float(calibration["temperature"]) if calibration else 1.0
     probabilities = task.class_probabilities(scores, temperature).numpy()
+    on_val = scored.trained_on and scored.split == "val"  # what thresholds are chosen on does not measure them
+    thresholds = () if on_val else task.thresholds
+    if task.several:
+        measured = measured_labels(task, scored, probabilities, thresholds, on_val)
+    else:
+        measured = of_classes(task, scores, targets)
     uncalibrated = reliability(task.class_probabilities(scores).numpy(), labels)
     fitted_here = scored.trained_on and calibration is not None and calibration["split"] == scored.split
     calibrated = None
@@ -121,7 +127,24 @@ def measure(task: ScoresTask, scored: SplitOutputs, calibration: Mapping[str, An
         calibrated=calibrated,
         cross_fitted=fitted_here,
         risk=risk,
+        thresholds=thresholds,
     )
+
+
+def measured_labels(
+    task: ScoresTask, scored: SplitOutputs, probabilities: np.ndarray, thresholds: tuple[float, ...], on_val: bool
+) -> MetricResult:
+    """Any number of classes an image, predicted above `thresholds` (empty: THRESHOLD); with those chosen `on_val`."""
+    labels = scored.images.labels
+    targets, accumulator = torch.from_numpy(labels), task.metrics()
+    accumulator.update(scored.outputs, targets)
+    predicted = torch.from_numpy(probabilities > np.array(thresholds)) if thresholds else None
+    found = of_labels(task, scored.scores, targets, accumulator.compute(), predicted)
+    chosen = choose_thresholds(probabilities, labels) if on_val else list(thresholds)
+    if not chosen:
+        return found
+    rows = [{**row, "threshold": one} for row, one in zip(found.per_class, chosen, strict=True)]
+    return MetricResult(found.metrics | ({KEY: chosen} if on_val else {}), rows, None)
 
 
 def selective_metrics(confidence: np.ndarray, correct: np.ndarray, scores: Tensor) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
+import torch
 from scipy.stats import binomtest
 from sklearn.metrics import average_precision_score, confusion_matrix
 from torch import Tensor
@@ -117,19 +118,33 @@ def of_classes(task: ScoresTask, scores: Tensor, labels: Tensor) -> MetricResult
     return MetricResult(metrics, rows, confusion)
 
 
-def of_labels(task: ScoresTask, scores: Tensor, labels: Tensor, metrics: dict[str, float]) -> MetricResult:
+def of_labels(
+    task: ScoresTask, scores: Tensor, labels: Tensor, metrics: dict[str, float], predicted: Tensor | None = None
+) -> MetricResult:
     """Any number of classes an image. scores (n, classes); labels (n, classes) of 0 and 1; metrics: the task's.
 
     Besides these: n; exact, the share of images with every label predicted correctly at THRESHOLD, with its interval. A
-    class's row has its average precision too; None without an image that has it.
+    class's row has its average precision too; None without an image that has it. predicted: bool (n, classes), by other
+    thresholds, at which exact and F1 are then; f1_macro_at_half and f1_micro_at_half are F1 at THRESHOLD.
     """
     n = len(labels)
-    exact = int(((task.class_probabilities(scores) > THRESHOLD) == labels.bool()).all(1).sum())
+    if predicted is None:
+        predicted, counts = task.class_probabilities(scores) > THRESHOLD, task.counts(scores, labels)
+    else:
+        counts = counts_of(predicted, labels.bool())
+        halves = {f"{key}_at_half": metrics[key] for key in ("f1_macro", "f1_micro")}
+        metrics = {**metrics, **task.train_metrics(counts), **halves}
+    exact = int((predicted == labels.bool()).all(1).sum())
     figures: dict[str, Any] = {"n": n, **metrics, "exact": exact / n, "exact_interval": interval(exact, n)}
     rows = []
-    counts = task.counts(scores, labels).tolist()
-    for i, (name, (hits, wrong, missed)) in enumerate(zip(task.classes, counts, strict=True)):
+    for i, (name, (hits, wrong, missed)) in enumerate(zip(task.classes, counts.tolist(), strict=True)):
         present = hits + missed
         precision = float(average_precision_score(labels[:, i], scores[:, i])) if present else None
         rows.append({**class_row(name, hits, present, hits + wrong), "ap": precision})
     return MetricResult(figures, rows, None)
+
+
+def counts_of(predicted: Tensor, present: Tensor) -> Tensor:
+    """(classes, 3): true positives, false positives, false negatives of bool (n, classes) each."""
+    counted = (predicted & present, predicted & ~present, ~predicted & present)
+    return torch.stack([one.sum(0) for one in counted], 1)

@@ -1,5 +1,6 @@
 """The classes that a network predicts for an image."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from skipway.errors import DataError
@@ -13,12 +14,14 @@ class ClassPrediction(Prediction):
     """(class, probability) in order of decreasing probability, or why the image could not be read.
 
     unsure: whether the probability of the first is below the threshold that was asked for; out_of_distribution: whether
-    the image is unlike those of the training. Both None where no threshold was asked for.
+    the image is unlike those of the training. Both None where no threshold was asked for. predicted: the classes above
+    their own thresholds, the most likely first; None where the network has none.
     """
 
     classes: tuple[tuple[str, float], ...] = ()
     unsure: bool | None = None
     out_of_distribution: bool | None = None
+    predicted: tuple[str, ...] | None = None
 
     @property
     def label(self) -> str:
@@ -47,3 +50,9 @@ class ClassPrediction(Prediction):
         rows = [(name, f"{100 * share:.2f} %") for name, share in self.classes]
         marks = [("", "unsure")] if self.unsure else []
         return notebook.prediction(self.name, self.error, [*rows, *marks])
+
+
+def above(classes: Sequence[str], probabilities: Sequence[float], thresholds: Sequence[float]) -> tuple[str, ...]:
+    """The classes whose probability is above their own threshold, the most likely first."""
+    found = [i for i, (share, least) in enumerate(zip(probabilities, thresholds, strict=True)) if share > least]
+    return tuple(classes[i] for i in sorted(found, key=lambda i: -probabilities[i]))

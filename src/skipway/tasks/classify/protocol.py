@@ -11,7 +11,7 @@ from skipway.tasks.base import Metrics
 class ScoresTask(Protocol):
     """A task whose network gives a score for each class.
 
-    several: whether an image may have any number of classes.
+    several: whether an image may have any number of classes; thresholds: of their probabilities, empty: THRESHOLD.
     """
 
     @property
@@ -22,6 +22,9 @@ class ScoresTask(Protocol):
 
     @property
     def outputs(self) -> int: ...
+
+    @property
+    def thresholds(self) -> tuple[float, ...]: ...
 
     def score_loss(self, scores: Tensor, targets: Tensor) -> Tensor:
         """Mean loss in nats of scores (N, classes)."""

@@ -9,6 +9,8 @@ from skipway.reporting.numbers import interval, percent
 from skipway.tasks.base import AS_BUNDLED, ENSEMBLE
 from skipway.tasks.classify.calibration import BINS, FEWEST, FOLDS
 from skipway.tasks.classify.evaluation import ClassEvaluation
+from skipway.tasks.tag.thresholds import FEWEST as FEWEST_OF_CLASS
+from skipway.tasks.tag.thresholds import KEY
 
 
 def headlines(evaluation: ClassEvaluation) -> list[tuple[str, str, str]]:
@@ -23,8 +25,8 @@ def headlines(evaluation: ClassEvaluation) -> list[tuple[str, str, str]]:
     if several:
         return [
             ("Mean average precision", percent(m["map"]), f"mean over the classes, {n}"),
-            ("Macro F1", percent(m["f1_macro"]), "mean over the classes"),
-            ("Micro F1", percent(m["f1_micro"]), "over all labels"),
+            ("Macro F1", percent(m["f1_macro"]), f"mean over the classes{about_half(m, 'f1_macro')}"),
+            ("Micro F1", percent(m["f1_micro"]), f"over all labels{about_half(m, 'f1_micro')}"),
             ("Every label correct", percent(m["exact"]), f"95\u00a0% interval {interval(m['exact_interval'])}"),
             *shared,
         ]
@@ -44,6 +46,30 @@ def about_error(evaluation: ClassEvaluation) -> str:
     if evaluation.calibrated is None:
         return "no temperature was fitted"
     return f"{percent(evaluation.metrics['ece_uncalibrated'])} without temperature"
+
+
+def about_half(metrics: dict[str, Any], key: str) -> str:
+    """What a figure at thresholds from val is at a probability of 50 % for every class."""
+    half = metrics.get(f"{key}_at_half")
+    return "" if half is None else f"; {percent(half)} with 50\u00a0% for each"
+
+
+def about_thresholds(evaluation: ClassEvaluation) -> str:
+    """Where the thresholds of the classes' probabilities come from; empty for one class an image."""
+    if not evaluation.several:
+        return ""
+    if evaluation.thresholds:
+        return (
+            "A class is predicted above its own threshold, which has the largest F1 on val. It is 50\u00a0% for a "
+            f"class that fewer than {FEWEST_OF_CLASS} images there have, and where another threshold did not raise F1 "
+            "on images that it was not chosen on."
+        )
+    if KEY in evaluation.metrics:
+        return (
+            "A class is predicted above 50\u00a0% here. The thresholds were chosen on these images and are those of "
+            "predictions; F1 at them would be too good here."
+        )
+    return "A class is predicted above 50\u00a0%."
 
 
 def about_calibration(evaluation: ClassEvaluation, card: Any, protocol: str) -> str:

@@ -65,6 +65,7 @@ class ClassReporter(Reporter):
             if evaluation.risk is None
             else Markup(risk_coverage_curve(evaluation.risk, points_of_val(context))),
             thresholds=thresholds(evaluation, points_of_val(context)),
+            about_thresholds=report_text.about_thresholds(evaluation),
             confusion=html.optional(None if matrix is None else confusion_map(matrix, evaluation.classes)),
             drawn=DRAWN,
             named=NAMED,

@@ -19,7 +19,7 @@ from skipway.tasks.batch_random import BatchRandom
 from skipway.tasks.classify import class_balance
 from skipway.tasks.classify.decision import Decision
 from skipway.tasks.classify.losses import GAMMA
-from skipway.tasks.classify.prediction import ClassPrediction
+from skipway.tasks.classify.prediction import ClassPrediction, above
 
 
 def main_scores(outputs: Tensor | ModelOutput) -> Tensor:
@@ -32,7 +32,8 @@ class ClassScores(Task):
     """A task with a score for each of `classes`, the names in the order of the network's outputs.
 
     label_smoothing, class_weights (classes,), focal: of the loss in training. decision: which answers are unsure; None
-    where that is not asked.
+    where that is not asked. thresholds: of each class's probability, above which it is predicted, where an image may
+    have several; empty: THRESHOLD.
     """
 
     calibrates: ClassVar[str] = "temperature"
@@ -43,6 +44,7 @@ class ClassScores(Task):
     class_weights: Tensor | None = None
     focal: bool = False
     decision: Decision | None = None
+    thresholds: tuple[float, ...] = ()
 
     @classmethod
     def from_classes(cls, classes: Sequence[str]) -> Self:
@@ -120,9 +122,13 @@ class ClassScores(Task):
         self, name: str, outputs: Outputs, size: tuple[int, int], temperature: float, top: int
     ) -> ClassPrediction:
         """The `top` classes with their probabilities, the most likely first."""
-        found = self.class_probabilities(outputs[0].unsqueeze(0), temperature)[0].topk(min(top, self.outputs))
+        probabilities = self.class_probabilities(outputs[0].unsqueeze(0), temperature)[0]
+        found = probabilities.topk(min(top, self.outputs))
         pairs = zip(found.indices.tolist(), found.values.tolist(), strict=True)
         classes = tuple((self.classes[place], value) for place, value in pairs)
+        if self.thresholds:
+            predicted = above(self.classes, probabilities.tolist(), self.thresholds)
+            return ClassPrediction(name, "", classes, predicted=predicted)
         marks = self.decision.of(classes[0][1], outputs[0]) if self.decision else ()
         return ClassPrediction(name, "", classes, *marks)
 

@@ -1,7 +1,7 @@
 """Tagging (multi-label classification): any number of classes for each image, each predicted independently."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,12 +11,13 @@ from torch import Tensor
 
 from skipway.data.dataset import Dataset
 from skipway.models.base import ModelOutput
-from skipway.tasks.base import Metrics
+from skipway.tasks.base import Metrics, Presenter
 from skipway.tasks.classify import class_balance
 from skipway.tasks.classify.losses import sigmoid_distillation, sigmoid_focal
 from skipway.tasks.classify.pooling import mean_sigmoid
 from skipway.tasks.classify.prediction import THRESHOLD
 from skipway.tasks.classify.scores import ClassScores, main_scores
+from skipway.tasks.tag.thresholds import KEY, thresholds_in
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,19 @@ class Tag(ClassScores):
 
     def summary(self, metrics: Mapping[str, Any]) -> str:
         return f"mAP {100 * metrics['map']:.2f} %, macro F1 {100 * metrics['f1_macro']:.2f} %"
+
+    def chosen_on_val(self, metrics: Mapping[str, Any]) -> "Tag":
+        return replace(self, thresholds=thresholds_in(metrics, self.classes))
+
+    @property
+    def decoding(self) -> dict[str, Any]:
+        return {KEY: list(self.thresholds)} if self.thresholds else {}
+
+    @property
+    def presenter(self) -> Presenter:
+        from skipway.tasks.tag.present import TagPresenter
+
+        return TagPresenter() if self.thresholds else super().presenter
 
     def pool(self, scores: Tensor) -> Tensor:
         return mean_sigmoid(scores)
