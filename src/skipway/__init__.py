@@ -11,10 +11,10 @@ Each name is imported when first used, so that `import skipway` costs nothing.
 
 import sys
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from skipway.commands.average import average
     from skipway.commands.benchmark import benchmark
     from skipway.commands.check import check
     from skipway.commands.compare import compare
@@ -57,6 +57,7 @@ WHERE = {
     "Run": "skipway.commands.run",
     "SamplingOptions": "skipway.tasks.generate.sampler",
     "SkipwayError": "skipway.errors",
+    "average": "skipway.commands.average",
     "benchmark": "skipway.commands.benchmark",
     "build": "skipway.models",
     "check": "skipway.commands.check",
@@ -96,6 +97,7 @@ __all__ = [
     "Run",
     "SamplingOptions",
     "SkipwayError",
+    "average",
     "benchmark",
     "build",
     "check",
@@ -123,8 +125,6 @@ __all__ = [
     "train",
     "tune",
 ]
-__version__ = version("skipway")
-
 
 if "IPython" in sys.modules:
     from skipway.reporting.notebook import register
@@ -132,7 +132,19 @@ if "IPython" in sys.modules:
     register()
 
 
+def installed_version() -> str:
+    """Of skipway, or of skipway-runtime where that alone is installed."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("skipway")
+    except PackageNotFoundError:
+        return version("skipway-runtime")
+
+
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return installed_version()
     if name not in WHERE:
         raise AttributeError(f"module 'skipway' has no attribute '{name}'")
     return getattr(import_module(WHERE[name]), name)

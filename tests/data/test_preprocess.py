@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import v2
 
+from skipway.data import fitting
 from skipway.data import preprocess as module
 from skipway.data.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, for_photographs, for_pixels
 from skipway.data.resize import Filter
@@ -62,7 +63,7 @@ def test_crops_of_random_sizes_are_torchvisions_up_to_the_longest_shape() -> Non
     theirs = v2.Compose([v2.Resize(36, antialias=True), v2.CenterCrop(32)])
     for _ in range(60):
         shorter = int(rng.integers(1, 40))
-        longer = int(rng.integers(shorter, module.MAX_ASPECT * shorter + 1))
+        longer = int(rng.integers(shorter, fitting.MAX_ASPECT * shorter + 1))
         shape = (shorter, longer) if rng.random() < 0.5 else (longer, shorter)
         image = picture(3, *shape)
         torch.testing.assert_close(replace(for_photographs(32), resize=36).fitted(image), theirs(image), rtol=0, atol=0)
@@ -77,7 +78,7 @@ def waves(height: int, width: int) -> Tensor:
 
 @pytest.mark.parametrize(("height", "width"), [(20, 1201), (20, 1200), (1501, 21), (9, 250)])
 def test_the_crop_of_a_longer_shape_is_the_middle_that_resizing_all_of_it_gives(height: int, width: int) -> None:
-    assert max(height, width) > module.MAX_ASPECT * min(height, width)
+    assert max(height, width) > fitting.MAX_ASPECT * min(height, width)
     theirs = v2.Compose([v2.Resize(36, antialias=True), v2.CenterCrop(32)])
     image = waves(height, width)
     ours = replace(for_photographs(32), resize=36).fitted(image)
@@ -98,7 +99,7 @@ def test_a_line_of_pixels_needs_no_memory_for_what_the_crop_leaves_out(fit: str,
         patch.setattr(module, "resize", measured)
         image = replace(for_photographs(224), fit=fit).fitted(picture(3, *shape))
     assert image.shape == (3, 224, 224)
-    assert max(resized) <= 256 * 256 * (module.MAX_ASPECT + 1)
+    assert max(resized) <= 256 * 256 * (fitting.MAX_ASPECT + 1)
 
 
 def test_squash_is_torchvisions_resize_of_both_sides() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from skipway.deploy.engines.int8 import read_export
 from skipway.deploy.export.folder import CARD, EVIDENCE, SUMS, verify, write_sums
-from skipway.deploy.export.formats import OPENVINO_FILE
+from skipway.deploy.export.sessions import OPENVINO_FILE
 from skipway.errors import BundleError
 from tests.fuzz.changes import as_json, changed, damaged, refused_in_one_line
 

@@ -142,6 +142,8 @@ def read_card(folder: Path) -> Card:
     if not (folder / SUMS).is_file():
         state = "an unfinished run: continue it with --resume" if (folder / "checkpoints").is_dir() else "no bundle"
         raise BundleError(f"{folder} holds {state} ({SUMS} is missing)")
+    if (folder / "evidence.json").is_file():
+        raise BundleError(f"{folder} is an export, not a run: use `skipway-runtime`, or give its run")
     sums = (folder / SUMS).read_bytes()
     digests = {}
     for name in FILES:
@@ -154,17 +156,22 @@ def read_card(folder: Path) -> Card:
             )
     if sums != checksums(digests):
         raise BundleError(f"{folder / SUMS} was changed since it was written: restore it from a copy")
+    card = decode_card(folder)
+    if card.weights_sha256 != digests[FILES[0]]:
+        raise BundleError(f"{folder / FILES[0]} holds weights that are not those of the card: restore it from a copy")
+    return card
+
+
+def decode_card(folder: Path) -> Card:
+    """The card in `folder`, unverified. Raises BundleError for one that this version does not read."""
     try:
         values = json.loads((folder / "card.json").read_bytes())
         schema = values.get("schema") if isinstance(values, dict) else None
         if type(schema) is int and schema != SCHEMA:
             raise BundleError(f"{folder} has schema {schema}, this version reads {SCHEMA}: upgrade skipway")
-        card = decode(values)
+        return decode(values)
     except (ValueError, RecursionError) as error:
         raise BundleError(f"{folder / 'card.json'} is not a card ({error}): restore it from a copy") from None
-    if card.weights_sha256 != digests[FILES[0]]:
-        raise BundleError(f"{folder / FILES[0]} holds weights that are not those of the card: restore it from a copy")
-    return card
 
 
 def read_weights(folder: Path) -> "dict[str, Tensor]":

@@ -1,18 +1,13 @@
 """`skipway serve`: a trained network over HTTP, with a web page."""
 
-import os
-import shlex
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from skipway.cli.options import DeviceOption, console, decide
+from skipway.deploy.serve.access import KEY_VARIABLE, LOOPBACK, key_in_shell, lines_about, read_key
 from skipway.deploy.serve.limits import Limits
-from skipway.errors import SkipwayError
-
-LOOPBACK, EVERYWHERE = ("127.0.0.1", "::1", "localhost"), ("0.0.0.0", "::", "")
-KEY_VARIABLE = "SKIPWAY_API_KEY"
 
 KeyFileOption = Annotated[
     Path | None, typer.Option(help=f"File whose first line requests must carry; else ${KEY_VARIABLE}, if set.")
@@ -34,39 +29,9 @@ GraceOption = Annotated[float, typer.Option(min=1, help="Seconds from SIGTERM or
 EngineOption = Annotated[str, typer.Option(help="eager (evaluation's digits), auto (fastest that agrees), or a name.")]
 
 
-def read_key(file: Path | None) -> str:
-    """The API key of `file`'s first line, else of KEY_VARIABLE; empty when there is none. Raises SkipwayError."""
-    if file is None:
-        key, where = os.environ.get(KEY_VARIABLE, "").strip(), KEY_VARIABLE
-    else:
-        where = f"--api-key-file {file}"
-        try:
-            key = file.read_text(encoding="utf-8").partition("\n")[0].strip()
-        except (OSError, UnicodeDecodeError) as fault:
-            raise SkipwayError(f"{where} cannot be read ({fault}): give a text file") from None
-        if not key:
-            raise SkipwayError(f"{where} holds no key: write one in its first line")
-    if not key.isascii() or not key.isprintable():
-        raise SkipwayError(f"{where} holds characters that a request's head cannot carry: use printable ASCII")
-    return key
-
-
-def key_in_shell(file: Path | None, key: str) -> str:
-    """How a shell finds the key, so that it need not be shown; empty without one."""
-    if not key:
-        return ""
-    return f"${KEY_VARIABLE}" if file is None else f"$(head -n 1 {shlex.quote(str(file.absolute()))})"
-
-
 def print_address(run: Path, address: str, host: str, key: str, generates: bool = False) -> None:
-    """Say where the bundle is served and how it is asked, and when it is served to anybody; `key` as in the shell."""
-    from skipway.deploy.serve.documentation import curl_command
-
-    everywhere = " and every other address of this machine" if host in EVERYWHERE else ""
-    lines = [f"{run} at {address}{everywhere} (Ctrl-C ends it)", curl_command(address, key, generates)]
-    if host not in LOOPBACK and not key:
-        lines.append("whoever reaches this address may use it: --api-key-file asks for a key")
-    for line in lines:
+    """Say where the bundle is served and how it is asked; `key` as in the shell."""
+    for line in lines_about(run, address, host, key, generates):
         console().print(line, soft_wrap=True, markup=False)
 
 

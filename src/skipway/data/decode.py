@@ -10,13 +10,13 @@ see the same pixels.
 
 Conversions:
 
-- Orientation follows EXIF, or a HEIF or AVIF file's own metadata. Of an animation, the first frame is used.
+- Orientation follows EXIF, or a HEIF, AVIF or JPEG XL file's own metadata. Of an animation, the first frame is used.
 - Colours are converted to sRGB by the image's profile; without a usable profile they are taken as sRGB.
 - 16-bit grey is scaled by 1/257 and rounded, so that 65535 is 255; of 16-bit colour Pillow keeps the high byte, at
   most one level off. Floating point and 32-bit integers are refused: their white level is not known.
 - Transparent pixels (alpha, palette, or a colour declared transparent) are blended with a background.
 - CMYK without a profile becomes RGB by (1 - ink)(1 - black); so do Adobe's JPEGs, which store ink inverted.
-- HEIF and AVIF with 10 or 12 bits keep the high 8 bits.
+- HEIF, AVIF and JPEG XL with more than 8 bits keep the high 8 bits.
 - Grey is the luma of BT.601; 1-bit images are black and white.
 - Other numbers of channels than 1 and 3 are read exactly as stored, ignoring profiles: an array's channels, an image's
   bands, or the pages of a TIFF.
@@ -36,7 +36,7 @@ import simplejpeg
 from PIL import Image, ImageChops, ImageOps, ImageSequence, UnidentifiedImageError
 
 from skipway.data.colour import to_srgb, use_of_profile
-from skipway.data.heif import DECODABLE, INSTALL, DecoderMissingError, require_decoder
+from skipway.data.heif import DECODABLE, DecoderMissingError, require_decoder
 from skipway.errors import DataError, first_line
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def translate_errors(name: str) -> Iterator[None]:
     try:
         yield
     except DecoderMissingError as error:
-        raise DataError(f"{name} {error}: {INSTALL}") from None
+        raise DataError(f"{name} {error}") from None
     except UnidentifiedImageError:
         raise DataError(f"{name} is not an image that can be read: remove or replace it") from None
     except DECODE_ERRORS as error:

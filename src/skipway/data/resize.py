@@ -4,13 +4,13 @@ torchvision is not imported: that takes as long as importing torch, and a predic
 """
 
 import platform
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Filter = Literal["bilinear", "bicubic"]
+from skipway.data.fitting import Filter
+
 ARM = ("aarch64", "arm64")
 
 

@@ -29,6 +29,7 @@ from skipway.tasks.presenter import Presenter as Presenter
 
 AS_BUNDLED = "center"  # the protocol of evaluation that temperatures are fitted with
 ENSEMBLE = "ensemble"  # the recipe name in the card of an ensemble
+AVERAGE = "average"  # likewise of a network whose weights are the mean of others'
 CROSS_VALIDATION = "cross-validation"  # likewise of the networks of all folds; and the split of their images
 Outputs = tuple[Tensor, ...]  # of a network, in the order of `Task.output_names`; the first dimension counts images
 Explain = Callable[[Tensor, Tensor], Tensor]  # uint8 images (N, C, H, W), classes (N,) -> heat (N, H, W) in [0, 1]

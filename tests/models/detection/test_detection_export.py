@@ -12,7 +12,7 @@ from torch.export import Dim
 from torchvision.ops import batched_nms
 from twins import shaken
 
-from skipway.deploy.engines.openvino_core import core
+from skipway.deploy.openvino_core import core
 from skipway.deploy.export.formats import OPSET, quiet
 from skipway.models import create_detector
 from skipway.models.detection.base import Detections

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.export import Dim
 from twins import shaken
 
-from skipway.deploy.engines.openvino_core import core
+from skipway.deploy.openvino_core import core
 from skipway.deploy.export.formats import OPSET, quiet
 from skipway.models import create_segmenter
 

@@ -21,8 +21,8 @@ from skipway.deploy.engines.base import (
     require_processor,
     usual_batch,
 )
-from skipway.deploy.engines.openvino_core import core
 from skipway.deploy.export.formats import openvino_graph, save_openvino
+from skipway.deploy.openvino_core import core
 from skipway.errors import first_line
 from skipway.hardware import multiplies_bfloat16
 from skipway.tasks.base import Outputs

@@ -225,6 +225,7 @@ def evidence_of(
             for name, shape in output_shapes(made.task, outputs)
         ],
         "probabilities": formula(made.task, made.temperature),
+        "decoding": made.task.decoding,
         "images": samples.origin,
         "compared_with": "eager, float32" if found is None else "itself, all images at once, after the gate",
         "batches": {str(count): as_fields(row) for count, row in rows.items()},

@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 from skipway.bundle import sha256
-from skipway.bundle.hub import output_folder
 from skipway.errors import BundleError, first_line
 
 SUMS, CARD, EVIDENCE = "SHA256SUMS", "card.json", "evidence.json"
@@ -12,6 +11,8 @@ SUMS, CARD, EVIDENCE = "SHA256SUMS", "card.json", "evidence.json"
 
 def usual_folder(run: Path, form: str, variant: str = "") -> Path:
     """Where `skipway export` puts what it makes of `run`; variant: "int8", "nms" or neither."""
+    from skipway.bundle.hub import output_folder  # the hub, which reading an export does not need
+
     return output_folder(run) / "exports" / (f"{form}-{variant}" if variant else form)
 
 

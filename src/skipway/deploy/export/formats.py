@@ -15,12 +15,13 @@ from torch import Tensor
 from torch.export import ExportedProgram
 
 from skipway.deploy.engines.base import EngineInput, EngineMissingError
-from skipway.deploy.engines.openvino_core import core
 from skipway.deploy.export.graph import captured, captured_with_probabilities, output_names
 from skipway.deploy.export.group_norm import decompose_group_norms
+from skipway.deploy.export.sessions import ONNX_FILE, OPENVINO_FILE, Session, onnx_session, openvino_session
+from skipway.deploy.openvino_core import core
 from skipway.tasks import Task
 
-ONNX_FILE, OPENVINO_FILE, TORCH_FILE = "model.onnx", "model.xml", "model.pt2"
+TORCH_FILE = "model.pt2"
 CLASSES_NOTE = "skipway_classes"  # the key of the class names among the notes
 ACTIVATIONS: dict[str, Callable[[Any, Any], Any]] = {  # OpenVINO's operations by torch's names
     "softmax": lambda ops, scores: ops.softmax(scores, 1),
@@ -158,15 +159,16 @@ def require_onnxruntime() -> Any:
 
 
 def run_onnx(folder: Path) -> NamedRunner:
-    onnxruntime = require_onnxruntime()
-    settings = onnxruntime.SessionOptions()
-    settings.log_severity_level = 3  # errors
-    session = onnxruntime.InferenceSession(folder / ONNX_FILE, settings, providers=["CPUExecutionProvider"])
-    taken, names = ([place.name for place in places] for places in (session.get_inputs(), session.get_outputs()))
+    require_onnxruntime()
+    return on_tensors(onnx_session(folder))
+
+
+def on_tensors(session: Session) -> NamedRunner:
+    """A session as a runner."""
 
     def run(*inputs: Tensor) -> dict[str, Tensor]:
-        given = {name: tensor.contiguous().numpy() for name, tensor in zip(taken, inputs, strict=True)}
-        return {name: torch.from_numpy(out) for name, out in zip(names, session.run(names, given), strict=True)}
+        found = session.run(*(given.contiguous().numpy() for given in inputs))
+        return {name: torch.from_numpy(output) for name, output in found.items()}
 
     return run
 
@@ -191,14 +193,7 @@ def finish_openvino(graph: Any, wanted: Exportable, folder: Path) -> None:
 
 
 def run_openvino(folder: Path) -> NamedRunner:
-    # in float32, as eager is: by itself OpenVINO takes bfloat16 where the processor has it
-    compiled = core().compile_model(folder / OPENVINO_FILE, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-
-    def run(*inputs: Tensor) -> dict[str, Tensor]:
-        found = compiled([given.contiguous().numpy() for given in inputs])
-        return {output.any_name: torch.from_numpy(found[output].copy()) for output in compiled.outputs}
-
-    return run
+    return on_tensors(openvino_session(folder))
 
 
 def write_torch(wanted: Exportable, folder: Path) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from skipway.deploy.engines.openvino_core import core
+from skipway.deploy.openvino_core import core
 
 WEIGHTED = {"Convolution", "GroupConvolution", "MatMul"}
 LEVELS = 255

@@ -4,9 +4,8 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import cache
-from importlib.metadata import version
 from importlib.resources import files
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Union
 from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
@@ -16,15 +15,18 @@ from pydantic.json_schema import SkipJsonSchema
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
+from skipway import installed_version
 from skipway.deploy.serve import documentation, request_body
-from skipway.deploy.serve.backend import PredictOptions
-from skipway.deploy.serve.generation import GenerationService
-from skipway.deploy.serve.generation_routes import generation
-from skipway.deploy.serve.generation_schema import STEPS, GenerationBounds, Picture
 from skipway.deploy.serve.limits import RefusedError
 from skipway.deploy.serve.middleware import RequestMiddleware, key_check
-from skipway.deploy.serve.schema import Bounds, Model, State, answers_model, body, faults
+from skipway.deploy.serve.model_backend import PredictOptions
+from skipway.deploy.serve.schema import Bounds, GenerationBounds, Model, State, answers_model, body, faults
 from skipway.deploy.serve.service import Service
+
+if TYPE_CHECKING:
+    from skipway.deploy.serve.generation import GenerationService
+
+AnyService = Union[Service, "GenerationService"]
 
 HTML, CSS, SCRIPT = (f"text/{kind}; charset=utf-8" for kind in ("html", "css", "javascript"))
 SHARED = {"/style.css": CSS, "/server.js": SCRIPT, "/card.js": SCRIPT}
@@ -33,7 +35,7 @@ GENERATING = {**SHARED, "/generate.js": SCRIPT}
 WEBP: dict[int | str, Any] = {200: {"content": {"image/webp": {"schema": {"type": "string", "format": "binary"}}}}}
 
 
-def create_app(service: Service | GenerationService, key: str = "", local: bool = False) -> ASGIApp:
+def create_app(service: AnyService, key: str = "", local: bool = False) -> ASGIApp:
     """The application. With a `key`, whatever begins with /v1, /metrics, and /openapi.json, which names the classes,
     are for those who send it. local: pages from elsewhere may not have a browser ask."""
 
@@ -43,11 +45,11 @@ def create_app(service: Service | GenerationService, key: str = "", local: bool 
         yield
         await service.stop()
 
-    generates = isinstance(service, GenerationService)
+    generates = not isinstance(service, Service)
     app = FastAPI(
         title="skipway",
         description=f"A trained network that {'draws' if generates else 'answers about'} images.",
-        version=version("skipway"),
+        version=installed_version(),
         lifespan=lifespan,
         openapi_url=None,  # it would have no key
         docs_url=None,  # its page loads scripts from elsewhere
@@ -56,8 +58,7 @@ def create_app(service: Service | GenerationService, key: str = "", local: bool 
     )
     how = "$API_KEY" if key else ""
     guarded = {"dependencies": [Depends(key_check(key))], "responses": faults(401)} if key else {}
-    operations = generation(service) if isinstance(service, GenerationService) else images(service)
-    app.include_router(operations, **guarded)  # type: ignore[arg-type]
+    app.include_router(operations(service), **guarded)  # type: ignore[arg-type]
     app.include_router(about(service), **guarded)  # type: ignore[arg-type]
     app.include_router(described(app), **guarded)  # type: ignore[arg-type]
     app.include_router(health(service))
@@ -69,6 +70,15 @@ def create_app(service: Service | GenerationService, key: str = "", local: bool 
     app.add_exception_handler(TimeoutError, late)
     app.add_exception_handler(Exception, failed)
     return RequestMiddleware(app, service.metrics, local)
+
+
+def operations(service: AnyService) -> APIRouter:
+    """What is done with images. A generator's modules need torch, and are imported for it alone."""
+    if isinstance(service, Service):
+        return images(service)
+    from skipway.deploy.serve.generation_routes import generation
+
+    return generation(service)
 
 
 def images(service: Service) -> APIRouter:
@@ -121,7 +131,7 @@ def images(service: Service) -> APIRouter:
     return routes
 
 
-def about(service: Service | GenerationService) -> APIRouter:
+def about(service: AnyService) -> APIRouter:
     """The network's card and the counts."""
     routes = APIRouter()
     card, side = service.answerer.card, service.answerer.preprocessing
@@ -156,28 +166,32 @@ def about(service: Service | GenerationService) -> APIRouter:
     return routes
 
 
-def fields_of(service: Service | GenerationService) -> list[str]:
+def fields_of(service: AnyService) -> list[str]:
     """What the answer holds for an image."""
-    if isinstance(service, GenerationService):
-        return [field.alias or name for name, field in Picture.model_fields.items()]
-    return list(service.answerer.schema())
+    if isinstance(service, Service):
+        return list(service.answerer.schema())
+    from skipway.deploy.serve.generation_schema import Picture
+
+    return [field.alias or name for name, field in Picture.model_fields.items()]
 
 
-def bounds_of(service: Service | GenerationService) -> Bounds | GenerationBounds:
+def bounds_of(service: AnyService) -> Bounds | GenerationBounds:
     """The limits that whoever asks has to know."""
     limits = service.limits
-    if isinstance(service, GenerationService):
-        return GenerationBounds(
-            body_bytes=limits.body_bytes,
-            images=limits.generated,
-            steps=STEPS,
-            evaluations=limits.evaluations,
-            seconds=limits.generation_seconds,
-        )
-    return Bounds(body_bytes=limits.body_bytes, images=limits.images, pixels=limits.pixels, frames=limits.frames)
+    if isinstance(service, Service):
+        return Bounds(body_bytes=limits.body_bytes, images=limits.images, pixels=limits.pixels, frames=limits.frames)
+    from skipway.deploy.serve.generation_schema import STEPS
+
+    return GenerationBounds(
+        body_bytes=limits.body_bytes,
+        images=limits.generated,
+        steps=STEPS,
+        evaluations=limits.evaluations,
+        seconds=limits.generation_seconds,
+    )
 
 
-def health(service: Service | GenerationService) -> APIRouter:
+def health(service: AnyService) -> APIRouter:
     """For whoever watches over the process."""
     routes = APIRouter()
 

@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -29,10 +29,11 @@ Child = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class DecodePool:
-    """`count` decoding processes. It is used and closed within one event loop; they start with `begin`."""
+    """`count` decoding processes, which have imported `modules`. It is used and closed within one event loop; they
+    start with `begin`."""
 
-    def __init__(self, count: int) -> None:
-        self.count = count
+    def __init__(self, count: int, modules: Sequence[str] = ("skipway.deploy.serve.decode_tasks",)) -> None:
+        self.count, self.modules = count, modules
         self.idle: asyncio.Queue[Child] = asyncio.Queue()
         self.begun: list[float] = []  # the loop's times since which images are being decoded
         self.children: set[asyncio.StreamWriter] = set()
@@ -97,7 +98,7 @@ class DecodePool:
             ours, theirs = socket.socketpair()
             script = (
                 f"import sys; sys.path[:] = {sys.path!r}; "
-                "import skipway.deploy.serve.decode_tasks; "  # here once, not in each copy
+                f"import {', '.join(self.modules)}; "  # here once, not in each copy
                 f"from skipway.deploy.serve.decode_process import main; main({theirs.fileno()})"
             )
             try:

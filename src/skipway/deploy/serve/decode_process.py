@@ -106,14 +106,15 @@ def serve(connection: socket.socket) -> None:
 
 def prepare() -> None:
     """Import what decoding needs and register every format; who calls `main` has imported the tasks."""
-    import torch
     from PIL import Image
 
     from skipway.data import heif
 
-    torch.set_num_threads(1)
+    if torch := sys.modules.get("torch"):  # where the tasks need it
+        torch.set_num_threads(1)
     Image.init()
     heif.register()
+    heif.register_jxl()
 
 
 def main(descriptor: int) -> None:

@@ -6,11 +6,12 @@ FastAPI's own page loads its scripts from elsewhere; this one needs nothing but 
 import shlex
 from functools import cache
 from importlib.resources import files
-from typing import Any
-
-from jinja2 import Environment, StrictUndefined, Template
+from typing import TYPE_CHECKING, Any
 
 from skipway.deploy.serve.request_body import FIELD
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 PREDICT, GENERATE = "/v1/predict", "/v1/generate"
 ASKED = """-H 'Content-Type: application/json' -H 'Accept: image/png' -d '{"n": 16, "seed": 3}' -o images.png"""
@@ -42,8 +43,10 @@ def page(schema: dict[str, Any], address: str, key: str = "", generates: bool = 
 
 
 @cache
-def template() -> Template:
+def template() -> "Template":
     """The page's, compiled once: that takes a hundred times as long as filling it in."""
+    from jinja2 import Environment, StrictUndefined
+
     text = (files("skipway.deploy.serve") / "page" / "docs.html").read_text(encoding="utf-8")
     return Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True).from_string(
         text

@@ -9,15 +9,11 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
-import torch
-from torch import Tensor
-
-from skipway.deploy.serve.backend import ModelBackend
 from skipway.deploy.serve.limits import Limits, RefusedError, busy
 from skipway.deploy.serve.metrics import Metrics
-from skipway.tasks.base import Outputs
+from skipway.deploy.serve.model_backend import ModelBackend, Outputs
 
 T = TypeVar("T")
 # Shares of the latency allowed. A request is accepted when it should be answered in half of it, and begun unless most
@@ -29,7 +25,7 @@ ACCEPTED, BEGUN = 0.5, 0.8
 class Waiting:
     """An image in the queue; since: the loop's time when its request had arrived whole."""
 
-    image: Tensor
+    image: Any
     since: float
     outputs: asyncio.Future[Outputs]
 
@@ -43,7 +39,8 @@ class Batcher:
     """Batches for `answerer`'s engine."""
 
     def __init__(self, answerer: ModelBackend, limits: Limits, metrics: Metrics) -> None:
-        self.compute, self.limits, self.metrics = answerer.outputs, limits, metrics
+        self.compute, self.stacked = answerer.outputs, answerer.stacked
+        self.limits, self.metrics = limits, metrics
         self.most = min(limits.batch or answerer.batch, answerer.batch)
         self.depth = answerer.depth
         self.inside = 0  # images accepted and not yet answered
@@ -89,7 +86,7 @@ class Batcher:
         """The loop's time until which a request that came at `since` may be begun."""
         return since + max(BEGUN * self.limits.latency - self.pace, self.pace)
 
-    async def outputs(self, image: Tensor, since: float) -> Outputs:
+    async def outputs(self, image: Any, since: float) -> Outputs:
         """The outputs, without the first dimension, of one uint8 image (C, H, W).
 
         Raises RefusedError (429) when its turn came too late.
@@ -177,5 +174,5 @@ class Batcher:
             return False
         return True
 
-    def computed(self, images: list[Tensor]) -> Outputs:
-        return self.compute(torch.stack(images))
+    def computed(self, images: list[Any]) -> Outputs:
+        return self.compute(self.stacked(images))

@@ -85,16 +85,6 @@ class Pictures(BaseModel):
     seconds: float = Field(ge=0)
 
 
-class GenerationBounds(BaseModel):
-    """What a request to a generator may hold."""
-
-    body_bytes: int
-    images: int
-    steps: int
-    evaluations: int = Field(description="Of the network, for all images of a request.")
-    seconds: float = Field(description="For all images of a request.")
-
-
 def wanted(body: bytes) -> Wanted:
     """A request's body. Raises RefusedError: 400 for no JSON, 422 for what is not as it must be."""
     try:

@@ -1,6 +1,7 @@
 """A photograph with what the network looked at, laid over the part that it saw."""
 
 import io
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -9,14 +10,15 @@ from torch import Tensor
 
 from skipway.attribution.heatmap import overlay
 from skipway.data.decode import Colour, decode
-from skipway.data.preprocess import Preprocessing
+from skipway.data.fitting import Fitting
 from skipway.data.resize import resize
+from skipway.deploy.serve.decode_process import Pixels
 
 LONGEST = 1024  # pixels of the picture that is sent back
 UNSEEN = 0.4  # brightness of what the network did not see
 
 
-def seen(preprocessing: Preprocessing, height: int, width: int) -> tuple[float, float, float, float]:
+def seen(preprocessing: Fitting, height: int, width: int) -> tuple[float, float, float, float]:
     """Top, left, height and width, in pixels of an image, of what `Preprocessing.fitted` makes of it, to the pixel.
 
     With fit "pad" it reaches beyond the image.
@@ -53,7 +55,7 @@ def spread(heat: np.ndarray, box: tuple[float, float, float, float], height: int
     return canvas.numpy()
 
 
-def picture(photo: np.ndarray, heat: np.ndarray, preprocessing: Preprocessing) -> bytes:
+def picture(photo: np.ndarray, heat: np.ndarray, preprocessing: Fitting) -> bytes:
     """`photo` (H, W, 3) with `heat` (size, size) over what the network saw and the rest dimmed, as WebP."""
     height, width = photo.shape[:2]
     laid = spread(heat, seen(preprocessing, height, width), height, width)
@@ -63,3 +65,15 @@ def picture(photo: np.ndarray, heat: np.ndarray, preprocessing: Preprocessing) -
     stream = io.BytesIO()
     Image.fromarray(mixed).save(stream, "WEBP", quality=85)
     return stream.getvalue()
+
+
+@dataclass(frozen=True)
+class Showing:
+    """What a decoding process does for an image to look at: `photograph`."""
+
+    name: str
+    background: Colour
+
+    def __call__(self, content: bytes) -> Pixels:
+        photo = photograph(content, self.name, self.background)
+        return Pixels(photo, (photo.shape[0], photo.shape[1]))

@@ -4,20 +4,21 @@ import io
 
 from PIL import Image, UnidentifiedImageError
 
-from skipway.data.heif import DECODABLE, kind_of_brand, register
+from skipway.data.heif import DECODABLE, JPEG_XL, kind_of_brand, register, register_jxl
 from skipway.data.image_headers import CODED, Header, HeaderError, read_header
 from skipway.deploy.serve.limits import Limits, RefusedError
 from skipway.errors import first_line
 
 # Kinds that people's photographs come in; Pillow knows more, some of which run other programs.
 KINDS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
-TAKEN = (*KINDS, "HEIF") if ".heic" in DECODABLE else KINDS
+TAKEN = (*KINDS, *["HEIF"] * (".heic" in DECODABLE), *["JXL"] * (".jxl" in DECODABLE))
 QUICK_PIXELS = 16_000_000  # in all scans or frames together: a photograph, decoded in a fraction of a second
 
 
 def formats_of(content: bytes) -> tuple[str, ...]:
-    """The names by which Pillow knows the kinds that `content` may be of; it knows HEIF only when told of it."""
-    return TAKEN if kind_of_brand(content) == "HEIF" and register() else KINDS
+    """The names by which Pillow knows the kinds that `content` may be of; it knows HEIF and JPEG XL only when told."""
+    kind = kind_of_brand(content)
+    return TAKEN if (kind == "HEIF" and register()) or (kind == JPEG_XL and register_jxl()) else KINDS
 
 
 def frames_of(image: Image.Image, most: int) -> int:

@@ -4,7 +4,6 @@ from typing import Any
 
 from pydantic import BaseModel, Field, create_model
 
-from skipway.deploy.serve.generation_schema import GenerationBounds
 from skipway.deploy.serve.request_body import FIELD
 
 IMAGE_TYPES = ("image/jpeg", "image/png", "image/webp", "image/gif", "image/bmp", "image/tiff", "image/avif")
@@ -40,6 +39,16 @@ class Bounds(BaseModel):
     images: int
     pixels: int
     frames: int
+
+
+class GenerationBounds(BaseModel):
+    """What a request to a generator may hold."""
+
+    body_bytes: int
+    images: int
+    steps: int
+    evaluations: int = Field(description="Of the network, for all images of a request.")
+    seconds: float = Field(description="For all images of a request.")
 
 
 class Model(BaseModel):

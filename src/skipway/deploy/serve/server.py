@@ -15,12 +15,11 @@ from dataclasses import dataclass, replace
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from skipway import bundle
 from skipway.deploy.serve.limits import Limits
 from skipway.errors import SkipwayError
-from skipway.hardware import decide
 
 if TYPE_CHECKING:
     from uvicorn import Config, Server
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from skipway.deploy.serve.service import Service
 
 NEEDED = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
-HEAVY = ["skipway.deploy.serve.backend", "skipway.deploy.serve.app", "uvicorn.protocols.http.h11_impl"]
+HEAVY = ("skipway.deploy.serve.backend", "skipway.deploy.serve.app", "uvicorn.protocols.http.h11_impl")
 BACKLOG = 2048  # connections that the system keeps until a process accepts them
 GIVEN_UP = 1  # exit code of a process that could not answer everything in its grace
 SPARE = 0.5  # seconds of the grace that are left for a process to end in
@@ -50,6 +49,18 @@ class Settings:
     key: str
     local: bool = False
     eager: bool = False
+    preloaded: ClassVar[tuple[str, ...]] = HEAVY  # modules that all workers need
+
+    def require(self) -> None:
+        """Raises BundleError for a folder that holds no bundle."""
+        bundle.read_card(self.folder)
+
+    def service(self) -> "Service | GenerationService":
+        """What answers in this process. Raises SkipwayError for what cannot be served."""
+        import torch
+
+        torch.set_num_threads(self.threads)
+        return service_for(self)
 
 
 def tell(line: str) -> None:
@@ -106,6 +117,7 @@ def service_for(settings: Settings) -> "Service | GenerationService":
     from skipway.deploy.serve.generation import GenerationService
     from skipway.deploy.serve.metrics import Metrics
     from skipway.deploy.serve.service import Service
+    from skipway.hardware import decide
 
     hardware = decide(settings.device)
     if generates(settings.folder):
@@ -117,16 +129,14 @@ def service_for(settings: Settings) -> "Service | GenerationService":
 
 def configuration(settings: Settings) -> "Config":
     """uvicorn's, with the network loaded. Raises SkipwayError for a bundle that cannot be served."""
-    import torch
     import uvicorn
 
     from skipway.deploy.serve.app import create_app
     from skipway.deploy.serve.http_timeouts import ACCEPTS, protocol_of
 
-    torch.set_num_threads(settings.threads)
     limits = settings.limits
     return uvicorn.Config(
-        create_app(service_for(settings), settings.key, settings.local),
+        create_app(settings.service(), settings.key, settings.local),
         http=protocol_of(limits),
         ws="none",
         lifespan="on",
@@ -240,7 +250,7 @@ def serve_with_workers(settings: Settings, bound: socket.socket, count: int) -> 
 
     forks = "forkserver" in multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context("forkserver") if forks else multiprocessing.get_context("spawn")
-    context.set_forkserver_preload(HEAVY)
+    context.set_forkserver_preload(list(settings.preloaded))
 
     def start() -> BaseProcess:
         process = context.Process(target=worker, args=(settings, bound))
@@ -257,7 +267,7 @@ def serve(settings: Settings, host: str, port: int, workers: int, say: Callable[
     Raises SkipwayError: extra missing, port taken, bundle refused.
     """
     require_extra()
-    bundle.read_card(settings.folder)
+    settings.require()
     with listener(host, port) as bound:
         if workers == 1:
             work(settings, bound, lambda: say(address_of(bound)))

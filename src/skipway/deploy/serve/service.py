@@ -9,20 +9,16 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 import numpy as np
-import torch
 
 from skipway.data.image_headers import Header
-from skipway.data.preprocess import FittedImage
-from skipway.deploy.predict.pipeline import compute_alone
-from skipway.deploy.serve.backend import ModelBackend, PredictOptions
 from skipway.deploy.serve.decode_pool import FORKS, DecodePool
 from skipway.deploy.serve.decode_process import DecodeTask, Pixels
-from skipway.deploy.serve.decode_tasks import Opening, Showing
+from skipway.deploy.serve.decode_tasks import Opening
 from skipway.deploy.serve.dynamic_batching import Batcher
-from skipway.deploy.serve.heatmap import photograph, picture
 from skipway.deploy.serve.image_limits import check_header, check_opened, is_quick, unreadable
 from skipway.deploy.serve.limits import Held, Limits, RefusedError, decode_memory
 from skipway.deploy.serve.metrics import Metrics
+from skipway.deploy.serve.model_backend import Fitted, ModelBackend, PredictOptions
 from skipway.deploy.serve.request_body import Upload
 from skipway.errors import DataError
 
@@ -39,9 +35,9 @@ class Service:
         self.answerer, self.limits, self.metrics = answerer, limits, metrics
         self.held = Held(limits.held_bytes)
         self.batcher = Batcher(answerer, limits, metrics)
-        self.decoders = ThreadPoolExecutor(decoders, "decode", compute_alone)
+        self.decoders = ThreadPoolExecutor(decoders, "decode", answerer.begin_thread)
         self.threads, self.eager = decoders, eager
-        self.processes = DecodePool(decoders)
+        self.processes = DecodePool(decoders, answerer.modules)
         self.begun: list[float] = []  # the loop's times since which threads decode
         self.task: asyncio.Task[None] | None = None
 
@@ -49,9 +45,7 @@ class Service:
         """Compute two batches, the second of which tells how long one takes, and begin to answer."""
         if self.eager:
             self.processes.begin()
-        side = self.answerer.preprocessing
-        blank = torch.zeros(side.channels, *side.canvas, dtype=torch.uint8)
-        loop = asyncio.get_running_loop()
+        blank, loop = self.answerer.blank(), asyncio.get_running_loop()
         for _ in range(2):
             began = loop.time()
             await loop.run_in_executor(self.batcher.threads, self.batcher.computed, [blank] * self.batcher.most)
@@ -117,10 +111,10 @@ class Service:
         header = check_header(upload.content, upload.name, self.limits)
         return None if is_quick(header) or not FORKS else header
 
-    async def open(self, upload: Upload, since: float) -> FittedImage:
+    async def open(self, upload: Upload, since: float) -> Fitted:
         """An upload as the network's input. Raises RefusedError."""
 
-        def quick() -> FittedImage | Header:
+        def quick() -> Fitted | Header:
             header = self.header_of(upload)
             if header is not None:
                 return header
@@ -128,14 +122,16 @@ class Service:
             return self.answerer.open(upload.content, upload.name)
 
         fitted = await self.decoded(quick, upload.name, since)
-        if isinstance(fitted, FittedImage):
+        if not isinstance(fitted, Header):
             return fitted
         task = Opening(upload.name, self.answerer.preprocessing, self.limits)
         pixels = await self.in_process(task, upload, fitted, since)
-        return FittedImage(torch.from_numpy(pixels.values), pixels.size)
+        return self.answerer.fitted(pixels)
 
     async def show(self, upload: Upload, since: float) -> np.ndarray:
         """An upload that was opened, as an image to look at. Raises RefusedError."""
+        from skipway.deploy.serve.heatmap import Showing, photograph  # torch, which exports do without
+
         side = self.answerer.preprocessing
 
         def quick() -> np.ndarray | Header:
@@ -187,9 +183,11 @@ class Service:
         """WebP of the upload with what speaks for the class `wanted` (the most likely when None), and that class."""
         classes = self.answerer.classes
         if not classes or not self.answerer.explains:
-            raise RefusedError(422, "this network has no classes to explain")
+            raise RefusedError(422, "this network has no classes to explain, or is an export")
         if wanted is not None and wanted not in classes:
             raise RefusedError(422, "there is no class of that name: GET /v1/model names all of them")
+        from skipway.deploy.serve import heatmap
+
         since = asyncio.get_running_loop().time()
         with self.batcher.room(1):
             async with self.in_time():
@@ -200,7 +198,7 @@ class Service:
                     target = classes.index(wanted)
                 heat = await self.batcher.alone(lambda: self.answerer.heat(image, target), since)
                 photo, side = await self.show(upload, since), self.answerer.preprocessing
-                drawn = await self.decoded(lambda: picture(photo, heat, side), upload.name, since)
+                drawn = await self.decoded(lambda: heatmap.picture(photo, heat, side), upload.name, since)
         self.metrics.images.labels("explained").inc()
         return drawn, classes[target]
 

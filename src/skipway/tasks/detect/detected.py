@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 LEAST = 0.05  # score: candidates below count for no metric
+SHOWN = 0.3  # score from which objects are predicted where no threshold was fitted
 MOST = 100  # detections of an image, as in COCO's protocol
 
 

@@ -28,7 +28,7 @@ from skipway.tasks.base import (
 )
 from skipway.tasks.batch_random import BatchRandom
 from skipway.tasks.dense import DenseTask
-from skipway.tasks.detect.detected import MOST
+from skipway.tasks.detect.detected import MOST, SHOWN
 from skipway.tasks.detect.detections import Decoder
 from skipway.tasks.detect.metrics import DetectMetrics
 from skipway.tasks.detect.mosaic import Mosaic
@@ -37,7 +37,6 @@ from skipway.tasks.detect.stitcher import ObjectStitcher
 from skipway.tasks.detect.transform import BoxTransform, MaskedBoxes
 
 MULTIPLE = 32  # pixels: the coarsest stride of a residual body, of which the input's sides are multiples
-SHOWN = 0.3  # score from which objects are predicted where no threshold was fitted
 
 
 @dataclass(frozen=True)
@@ -176,6 +175,10 @@ class Detect(DenseTask):
         return f"box AP {100 * metrics['ap']:.1f} {shown}{masks}"
 
     # prediction
+
+    @property
+    def decoding(self) -> dict[str, Any]:
+        return {"nms": 1.0 if self.suppressed else models.nms_threshold(self.network)}
 
     def predict(
         self, name: str, outputs: Outputs, size: tuple[int, int], temperature: float, top: int

@@ -1,0 +1,1 @@
+"""Predicting with and serving exported networks, without torch."""
