@@ -44,7 +44,7 @@ ROOMS: dict[str, tuple[str, ...]] = {  # the tests of each package or module bel
     "deploy": ("tests/deploy", "tests/generate", "tests/detect", "tests/segment", "tests/test_use.py"),
     "download": ("tests/test_download.py", "tests/fuzz"),
     "embedding": ("tests/embedding",),
-    "errors": ("tests/cli", "tests/data", "tests/test_bundle.py", "tests/test_download.py"),
+    "errors": ("tests/test_errors.py", "tests/cli", "tests/data", "tests/test_bundle.py"),
     "estimator": ("tests/test_estimator.py",),
     "evaluation": ("tests/evaluation", *TASKS, "tests/cli/test_eval_verb.py"),
     "hardware": ("tests/test_hardware.py", "tests/test_cuda.py", "tests/training"),

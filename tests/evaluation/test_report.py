@@ -242,6 +242,7 @@ def test_curves_show_what_was_recorded_and_nothing_else() -> None:
     found = page(judged(), mixed)
     assert "no accuracy on train" in found.text
     assert "those on val after each epoch" not in found.text
+    assert "Loss, in nats" in found.text
 
 
 def test_a_loss_that_is_no_number_leaves_a_gap() -> None:

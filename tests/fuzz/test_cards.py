@@ -123,6 +123,10 @@ CRAFTED: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
         lambda c: c["network"].update(pretrained="/etc/passwd"),
         "network.pretrained is no option",
     ),
+    "two options that are none": (
+        lambda c: c["network"].update(wings=2, arms=1),
+        "network.arms is no option of resnet20",
+    ),
     "unknown network": (lambda c: c["network"].update(name="resnet21"), "card.json: unknown model 'resnet21'"),
     "unknown stem": (lambda c: c["network"].update(stem="round"), "describes no network that can be built"),
     "another head": (lambda c: c["head"].update(name="detector"), "head is not that of the task classify"),
