@@ -30,7 +30,7 @@ def read_export(folder: Path) -> "Model":
     """The graph of an export. Raises BundleError for a file that is none, which checksums of its own do not show."""
     try:
         return core().read_model(folder / OPENVINO_FILE)
-    except RuntimeError as fault:
+    except (RuntimeError, UnicodeDecodeError) as fault:  # the latter where OpenVINO's message repeats bytes of the file
         raise BundleError(
             f"{folder / OPENVINO_FILE} cannot be read ({first_line(fault)}): remove the folder and export again"
         ) from None

@@ -44,7 +44,7 @@ def graph_of(trained: EngineInput) -> Any:
     if kept and kept.is_file():
         try:
             return core().read_model(kept)
-        except RuntimeError:  # not a whole graph: it is made and kept again
+        except (RuntimeError, UnicodeDecodeError):  # not a whole graph: it is made and kept again
             kept.unlink()
     graph = openvino_graph(trained)
     if kept is None:
