@@ -198,5 +198,6 @@ def test_the_outputs_of_a_notebook_are_kept_small_and_name_no_place_of_a_machine
     assert len(text) < 150_000
     outputs = json.dumps([cell.get("outputs", []) for cell in cells(name)])
     assert "text/html" in outputs
+    assert "<a " not in outputs, "the report that it leads to is not beside the notebook"
     assert not re.search(r"/(home|root|tmp|work|Users|mnt)\b", re.sub(r"base64,[\w+/=]+", "", outputs))
     assert all(cell["execution_count"] for cell in cells(name) if cell["cell_type"] == "code")

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 SIDE = 320  # pixels of the longer side of an image that is shown
 MOST_BYTES, MOST_PIXELS = 50_000_000, 100_000_000  # of an image's file, to be opened for a notebook
+ABSENT = -1  # of COCO's figures: there are no such objects
 ROWS = 12  # shown of a table; of the others their number is told
 # Okabe and Ito's colours, which are safe for colour blindness and legible on light and on dark ground
 COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#D55E00", "#CC79A7", "#0072B2")
@@ -82,7 +83,7 @@ def summary(
     head = f"<b>{text_of(name)}</b>"
     if of:
         head += f' <span style="{FAINT}">{text_of(joined)}</span> <bdi>{text_of(of)}</bdi>'
-    report = f'<a href="{escape(link)}">Report</a>' if link else ""
+    report = f'<a href="{escape(link)}" style="color:inherit">Report</a>' if link else ""
     return frame(
         f"<div>{head}</div>",
         line(text_of(figure), "font-size:2em;font-weight:600;line-height:1.3"),
@@ -97,7 +98,7 @@ def evaluation(data: str, split: str, figure: str, metrics: Mapping[str, Any]) -
     numbers = {
         name.replace("_", " "): value
         for name, value in metrics.items()
-        if isinstance(value, int | float) and not isinstance(value, bool) and name != "n"
+        if isinstance(value, int | float) and not isinstance(value, bool) and name != "n" and value != ABSENT
     }
     rows = [(name, f"{value:,}" if isinstance(value, int) else f"{value:.4g}") for name, value in numbers.items()]
     head, _, rest = printable(figure).partition(" (")
