@@ -22,7 +22,7 @@ from benchmarks.chaos.conditions import (
     sent_to,
 )
 from benchmarks.chaos.forked import POLL, Copy, command, start
-from benchmarks.chaos.outcome import Failure, Outcome, last_line, require
+from benchmarks.chaos.outcome import Outcome, last_line, require
 from benchmarks.chaos.stories import EVERY_STEP, MACHINE, TRAIN
 from skipway.bundle import sha256
 from skipway.training.checkpoint_manager import checkpoints
@@ -357,10 +357,10 @@ def a_killed_loader_worker_is_a_line_and_it_goes_on(made: Trainings) -> Outcome:
     run = made.run(*STREAMED, condition=read_files)
     copy = run.start()
     run.until_step(4)
-    workers = copy.left()
-    if not workers:
-        raise Failure("no workers")
-    os.kill(workers[0], signal.SIGKILL)
+    with paused(copy):
+        require(bool(copy.left()), "no workers")
+        for worker in copy.left():
+            os.kill(worker, signal.SIGKILL)
     line = run.refusal("to continue", 120)
     run.resume()
     return run.outcome(line)

@@ -31,6 +31,7 @@ from skipway.tasks.base import LossResult
 from skipway.tasks.classify.scores import ClassScores
 from skipway.training import dataloaders, loop, step, validation
 from skipway.training.checkpoint_manager import checkpoints
+from skipway.training.errors import out_of_memory
 from skipway.training.recipes import Recipe
 from skipway.training.run_manifest import RunOptions
 from skipway.training.setup import setup_training
@@ -118,6 +119,21 @@ def test_out_of_memory_halves_what_goes_through_at_once_and_the_batch_stays(digi
     assert json.loads((checkpoints(out)[0] / "state.json").read_text())["micro"] == 6
     asked = loop.train(digits, replace(recipe, micro=6), tmp_path / "asked", CPU, QUIET)
     assert same(weights(asked), weights(out))
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"), True),
+        (RuntimeError("could not create a primitive"), True),
+        (torch.OutOfMemoryError("CUDA out of memory"), True),
+        (RuntimeError("could not create a primitive descriptor for a convolution"), True),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
+        (ValueError("DefaultCPUAllocator"), False),
+    ],
+)
+def test_what_libraries_say_without_memory_is_told_from_other_errors(error: Exception, expected: bool) -> None:
+    assert out_of_memory(error) is expected
 
 
 def test_parts_of_a_batch_give_the_gradient_of_the_whole_where_images_do_not_meet(tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ from skipway.training.checkpoint_manager import checkpoints, write_failed_state
 from skipway.training.state_codec import Checkpoint
 
 NAMED = 5  # images of a batch named in a message; the file beside the state names all
-ALLOCATOR = "DefaultCPUAllocator"
+# what torch's allocator, and oneDNN, which gives no reason, say when there is no memory
+NO_MEMORY = ("DefaultCPUAllocator", "could not create a primitive")
 
 
 class NonFiniteError(SkipwayError):
@@ -31,7 +32,8 @@ class NonFiniteError(SkipwayError):
 
 def out_of_memory(error: BaseException) -> bool:
     """Whether torch reports that the device, or the machine, is out of memory."""
-    return isinstance(error, torch.OutOfMemoryError) or (isinstance(error, RuntimeError) and ALLOCATOR in str(error))
+    said = isinstance(error, RuntimeError) and any(words in str(error) for words in NO_MEMORY)
+    return said or isinstance(error, torch.OutOfMemoryError)
 
 
 def peer_lost(error: BaseException) -> bool:

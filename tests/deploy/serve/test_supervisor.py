@@ -1,6 +1,7 @@
 """Workers that die are replaced, later each time, and not for ever."""
 
 import errno
+import io
 import signal
 import time
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from skipway.deploy.serve import supervisor
+from skipway.deploy.serve import server, supervisor
 from skipway.deploy.serve.supervisor import (
     DEATHS,
     FAILED,
@@ -126,3 +127,12 @@ def test_a_full_disk_is_noticed_before_counts_are_mapped(tmp_path: Path, monkeyp
     monkeypatch.setattr(supervisor.tempfile, "TemporaryFile", lambda **_: Full())
     with pytest.raises(OSError, match="No space"):
         require_space(str(tmp_path))
+
+
+def test_what_cannot_be_said_does_not_end_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full(io.StringIO):
+        def write(self, _: str) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("sys.stderr", Full())
+    server.tell("skipway: worker 1 died and is replaced")

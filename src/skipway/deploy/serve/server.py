@@ -64,8 +64,9 @@ class Settings:
 
 
 def tell(line: str) -> None:
-    """What an engine has to say goes to standard error."""
-    print(line, file=sys.stderr, flush=True)
+    """What there is to say goes to standard error; a full disk or a closed pipe there is no reason to end."""
+    with suppress(OSError):
+        print(line, file=sys.stderr, flush=True)
 
 
 def require_extra() -> None:
