@@ -42,6 +42,8 @@ def version_faults(root: Path, tag: str) -> list[str]:
     cited = re.search(r"^version: (\S+)$", (root / "CITATION.cff").read_text(), re.MULTILINE)
     if not cited or cited[1] != version:
         faults.append(f"CITATION.cff names version {cited and cited[1]}, pyproject.toml {version}")
+    if (runtime := version_of(root / "runtime")) != version:
+        faults.append(f"runtime/pyproject.toml names version {runtime}, pyproject.toml {version}")
     headings = re.findall(r"^## (\S+)", (root / "CHANGELOG.md").read_text(), re.MULTILINE)
     if not headings or headings[0] not in (UNRELEASED, version):
         faults.append(f"CHANGELOG.md begins with {headings[:1]}: it must be {UNRELEASED} or {version}")
@@ -116,7 +118,7 @@ def schema_faults(root: Path) -> list[str]:
 
 def build(out: Path) -> tuple[Path, Path]:
     """The wheel and the source distribution, made of the files as they are now; others in `out` are removed."""
-    for old in out.glob("skipway-*"):
+    for old in out.glob("skipway*-*"):
         old.unlink()
     command = [sys.executable, "-m", "build", "--outdir", str(out), str(ROOT)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -98,8 +98,9 @@ def test_version_changelog_and_citation_agree() -> None:
 
 
 def test_a_release_under_another_version_or_without_a_changelog_is_found(tmp_path: Path) -> None:
-    for name in ("pyproject.toml", "CITATION.cff", "CHANGELOG.md"):
-        shutil.copy(ROOT / name, tmp_path)
+    (tmp_path / "runtime").mkdir()
+    for name in ("pyproject.toml", "CITATION.cff", "CHANGELOG.md", "runtime/pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path / name)
     version = check.version_of(ROOT)
     assert any("the tag is v9.9.9" in fault for fault in check.version_faults(tmp_path, "v9.9.9"))
     (tmp_path / "CHANGELOG.md").write_text(f"# Changelog\n\n## {version}\n")
