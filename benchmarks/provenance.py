@@ -51,6 +51,7 @@ CODE: dict[str, tuple[str, ...]] = {
     "segmentation_speed": (*TRAINING, *PREDICTION, "models/segmentation", "tasks/segment"),
     "serve": ("deploy/serve", *PREDICTION),
     "serve_soak": ("deploy/serve", "cli/serve.py"),
+    "runtime": ("runtime", "deploy/serve", "deploy/export/sessions.py", "data/decode.py", "data/fitting.py", "tasks"),
     "startup": (
         "__init__.py",
         "__main__.py",

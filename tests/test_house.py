@@ -33,6 +33,7 @@ MAY_IMPORT = {
     "evaluation": USES,
     "embedding": USES,
     "deploy": USES | {"embedding"},
+    "runtime": BASE - {"hardware"} | {"bundle", "data", "tasks", "deploy", "reporting"},
     "study": USES | {"training", "evaluation", "deploy"},
     "commands": USES | {"training", "evaluation", "deploy", "embedding"},
     "cli": USES | {"training", "evaluation", "deploy", "embedding", "study", "commands"},

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from skipway.deploy.predict.video import is_video
-from skipway.errors import DataError, SkipwayError
+from skipway.errors import DataError, SkipwayError, refuse_if
 from skipway.runtime.network import ExportedNetwork
 from skipway.runtime.preprocess import FittedPixels
 from skipway.tasks.presenter import Prediction, Presenter
@@ -51,17 +51,21 @@ class ExportPredictor:
         Prediction, an iterable of them an iterator. One that cannot be read gives a Prediction with `error`. An image's
         figures do not depend on which others are asked for.
         """
-        if top < 1:
-            raise SkipwayError(f"top must be at least 1, and is {top}")
-        if threshold is not None and not 0 <= threshold <= 1:
-            raise SkipwayError(f"threshold must be from 0 to 1, and is {threshold}")
         if isinstance(images, str | os.PathLike | bytes | np.ndarray):
             [answer] = self.answers([images], top, threshold)
             return answer
         return self.answers(images, top, threshold)
 
     def answers(self, images: Iterable[Picture], top: int, threshold: float | None) -> Iterator[Prediction]:
-        """A Prediction for each image; a few are decoded ahead."""
+        """A Prediction for each image; a few are decoded ahead. Raises SkipwayError for a `top` or `threshold` that is
+        none."""
+        refuse_if(top < 1, f"top is {top}", "give at least 1")
+        refuse_if(
+            threshold is not None and not 0 <= threshold <= 1, f"threshold is {threshold}", "give one from 0 to 1"
+        )
+        return self.answered(images, top, threshold)
+
+    def answered(self, images: Iterable[Picture], top: int, threshold: float | None) -> Iterator[Prediction]:
         waiting, reader = enumerate(images), self.network.reader
         decoding = deque(map(self.begun, islice(waiting, self.ahead)))
         try:
