@@ -61,6 +61,19 @@ def test_parquet(tmp_path: Path) -> None:
     check_file(file, file, damaged(whole) | inside)
 
 
+def test_names_and_labels_in_parquet_that_are_no_utf_8(tmp_path: Path) -> None:
+    """Found: a UnicodeDecodeError of a column's name."""
+    file = tmp_path / "train.parquet"
+    rows = pa.array([{"bytes": png(20 * i), "path": f"{i}.png"} for i in range(3)])
+    pq.write_table(pa.table({"image": rows, "label": pa.array([0, 1, 0])}), file)
+    assert refused_in_one_line(lambda: used(file)) is not None
+    file.write_bytes(file.read_bytes().replace(b"path", b"p\x80th"))
+    assert refused_in_one_line(lambda: used(file)) is None
+    labels = pa.array([b"ant", b"\x80", b"ant"]).view(pa.string())
+    pq.write_table(pa.table({"image": rows, "label": labels}), file)
+    assert refused_in_one_line(lambda: used(file)) is None
+
+
 def with_footer(before: bytes, footer: bytes) -> bytes:
     """A parquet file whose end says where its footer begins, as of somebody who changes it on purpose."""
     return before + footer + len(footer).to_bytes(4, "little") + b"PAR1"

@@ -56,10 +56,11 @@ class Footer(NamedTuple):
 
 @contextmanager
 def translate_errors(file: Path) -> Iterator[None]:
-    """Turn exceptions from Arrow into a DataError that names the file."""
+    """Turn exceptions from Arrow, and from names and labels in it that are no UTF-8, into a DataError that names the
+    file."""
     try:
         yield
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DataError(f"{file} is not a readable parquet file ({first_line(error)}): download it again") from None
 
 
@@ -74,20 +75,20 @@ def read_footer(file: Path, label_column: str) -> Footer:
         image, label = columns(schema, str(file), label_column)
         has_paths = schema.field(image).type.get_field_index("path") >= 0
         table = opened.read(columns=[label, f"{image}.path"] if has_paths else [label])
-    sizes = [parts.row_group(i).total_byte_size for i in range(parts.num_row_groups)]
-    firsts = np.cumsum([0, *(parts.row_group(i).num_rows for i in range(parts.num_row_groups))]).tolist()
-    changed = file.stat().st_mtime_ns
-    paths = pc.struct_field(table[image], "path").to_pylist() if has_paths else [None] * table.num_rows
-    classes = declared_names(schema, label)
-    return Footer(
-        groups=[RowGroup(file, i, first, image, changed) for i, first in enumerate(firsts[:-1])],
-        rows=table.num_rows,
-        size=sum(sizes),
-        kind=schema.field(label).type,
-        classes=classes,
-        values=label_values(table[label], classes, file.name),
-        names=[f"{file.name}[{i}]{' ' + path if path else ''}" for i, path in enumerate(paths)],
-    )
+        sizes = [parts.row_group(i).total_byte_size for i in range(parts.num_row_groups)]
+        firsts = np.cumsum([0, *(parts.row_group(i).num_rows for i in range(parts.num_row_groups))]).tolist()
+        changed = file.stat().st_mtime_ns
+        paths = pc.struct_field(table[image], "path").to_pylist() if has_paths else [None] * table.num_rows
+        classes = declared_names(schema, label)
+        return Footer(
+            groups=[RowGroup(file, i, first, image, changed) for i, first in enumerate(firsts[:-1])],
+            rows=table.num_rows,
+            size=sum(sizes),
+            kind=schema.field(label).type,
+            classes=classes,
+            values=label_values(table[label], classes, file.name),
+            names=[f"{file.name}[{i}]{' ' + path if path else ''}" for i, path in enumerate(paths)],
+        )
 
 
 def no_bytes(group: RowGroup, place: int) -> DataError:
