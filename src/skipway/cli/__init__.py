@@ -9,6 +9,7 @@ from typing import NoReturn
 
 import typer
 
+from skipway.cli.average import average
 from skipway.cli.bench import bench
 from skipway.cli.check import check
 from skipway.cli.cross_validate import cross_validate
@@ -49,6 +50,7 @@ app.command()(train)
 app.command("lr-find")(lr_find)
 app.command("cross-validate")(cross_validate)
 app.command()(tune)
+app.command()(average)
 app.command("eval")(evaluate)
 app.command()(predict)
 app.command()(embed)

@@ -21,7 +21,7 @@ from skipway.data import SOURCES, open_dataset
 from skipway.data.dataset import Dataset
 from skipway.data.quality.corrupt import Policy, policy_of
 from skipway.data.read_options import DEFAULT_READ_OPTIONS, ReadOptions
-from skipway.errors import SkipwayError, first_line
+from skipway.errors import SkipwayError, first_line, refuse_if
 from skipway.hardware import Hardware, decide
 from skipway.training.autoconfig import AUTO, Start, configure
 from skipway.training.distributed import Group, init_distributed
@@ -116,6 +116,8 @@ def train(
     data = as_data(data)
     recipe, changes = resolve_recipe(recipe, {**(changes or {}), **fields})
     limit, policy = budget and parse_budget(budget), None if bad is None else policy_of(bad)
+    taught = changes.get("teacher", recipe.teacher if recipe else "")
+    refuse_if(limit and taught, "--budget does not know the time of a teacher", "give --epochs instead")
     with init_distributed(resolve_hardware(hardware)) as (group, own):
         if group.most and out is None:
             raise SkipwayError("processes that are started again find the run by its folder: give --out")

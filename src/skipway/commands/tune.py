@@ -238,8 +238,7 @@ def run_trial(folder: Path, chosen: ChosenTraining, searched: Search, study: "St
             after_epoch(record)
         again = has_manifest(out)
         fit(dataset, recipe, out, chosen.hardware, chosen.console, again, chosen.options, after_epoch=after_epoch)
-        value = bundle.read_card(out).kept.get("value", read_records(out)[-1][figure])
-        study.tell(trial, value)
+        study.tell(trial, kept_value(out, figure))
     except Pruned:
         study.tell(trial, state=TrialState.PRUNED)
     except (BundleError, DataError):  # of the disk or the images, and not of these values
@@ -248,6 +247,11 @@ def run_trial(folder: Path, chosen: ChosenTraining, searched: Search, study: "St
         trial.set_user_attr("error", first_line(error))
         study.tell(trial, state=TrialState.FAIL)
     shutil.rmtree(out, ignore_errors=True)
+
+
+def kept_value(out: Path, figure: str) -> float:
+    """The figure on val of the weights that a run has kept."""
+    return bundle.read_card(out).kept.get("value", read_records(out)[-1][figure])
 
 
 def with_values(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:

@@ -2,7 +2,7 @@
 
 from skipway.bundle import Card
 from skipway.reporting.svg import legible
-from skipway.tasks.base import CROSS_VALIDATION, ENSEMBLE, SplitOutputs
+from skipway.tasks.base import AVERAGE, CROSS_VALIDATION, ENSEMBLE, SplitOutputs
 
 
 def about_origin(card: Card) -> str:
@@ -17,6 +17,9 @@ def about_origin(card: Card) -> str:
     if recipe["name"] == ENSEMBLE:
         members = [legible(run) for run in recipe["members"]]
         return f"{what} The mean of the probabilities of {', '.join(members[:-1])} and {members[-1]}."
+    if recipe["name"] == AVERAGE:
+        members = [legible(run) for run in recipe["members"]]
+        return f"{what} The mean of the weights of {', '.join(members[:-1])} and {members[-1]}."
     if recipe["name"] == CROSS_VALIDATION:
         return f"{what} Trained {len(recipe['members'])} times, each time without another fold of the images."
     if recipe["name"] == "adopted":
@@ -30,6 +33,8 @@ def about_origin(card: Card) -> str:
 
 def about_kept(card: Card) -> str:
     """After which epoch the weights are kept, and why training ended."""
+    if card.recipe["name"] == AVERAGE:
+        return "the weights are the mean of those of several runs."
     if not card.kept:
         return "the weights are those after the last step."
     epoch, epochs = card.kept["epoch"], card.kept["epochs"]
