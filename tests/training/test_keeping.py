@@ -103,6 +103,25 @@ def test_when_none_is_whole_the_run_is_refused(tmp_path: Path) -> None:
         newest(tmp_path, QUIET)
 
 
+def test_a_kill_while_an_old_checkpoint_is_deleted_leaves_no_part_of_one_under_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def killed(folder: Path, **_: object) -> None:
+        (folder / "state.json").unlink()
+        raise Killed
+
+    old = tmp_path / "checkpoints" / name_of(0, 1)
+    old.mkdir(parents=True)
+    (old / "state.json").write_text("{}")
+    monkeypatch.setattr(checkpoint_manager.shutil, "rmtree", killed)
+    with pytest.raises(Killed):
+        checkpoint_manager.remove(old)
+    assert checkpoints(tmp_path) == []
+
+
 def test_a_half_written_checkpoint_is_not_one_and_is_taken_away(tmp_path: Path) -> None:
     write(tmp_path / "checkpoints" / name_of(1, 4), checkpoint())
     shutil.copytree(tmp_path / "checkpoints" / name_of(1, 4), tmp_path / "checkpoints" / f".{name_of(1, 6)}.abc")

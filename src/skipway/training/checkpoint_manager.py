@@ -110,6 +110,14 @@ def write(folder: Path, checkpoint: Checkpoint) -> None:
         shutil.rmtree(staged, ignore_errors=True)
 
 
+def remove(folder: Path) -> None:
+    """Delete a checkpoint. It loses its name first, so that a process killed meanwhile leaves no part of one."""
+    gone = folder.with_name(f".{folder.name}.old")
+    with suppress(OSError):
+        folder.rename(gone)
+    shutil.rmtree(gone, ignore_errors=True)
+
+
 def read(folder: Path) -> Checkpoint:
     """The checkpoint in `folder`. Raises BundleError for one that is incomplete, changed or of another version."""
     try:
@@ -278,7 +286,7 @@ class CheckpointManager:
         keep = {*found[here : here + NEWEST_KEPT], *([self.run / FOLDER / name_of(*best)] if best else [])}
         for old in found:
             if old not in keep:
-                shutil.rmtree(old, ignore_errors=True)
+                remove(old)
 
 
 def write_failed_state(folder: Path, checkpoint: Checkpoint, about: dict[str, Any]) -> bool:
