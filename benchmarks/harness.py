@@ -104,8 +104,10 @@ def surroundings() -> dict[str, Any]:
     }
 
 
-def save(name: str, measured: dict[str, Any]) -> None:
-    """results/<name>.json with the hashes of the code that it measured, printed too."""
-    text = json.dumps({"name": name, **measured, **surroundings(), "code": hashes(name)}, indent=1) + "\n"
+def save(name: str, measured: dict[str, Any], commit: str = "") -> None:
+    """results/<name>.json with the hashes of the code that it measured, printed too; commit: of that code, where it was
+    not this checkout's."""
+    around = surroundings() | ({"commit": commit} if commit else {})
+    text = json.dumps({"name": name, **measured, **around, "code": hashes(name)}, indent=1) + "\n"
     (RESULTS / f"{name}.json").write_text(text)
     print(text)

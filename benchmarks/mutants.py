@@ -307,7 +307,8 @@ def by_room(found: list[dict[str, Any]]) -> dict[str, Any]:
         room["mutants"] += 1
         room["noticed"] += bool(mutant["noticed_by"])
         room["equivalent"] += bool(reason) and not mutant["noticed_by"]
-        room["all"].append(mutant | ({"equivalent": reason} if reason else {}))
+        plain = {key: value for key, value in mutant.items() if key != "equivalent"}
+        room["all"].append(plain | ({"equivalent": reason} if reason and not mutant["noticed_by"] else {}))
         if not mutant["noticed_by"] and not reason:
             room["survivors"].append(f"{mutant['file']}:{mutant['line']}: {mutant['before']} -> {mutant['after']}")
         room["share"] = round(room["noticed"] / max(room["mutants"] - room["equivalent"], 1), 3)
@@ -320,13 +321,17 @@ def earlier() -> dict[tuple[str, str, str], dict[str, Any]]:
     return {(one["file"], one["before"], one["after"]): one for one in map(json.loads, lines)}
 
 
+def result_now() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((ROOT / "results" / "mutants.json").read_text())
+    return found
+
+
 def wanted(given: argparse.Namespace, tree: Path) -> list[Mutant]:
     """The mutants to be tried."""
     source = tree / "src" / "skipway"
     if given.survivors:
         keys = Mutant.__dataclass_fields__
-        rooms = json.loads((ROOT / "results" / "mutants.json").read_text())["rooms"]
-        missed = [one for room in rooms.values() for one in room["all"] if not one["noticed_by"]]
+        missed = [one for room in result_now()["rooms"].values() for one in room["all"] if not one["noticed_by"]]
         return [Mutant(**{key: one[key] for key in keys}) for one in missed if "equivalent" not in one]
     return [
         mutant
@@ -346,6 +351,8 @@ def main() -> None:
     print(f"seed {given.seed}", flush=True)
     FOUND.parent.mkdir(exist_ok=True)
     with worktree() as tree:
+        described = ["git", "-C", str(tree), "describe", "--always", "--exclude=*"]
+        commit = subprocess.run(described, check=True, capture_output=True, text=True).stdout.strip()
         mutants, tests = wanted(given, tree), Tests(tree)
         known = earlier()
         for number, mutant in enumerate(mutants, 1):
@@ -357,13 +364,18 @@ def main() -> None:
             by = known[key]["noticed_by"] or "NOBODY"
             print(f"{number}/{len(mutants)} {mutant.file}:{mutant.line} {mutant.kind}: {by}", flush=True)
         tests.close()
-    found = list(known.values()) if given.survivors else [known[one.file, one.before, one.after] for one in mutants]
+    found = [known[one.file, one.before, one.after] for one in mutants]
+    if given.survivors:  # and those that were noticed before
+        tried_now = {(one.file, one.before, one.after) for one in mutants}
+        every = (one for room in result_now()["rooms"].values() for one in room["all"])
+        found += [one for one in every if (one["file"], one["before"], one["after"]) not in tried_now]
     from benchmarks.harness import save  # imports torch, which finding mutants does not need
 
     save(
         "mutants",
         {"what": "faults of one token by cosmic-ray, each against the tests of its room", "seed": given.seed}
         | {"seconds_a_mutant": given.seconds, "rooms": by_room(found)},
+        commit,
     )
 
 
