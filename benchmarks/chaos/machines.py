@@ -93,7 +93,9 @@ class Machines:
         torchrun += ["--rdzv-endpoint", f"{NETWORK}.1:{PORT}", "--local-addr", f"{NETWORK}.{i + 1}"]
         train = ["-m", "skipway", "train", str(self.photos), *TRAIN, *MACHINE, *EVERY_STEP, *EPOCHS]
         words = ["ip", "netns", "exec", self.names[i], sys.executable, *torchrun, *train, "--out", str(self.run)]
-        variables = os.environ | {"GLOO_SOCKET_IFNAME": "eth0", "OMP_NUM_THREADS": "1"}
+        # torchrun (torch 2.15) tells a machine that comes later the address of the store only if each start has its own
+        variables = os.environ | {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
+        variables |= {"GLOO_SOCKET_IFNAME": "eth0", "OMP_NUM_THREADS": "1"}
         with self.said(i).open("ab") as said:
             self.processes[i] = subprocess.Popen(words, stdout=said, stderr=said, env=variables)
 

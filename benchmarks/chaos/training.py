@@ -320,12 +320,10 @@ def a_broken_pipe_ends_it_saved_and_it_goes_on(made: Trainings) -> Outcome:
     return run.outcome(line)
 
 
-def output_on_a_full_disk_is_a_line_and_it_goes_on(made: Trainings) -> Outcome:
-    run = made.run()
-    run.start(sent_to(Path("/dev/full"), 1))
-    line = run.refusal("output cannot be written", 120)
-    run.resume() if run.place.exists() else run.start()
-    return run.outcome(line)
+def output_on_a_full_disk_does_not_matter(made: Trainings) -> Outcome:
+    run = made.run(condition=sent_to(Path("/dev/full"), 1))
+    run.start()
+    return run.outcome()
 
 
 def a_second_run_in_the_same_folder_is_a_line(made: Trainings) -> Outcome:
@@ -386,7 +384,7 @@ CASES: dict[str, Callable[[Trainings], Outcome]] = {
     "a read-only HOME": a_read_only_home_does_not_matter,
     "standard input and output closed": closed_standard_streams_do_not_matter,
     "a broken pipe": a_broken_pipe_ends_it_saved_and_it_goes_on,
-    "output to a full disk": output_on_a_full_disk_is_a_line_and_it_goes_on,
+    "output to a full disk": output_on_a_full_disk_does_not_matter,
     "a second run in the same folder": a_second_run_in_the_same_folder_is_a_line,
     "a damaged checkpoint": a_damaged_checkpoint_is_said_and_the_one_before_is_used,
     "a loader worker killed": a_killed_loader_worker_is_a_line_and_it_goes_on,

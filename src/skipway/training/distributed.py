@@ -158,7 +158,7 @@ def init_distributed(hardware: Hardware) -> Iterator[tuple[Group, Hardware]]:
         yield SINGLE_PROCESS, hardware
         return
     rank, world, local = (int(os.environ.get(name, "0")) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
-    most = int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0"))
+    counted, most = (int(os.environ.get(f"TORCHELASTIC_{name}", "0")) for name in ("RESTART_COUNT", "MAX_RESTARTS"))
     own = local_device(hardware, local)
     backends = "cpu:gloo,cuda:nccl" if own.device.type == "cuda" else "gloo"
     try:
@@ -166,7 +166,8 @@ def init_distributed(hardware: Hardware) -> Iterator[tuple[Group, Hardware]]:
         store, timeout = sub_store(every, rank, world), timedelta(seconds=group_timeout())
         dist.init_process_group(backends, store=store, rank=rank, world_size=world, timeout=timeout)
         group = Group(rank, world, local, 0, most)
-        group = replace(group, restarts=int(group.broadcast(str(starts_before(every) if rank == 0 else 0))))
+        counted = max(counted, starts_before(every)) if rank == 0 else counted
+        group = replace(group, restarts=max(group.gather(counted)))
     except (dist.DistError, ValueError, RuntimeError, TimeoutError) as error:
         why = str(error).splitlines()[0]
         raise SkipwayError(f"the other processes cannot be reached ({why}): start all of them with torchrun") from None
@@ -181,7 +182,8 @@ def starts_before(store: Store) -> int:
     """How often a group was started on `store` before; called by the first process of each start.
 
     torchrun's TORCHELASTIC_RESTART_COUNT counts failures alone, not the restarts for a machine that joins, and on a
-    machine that comes back it begins anew (torch 2.15).
+    machine that comes back it begins anew (torch 2.15). Where torchrun gives every start a store of its own
+    (TORCH_DISABLE_SHARE_RDZV_TCP_STORE), this is 0, and that count is all there is.
     """
     return store.add("skipway/starts", 1) - 1
 
