@@ -27,7 +27,7 @@ from skipway.deploy.predict.pipeline import AHEAD
 from skipway.deploy.predict.predictor import Predictor
 from skipway.deploy.predict.video import FrameReader, frame_of, frames_of
 from skipway.deploy.sample_images import Samples
-from skipway.errors import DataError
+from skipway.errors import DataError, SkipwayError
 from skipway.hardware import decide
 
 FRAMES = 10
@@ -108,6 +108,16 @@ def test_json_and_csv_name_every_frame(run: Path, clip: Path, tmp_path: Path) ->
         assert [row["image"] for row in csv.DictReader(stream)] == [row["image"] for row in rows]
 
 
+def test_every_third_frame_is_the_answer_of_that_frame(predictor: Predictor, run: Path, clip: Path) -> None:
+    every, all_of_them = list(predictor.predict(clip, every=3)), list(predictor.predict(clip))
+    assert every == all_of_them[::3]
+    assert [one.name for one in every] == [f"{clip}#{i}" for i in (0, 3, 6, 9)]
+    said = CliRunner().invoke(app, ["predict", str(run), str(clip), "--json", "--every", "4"])
+    assert [json.loads(line)["image"] for line in said.stdout.splitlines()] == [f"{clip}#{i}" for i in (0, 4, 8)]
+    with pytest.raises(SkipwayError, match=r"^every must be at least 1, and is 0$"):
+        predictor.predict(clip, every=0)
+
+
 def test_engines_are_compared_on_frames(run: Path, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Samples] = []
 
@@ -134,9 +144,9 @@ def test_frames_are_not_held_once_they_are_fitted(
         nonlocal alive
         alive -= 1
 
-    def watched(path: Path) -> Iterator[np.ndarray]:
+    def watched(path: Path, every: int) -> Iterator[np.ndarray]:
         nonlocal alive, most
-        for pixels in frames_of(path):
+        for pixels in frames_of(path, every):
             frame = pixels.view(Watched)
             weakref.finalize(frame, gone)
             alive += 1

@@ -8,6 +8,7 @@ import torch
 from sklearn.metrics import f1_score
 
 from skipway.data.dataset import Split
+from skipway.errors import SkipwayError
 from skipway.tasks.base import SplitOutputs
 from skipway.tasks.tag.present import TagPresenter
 from skipway.tasks.tag.task import Tag
@@ -125,3 +126,18 @@ def test_predictions_name_the_classes_above_their_thresholds() -> None:
 def test_other_thresholds_than_one_a_class_are_refused(wrong: object) -> None:
     with pytest.raises(ValueError, match="thresholds are not a number between 0 and 1 for each class"):
         Tag(CLASSES).chosen_on_val({"val": {"thresholds": wrong}})
+
+
+def test_views_are_averaged_for_classes_and_refused_in_one_line_for_boxes_and_label_maps() -> None:
+    from skipway.data.preprocess import Preprocessing
+    from skipway.deploy.predict.views import views_named
+    from skipway.tasks import TASKS
+
+    preprocessing = Preprocessing(3, 32, 36, (0.5,) * 3, (0.25,) * 3)
+    for name in ("tag", "classify"):
+        for protocol in ("flip", "ten-crop"):
+            assert views_named(protocol, TASKS[name].from_classes(CLASSES), preprocessing)
+    for name in ("detect", "segment"):
+        with pytest.raises(SkipwayError, match=r"of several views are not averaged: leave out --protocol$") as caught:
+            views_named("flip", TASKS[name].from_classes(CLASSES), preprocessing)
+        assert "\n" not in str(caught.value)

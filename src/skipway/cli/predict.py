@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from skipway.tasks.base import Prediction
 
 ImagesArgument = Annotated[
-    list[str], typer.Argument(help="Files, folders, patterns, videos, or - for paths on standard input.")
+    list[str], typer.Argument(help="Files, folders, patterns, videos, zip archives, or - for paths on standard input.")
 ]
 CsvOption = Annotated[
     Path | None,
@@ -44,6 +44,7 @@ UnsureOption = Annotated[
     ),
 ]
 ProtocolOption = Annotated[str, typer.Option(help="center, flip, ten-crop: views whose probabilities are averaged.")]
+EveryOption = Annotated[int, typer.Option(min=1, metavar="N", help="Of videos, one frame of N: 0, N, 2 N ...")]
 EngineOption = Annotated[str, typer.Option(help="eager (evaluation's digits), auto (fastest that agrees), or a name.")]
 HINT_AFTER = 30  # seconds of eager's work after which a faster engine is mentioned
 
@@ -62,6 +63,7 @@ def predict(
     tiles: TilesOption = False,
     unsure: UnsureOption = None,
     protocol: ProtocolOption = "center",
+    every: EveryOption = 1,
     engine: EngineOption = "eager",
     device: DeviceOption = "auto",
     workers: WorkersOption = None,
@@ -85,7 +87,7 @@ def predict(
         require_free(coco, "--coco")
     hardware = decide(device, workers=workers)
     predictor, answers = predict_files(
-        run, images, shard, top, engine, hardware, print_message, threshold, tiles, unsure, protocol
+        run, images, shard, top, engine, hardware, print_message, threshold, tiles, unsure, protocol, every
     )
     present = predictor.task.presenter.with_polygons() if polygons else predictor.task.presenter
     start = time.perf_counter()

@@ -24,15 +24,17 @@ def predict(
     hardware: Hardware | None = None,
     threshold: float | None = None,
     tiles: bool = False,
+    every: int = 1,
 ) -> Prediction | Iterator[Prediction]:
     """The most likely classes of an image, or of each of several: `skipway.predict("runs/photos", "new.jpg").label`.
 
     Of a network that finds objects, those with a score of at least `threshold`, None for the card's. With `tiles`,
-    objects and label maps are predicted at the image's own resolution. The path of a video stands for its frames.
+    objects and label maps are predicted at the image's own resolution. The path of a video stands for its frames, each or those that `every` divides,
+    that of a zip archive for its images, that of a TIFF file for its pages.
 
     Whoever predicts more than once makes a `Predictor`, which loads the network once. Raises SkipwayError.
     """
-    return Predictor(run, hardware, engine).predict(images, top, threshold, tiles)
+    return Predictor(run, hardware, engine).predict(images, top, threshold, tiles, every)
 
 
 def shard_for(images: Sequence[str], csv: Path | None) -> tuple[Shard, Path | None]:
@@ -61,6 +63,7 @@ def predict_files(
     tiles: bool = False,
     unsure: float | None = None,
     protocol: str = AS_BUNDLED,
+    every: int = 1,
 ) -> tuple[Predictor, Iterator[Prediction]]:
     """The predictor of `run`, and its predictions for this process's share of files, folders, videos and patterns.
 
@@ -69,4 +72,4 @@ def predict_files(
     waiting = shard.own(images_of(images))
     first = list(islice(waiting, SAMPLE)) if engine == "auto" else []
     predictor = Predictor(run, hardware, engine, sample=first, say=notify, unsure=unsure, protocol=protocol)
-    return predictor, predictor.predict(chain(first, waiting), top, threshold, tiles)
+    return predictor, predictor.predict(chain(first, waiting), top, threshold, tiles, every)

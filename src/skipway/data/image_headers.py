@@ -5,7 +5,8 @@ keep them busy for half a minute. Here the same structure is walked with a bound
 photographs and in some milliseconds at most. Nothing is decoded, and no library is asked.
 
 Sources: JPEG ITU-T T.81, annex B; PNG W3C Recommendation, section 5; GIF89a, sections 18 to 26; WebP RFC 9649,
-section 2; TIFF 6.0, section 2; BMP as of BITMAPINFOHEADER. HEIF and AVIF are known by their brand alone.
+section 2; TIFF 6.0, section 2; BMP as of BITMAPINFOHEADER. HEIF, AVIF and JPEG XL are known by
+their brand or signature alone.
 """
 
 import re
@@ -241,5 +242,7 @@ READERS: dict[bytes, Callable[[bytes], Header]] = {
     b"P": portable,
     b"II*\0": tiff,
     b"MM\0*": tiff,
+    b"\xff\x0a": lambda content: Header("JXL"),
+    b"\0\0\0\x0cJXL \r\n\x87\n": lambda content: Header("JXL"),
     **dict.fromkeys((b"MM*\0", b"II\0*", b"II+\0", b"MM\0+"), lambda content: Header("TIFF")),  # odd ones and BigTIFF
 }

@@ -25,6 +25,7 @@ from skipway.data.formats.voc import open_voc
 from skipway.data.formats.voc_semantic import open_voc_semantic
 from skipway.data.formats.webdataset import open_shards
 from skipway.data.formats.yolo import open_yolo
+from skipway.data.formats.zip_folder import open_zip
 from skipway.data.image_targets import with_task
 from skipway.data.read_options import DEFAULT_READ_OPTIONS, ReadOptions, require_only
 from skipway.errors import DataError, UnknownNameError
@@ -38,6 +39,7 @@ FILES: dict[str, Callable[[Path, ReadOptions], Dataset]] = {
     ".csv": open_any_table,
     ".tsv": open_any_table,
     ".parquet": open_any_parquet,
+    ".zip": open_zip,
     ".tar": lambda path, reading: open_shards(str(path), reading),
 }
 BOX_FORMATS: dict[str, Callable[[Path], Dataset]] = {
@@ -55,9 +57,8 @@ MASK_FORMATS: dict[str, Callable[[Path, ReadOptions], Dataset]] = {
 BOX_FILES = {".json": "coco", ".yaml": "yolo", ".yml": "yolo"}  # suffixes of files that describe a whole data set
 SAVED = ("dataset_dict.json", "state.json")  # written by `save_to_disk` of the library datasets
 KINDS = (
-    f"a folder of class folders, a CSV or TSV table, parquet, tar shards, boxes as Pascal VOC, COCO or YOLO, images "
-    f"with masks, hf:owner/name on the hub, or "
-    f"{', '.join(SOURCES)}"
+    f"a folder of class folders, a CSV or TSV table, parquet, tar shards, a zip archive of class folders, boxes as "
+    f"Pascal VOC, COCO or YOLO, images with masks, hf:owner/name on the hub, or {', '.join(SOURCES)}"
 )
 
 

@@ -1,8 +1,9 @@
 """Data sets in a CSV or TSV table: one image per row, UTF-8, with a header.
 
 Columns are found by name, in any order and case: `path` (or `image`, `file`, `filename`), relative to the table's
-folder or absolute; `label` (or `labels`, `class`, `target`); and optionally `split`. Several labels of an image are
-written in one cell of a column called `labels`, separated by ";" or "|"; or each class has a column of 0 and 1.
+folder, absolute, or an address as https://... or s3://... (see `data.remote`); `label` (or `labels`, `class`,
+`target`); and optionally `split`. Several labels of an image are written in one cell of a column called `labels`,
+separated by ";" or "|"; or each class has a column of 0 and 1.
 With the option label_column, that column holds the labels, and other columns are ignored. Fields are separated by
 commas, tabs or semicolons, whichever splits the header into known names. Rows are numbered as in a spreadsheet: the
 header is row 1. Spaces around labels are ignored.
@@ -17,10 +18,14 @@ from pathlib import Path
 from shlex import quote
 from typing import NamedTuple
 
-from skipway.data.dataset import Dataset
+import numpy as np
+
+from skipway.data.dataset import Dataset, Item
 from skipway.data.formats.folder import SPLITS
 from skipway.data.label_encoding import Classes, NamedLabels, to_dataset
+from skipway.data.lazy_images import LazyImages
 from skipway.data.read_options import DEFAULT_READ_OPTIONS, ReadOptions, column_index, require_only
+from skipway.data.remote import Locations, is_remote, shown
 from skipway.errors import DataError
 
 PATH_NAMES = ("path", "image", "file", "filename")
@@ -196,7 +201,10 @@ def path_in(row: Row, path: str, table: Path) -> str:
 
 def read_image(row: Row, layout: Layout, table: Path) -> Image:
     """Parse a row. Raises DataError naming it if it is invalid."""
-    path = path_in(row, row.fields[layout.path], table)
+    path = row.fields[layout.path]
+    if is_remote(path):
+        return Image(row.number, path, value_of(row, layout, table), split_in(row, layout, table))
+    path = path_in(row, path, table)
     file = table.parent / path
     try:
         there, is_file = file.exists(), file.is_file()
@@ -205,10 +213,27 @@ def read_image(row: Row, layout: Layout, table: Path) -> Image:
     if not is_file:
         what = "is not a file" if there else "does not exist"
         raise DataError(f"{table} row {row.number}: {path} {what}; paths are relative to the table's folder")
+    return Image(row.number, path, value_of(row, layout, table), split_in(row, layout, table))
+
+
+def split_in(row: Row, layout: Layout, table: Path) -> str:
+    """The split of a row. Raises DataError for an unknown one."""
     split = "train" if layout.split is None else row.fields[layout.split].strip().lower()
     if split not in SPLIT_BY_NAME:
         raise DataError(f"{table} row {row.number} has the split '{split}': write train, val or test")
-    return Image(row.number, path, value_of(row, layout, table), SPLIT_BY_NAME[split])
+    return SPLIT_BY_NAME[split]
+
+
+def items_of(images: Sequence[Image], table: Path) -> Sequence[Item]:
+    """The files of rows; if there are addresses among them, all of them are read when they are needed."""
+    places = tuple(image.path if is_remote(image.path) else table.parent / image.path for image in images)
+    if any(isinstance(place, str) for place in places):
+        return LazyImages(Locations(places), np.arange(len(places)))
+    return [place for place in places if isinstance(place, Path)]
+
+
+def name_of(image: Image) -> str:
+    return shown(image.path) if is_remote(image.path) else image.path
 
 
 def require_consistent(images: Sequence[Image], table: Path) -> None:
@@ -218,12 +243,12 @@ def require_consistent(images: Sequence[Image], table: Path) -> None:
     """
     first: dict[str, Image] = {}
     for image in images:
-        before = first.setdefault(os.path.normpath(image.path), image)
+        before = first.setdefault(image.path if is_remote(image.path) else os.path.normpath(image.path), image)
         for what, one, other in (("label", before.value, image.value), ("split", before.split, image.split)):
             if one != other:
                 raise DataError(
-                    f"{table} row {image.row} gives {image.path} the {what} {other!r} and row {before.row} {one!r}: "
-                    "keep one row, or write several labels in one cell of a column called labels"
+                    f"{table} row {image.row} gives {name_of(image)} the {what} {other!r} and row {before.row} "
+                    f"{one!r}: keep one row, or write several labels in one cell of a column called labels"
                 )
 
 
@@ -240,6 +265,6 @@ def open_table(table: Path, reading: ReadOptions = DEFAULT_READ_OPTIONS) -> Data
     parts = {}
     for split in dict.fromkeys(image.split for image in images):
         chosen = [image for image in images if image.split == split]
-        items = [table.parent / image.path for image in chosen]
-        parts[split] = NamedLabels(items, [image.value for image in chosen], [image.path for image in chosen])
+        values = [image.value for image in chosen]
+        parts[split] = NamedLabels(items_of(chosen, table), values, [name_of(image) for image in chosen])
     return to_dataset(str(table), parts, tuple(layout.indicators))

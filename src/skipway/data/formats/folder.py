@@ -10,7 +10,7 @@ import numpy as np
 from skipway.data.dataset import Dataset, Split
 from skipway.data.decode import SUFFIXES
 from skipway.data.formats.name_pattern import pattern_hint
-from skipway.data.heif import INSTALL, UNDECODABLE
+from skipway.data.heif import UNDECODABLE, install_for
 from skipway.errors import DataError
 
 SPLITS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
@@ -108,8 +108,9 @@ def layout_faults(folder: Path, beside: list[Path]) -> Iterator[LayoutFault]:
 
 def missing_decoder_hint(*folders: Path) -> str:
     """A note on images in `folders` whose decoder is not installed; empty if there are none."""
-    count = sum(file.suffix.lower() in UNDECODABLE for folder in folders for file in folder.rglob("*"))
-    return f"; {count:,} files there need a decoder: {INSTALL}" if count else ""
+    found = [file.suffix.lower() for folder in folders for file in folder.rglob("*")]
+    found = [suffix for suffix in found if suffix in UNDECODABLE]
+    return f"; {len(found):,} files there need a decoder: {install_for(found)}" if found else ""
 
 
 def train_faults(folder: Path, root: Path, classes: tuple[str, ...], train: Split) -> Iterator[LayoutFault]:

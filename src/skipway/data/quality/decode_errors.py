@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from skipway.data.dataset import Item
-from skipway.data.heif import MISSING, is_complete, kind_of_brand
+from skipway.data.heif import JPEG_XL, MISSING, is_complete, kind_of_brand
 
 Why = tuple[str, str]  # category, reason
 JPEG = b"\xff\xd8\xff"  # first bytes
@@ -64,6 +64,8 @@ def classify_error(item: Item, why: str, opened: bool) -> Why:
         return "too large", why
     if MISSING in why:
         return "missing decoder", why
+    if kind_of_brand(start) == JPEG_XL:
+        return "unreadable", why
     if kind_of_brand(start) is not None:
         return ("unreadable" if is_complete(item) else "truncated"), why
     complete = next((complete for magic, complete in COMPLETENESS if start.startswith(magic)), None)

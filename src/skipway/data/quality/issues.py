@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
-from skipway.data.heif import INSTALL
+from skipway.data.heif import INSTALL, INSTALL_JXL
 from skipway.errors import printable
 
 Severity = Literal["fault", "warning", "note"]
@@ -35,7 +35,7 @@ UNREADABLE = {
     "not a file": Category("fault", STOPS),
     "no permission": Category("fault", f"{STOPS}; or change its permissions"),
     "missing file": Category("fault", STOPS),
-    "missing decoder": Category("fault", f"{STOPS}; or {INSTALL}", INSTALL),
+    "missing decoder": Category("fault", f"{STOPS}; or {INSTALL}, for JPEG XL {INSTALL_JXL}", INSTALL),
 }
 
 WRONG_ANNOTATION = {
@@ -77,7 +77,9 @@ CATEGORIES: dict[str, Category] = (
         ),
         "near conflict": Category("warning", f"{KEPT}, with all its labels: compare them, and remove the wrong ones"),
         "near duplicate": Category("warning", f"{KEPT}: compare them, and remove all but one"),
-        "file without decoder": Category("warning", f"not read, and missing from its class: {INSTALL}", INSTALL),
+        "file without decoder": Category(
+            "warning", f"not read, and missing from its class: {INSTALL}, for JPEG XL {INSTALL_JXL}", INSTALL
+        ),
         "unusable profile": Category("warning", "ignored, and colours may be wrong: save the image again in sRGB"),
         "imbalance": Category("warning", f"{KEPT}; --balance weights or --balance sampler balances the classes"),
         "rare class": Category(

@@ -10,7 +10,8 @@ import numpy as np
 from skipway.data.dataset import Item
 from skipway.deploy.engines.base import Goal, Notify, ignore_message
 from skipway.deploy.engines.selection import REFERENCE, open_engine
-from skipway.deploy.predict.inputs import Picture, in_channels, named, pictures_of
+from skipway.deploy.predict.inputs import Picture, named, pictures_of
+from skipway.deploy.predict.pictures import in_channels
 from skipway.deploy.predict.pipeline import Scored, decoders
 from skipway.deploy.predict.scoring import engine_samples, scored_images
 from skipway.deploy.predict.writer import not_finite

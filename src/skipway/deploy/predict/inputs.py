@@ -1,4 +1,5 @@
-"""Convert a predictor's inputs into items that `decode` takes: paths, bytes, arrays, tensors, Pillow's images, videos.
+"""Convert a predictor's inputs into items that `decode` takes: paths, bytes, arrays, tensors, Pillow's images, and the
+images in videos, zip archives and TIFF files of several pages.
 
 A Pillow image goes through the same steps as a file of it, so that both get the same answer. It is read where it is
 taken, in the caller's thread: whoever hands it over may close it afterwards.
@@ -10,30 +11,37 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
 from skipway.data.dataset import Item
-from skipway.data.decode import MODES, as_mode, bands, require_pixels, require_scale, translate_errors
+from skipway.data.decode import MODES
 from skipway.data.preprocess import Preprocessing
+from skipway.data.zip_images import ZipImages, is_zip
 from skipway.deploy.predict.image_paths import images_of, is_pattern
+from skipway.deploy.predict.pages import pages_in, pages_of
+from skipway.deploy.predict.pictures import in_channels, read_picture
 from skipway.deploy.predict.video import frame_name, frames_of, is_video
 from skipway.errors import DataError, SkipwayError
 
 Picture = str | os.PathLike[str] | bytes | np.ndarray | Tensor | Image.Image
+Named = tuple[str, Item | DataError]  # an image's name, and the image or why it cannot be read
 KINDS = "a path, encoded bytes, a Pillow image, a NumPy array (H, W, C) or a tensor (C, H, W)"
 
 
-def names_several(place: str | os.PathLike[str]) -> bool:
-    """Whether a path is a folder's, a video's or a pattern, and not an image's."""
+def names_several(place: str | os.PathLike[str], paged: bool = True) -> bool:
+    """Whether a path is a folder's, a video's, an archive's, a TIFF file's of several pages, or a pattern, and not an
+    image's."""
     path = Path(place)
-    return path.is_dir() or is_video(path) or (is_pattern(str(path)) and not path.exists())
+    if is_pattern(str(path)) and not path.exists():
+        return True
+    return path.is_dir() or is_video(path) or is_zip(path) or (paged and pages_in(path) > 1)
 
 
-def is_one(images: object) -> bool:
-    """Whether `images` is a single image."""
+def is_one(images: object, paged: bool = True) -> bool:
+    """Whether `images` is a single image; `paged`: pages of a TIFF file are images, and not channels of one."""
     if isinstance(images, str | os.PathLike):
-        return not names_several(images)
+        return not names_several(images, paged)
     return isinstance(images, bytes | np.ndarray | Tensor | Image.Image)
 
 
@@ -49,9 +57,10 @@ def pictures_of(images: Picture | Iterable[Picture]) -> Iterator[Picture]:
     return iter(images)  # type: ignore[arg-type]
 
 
-def named(pictures: Iterator[Picture], preprocessing: Preprocessing) -> Iterator[tuple[str, Item | DataError]]:
+def named(pictures: Iterator[Picture], preprocessing: Preprocessing, every: int = 1) -> Iterator[Named]:
     """Each image with its name, its path or "image 0", and as an item, or as the DataError that it cannot be one; of a
-    video each frame, and the DataError where it ends too early.
+    video each frame whose number `every` divides, and the DataError where it ends too early; of a zip archive and a
+    TIFF file each image.
 
     Raises SkipwayError for an object that is no image.
     """
@@ -59,10 +68,7 @@ def named(pictures: Iterator[Picture], preprocessing: Preprocessing) -> Iterator
         if isinstance(picture, str | os.PathLike):
             path = Path(picture)
             shown = str(path) if not isinstance(picture, str) else picture
-            if is_video(path):
-                yield from named_frames(shown, preprocessing)
-            else:
-                yield shown, path
+            yield from named_in(path, shown, preprocessing, every)
             continue
         name = f"image {i}"
         try:
@@ -71,11 +77,26 @@ def named(pictures: Iterator[Picture], preprocessing: Preprocessing) -> Iterator
             yield name, fault
 
 
-def named_frames(file: str, preprocessing: Preprocessing) -> Iterator[tuple[str, Item | DataError]]:
+def named_in(path: Path, shown: str, preprocessing: Preprocessing, every: int) -> Iterator[Named]:
+    """The images of a path, which is that of one or of several, with their names."""
+    if is_video(path):
+        yield from named_frames(shown, preprocessing, every)
+    elif is_zip(path):
+        try:
+            yield from ZipImages(path)
+        except DataError as fault:
+            yield shown, fault
+    elif preprocessing.channels in MODES and pages_in(path) > 1:
+        yield from pages_of(path, shown, preprocessing)
+    else:
+        yield shown, path
+
+
+def named_frames(file: str, preprocessing: Preprocessing, every: int = 1) -> Iterator[Named]:
     """The frames of a video with their names, decoded when they are taken."""
     try:
-        for number, pixels in enumerate(frames_of(Path(file))):
-            yield frame_name(file, number), in_channels(pixels, preprocessing)
+        for number, pixels in enumerate(frames_of(Path(file), every)):
+            yield frame_name(file, number * every), in_channels(pixels, preprocessing)
     except DataError as fault:
         yield file, fault
 
@@ -105,32 +126,3 @@ def array_of(tensor: Tensor, name: str) -> np.ndarray:
         raise DataError(f"{name} has the shape {tuple(tensor.shape)}: (channels, height, width) is needed")
     array = tensor.detach().cpu().numpy()
     return array if array.ndim == 2 else array.transpose(1, 2, 0)
-
-
-def in_channels(array: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
-    """Grey, uint8 (H, W) or (H, W, 1), for a network of colour, or the other way round: as for files. Anything else is
-    returned as it is."""
-    held = 1 if array.ndim == 2 else array.shape[-1]
-    if array.dtype != np.uint8 or array.ndim not in (2, 3) or not array.size or held not in MODES:
-        return array
-    if preprocessing.channels not in MODES or preprocessing.channels == held:
-        return array
-    image = Image.fromarray(np.ascontiguousarray(array[:, :, 0] if array.ndim == 3 and held == 1 else array))
-    return np.asarray(image.convert(MODES[preprocessing.channels]))
-
-
-def read_picture(image: Image.Image, preprocessing: Preprocessing, name: str) -> np.ndarray:
-    """A Pillow image, which stays as it is, as uint8 (H, W, channels): what `decode` makes of a file of it.
-
-    Raises DataError.
-    """
-    channels = preprocessing.channels
-    with translate_errors(name):
-        require_pixels(image.width, image.height, name)
-        if channels not in MODES:
-            return bands(image, channels, name)
-        require_scale(image, name)
-        upright = ImageOps.exif_transpose(image)
-        upright.format = image.format  # a copy has none, and what CMYK means depends on it
-        pixels = np.array(as_mode(upright, MODES[channels], preprocessing.background))
-        return pixels.reshape(*pixels.shape[:2], channels)

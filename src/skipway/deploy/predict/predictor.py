@@ -10,10 +10,11 @@ from typing import overload
 import numpy as np
 import torch
 
+from skipway.data.decode import MODES
 from skipway.deploy.engines.base import Goal, Notify, ignore_message
 from skipway.deploy.engines.selection import REFERENCE, open_engine
 from skipway.deploy.predict.embedder import Embedder
-from skipway.deploy.predict.inputs import Picture, is_one, named, pictures_of
+from skipway.deploy.predict.inputs import Named, Picture, is_one, named, pictures_of
 from skipway.deploy.predict.pipeline import Scored, decoders
 from skipway.deploy.predict.scoring import engine_samples, scored_images
 from skipway.deploy.predict.tiles import stitch
@@ -85,16 +86,26 @@ class Predictor:
 
     @overload  # a type checker sees in text both an image's path and an iterable of text
     def predict(  # type: ignore[overload-overlap]
-        self, images: Picture, top: int = 5, threshold: float | None = None, tiles: bool = False
+        self, images: Picture, top: int = 5, threshold: float | None = None, tiles: bool = False, every: int = 1
     ) -> Prediction: ...
 
     @overload
     def predict(
-        self, images: Iterable[Picture], top: int = 5, threshold: float | None = None, tiles: bool = False
+        self,
+        images: Iterable[Picture],
+        top: int = 5,
+        threshold: float | None = None,
+        tiles: bool = False,
+        every: int = 1,
     ) -> Iterator[Prediction]: ...
 
     def predict(
-        self, images: Picture | Iterable[Picture], top: int = 5, threshold: float | None = None, tiles: bool = False
+        self,
+        images: Picture | Iterable[Picture],
+        top: int = 5,
+        threshold: float | None = None,
+        tiles: bool = False,
+        every: int = 1,
     ) -> Prediction | Iterator[Prediction]:
         """The `top` likeliest classes of an image, or of each of several, in order; for networks that find objects,
         those with a score of at least `threshold`, None for the card's; for networks of label maps, the class of each
@@ -104,7 +115,8 @@ class Predictor:
         memory that does not grow with the number of tiles; otherwise a large image is reduced to the input.
 
         The path of a video stands for its frames, called "clip.mp4#0" and so on and decoded one by one, by the extra
-        `video`.
+        `video`; `every` 10 takes each tenth. That of a TIFF file of several pages stands for its pages, "scan.tif#0"
+        and so on, that of a zip archive for the images in it, "photos.zip/cats/1.jpg", which are not unpacked.
 
         An image is a path, its encoded bytes, a Pillow image, a uint8 or uint16 array (H, W, C) or (H, W), or a uint8
         tensor (C, H, W): one gives a Prediction. A list, a generator or any other iterable of images gives an iterator
@@ -118,16 +130,19 @@ class Predictor:
             raise SkipwayError(f"top must be at least 1, and is {top}")
         if threshold is not None and not 0 <= threshold <= 1:
             raise SkipwayError(f"threshold must be from 0 to 1, and is {threshold}")
-        pictures, task = pictures_of(images), self.task.with_threshold(threshold)
+        if every < 1:
+            raise SkipwayError(f"every must be at least 1, and is {every}")
+        pictures = named(pictures_of(images), self.preprocessing, every)
+        task = self.task.with_threshold(threshold)
         answers = self.tiled(pictures, task) if tiles else self.answers(pictures, task, top)
-        if not is_one(images):
+        if not is_one(images, self.preprocessing.channels in MODES):
             return answers
         [answer] = answers
         return answer
 
-    def tiled(self, pictures: Iterator[Picture], task: Task) -> Iterator[Prediction]:
+    def tiled(self, pictures: Iterator[Named], task: Task) -> Iterator[Prediction]:
         """A Prediction for each picture, one at a time."""
-        for name, item in named(pictures, self.preprocessing):
+        for name, item in pictures:
             try:
                 if isinstance(item, DataError):
                     raise item
@@ -139,7 +154,7 @@ class Predictor:
             stitch(image, self.preprocessing, self.engine, stitcher)
             yield stitcher.finish(name)
 
-    def answers(self, pictures: Iterator[Picture], task: Task, top: int) -> Iterator[Prediction]:
+    def answers(self, pictures: Iterator[Named], task: Task, top: int) -> Iterator[Prediction]:
         """A Prediction for each picture."""
         for name, found in self.scored(pictures):
             if isinstance(found, DataError):
@@ -154,16 +169,16 @@ class Predictor:
         cannot be read, SkipwayError for what is no image.
         """
         rows = []
-        for _, found in self.scored(pictures_of(images)):
+        for _, found in self.scored(named(pictures_of(images), self.preprocessing)):
             if isinstance(found, DataError):
                 raise found
             rows.append(found.outputs[0])
         scores = torch.stack(rows) if rows else torch.empty(0, self.task.outputs)
         return self.task.class_probabilities(scores, self.card.temperature).numpy()
 
-    def scored(self, pictures: Iterator[Picture]) -> Iterator[tuple[str, Scored | DataError]]:
+    def scored(self, pictures: Iterator[Named]) -> Iterator[tuple[str, Scored | DataError]]:
         """Each picture's name with its outputs, or with why it cannot be read."""
-        return scored_images(named(pictures, self.preprocessing), self.preprocessing, self.engine, self.decoders)
+        return scored_images(pictures, self.preprocessing, self.engine, self.decoders)
 
     @cached_property
     def embedder(self) -> Embedder:

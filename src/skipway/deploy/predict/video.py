@@ -6,6 +6,7 @@ A frame is called by its video and its number from 0, as in "clip.mp4#12".
 import re
 from collections.abc import Iterator
 from importlib.util import find_spec
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from skipway.errors import DataError
 SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv"})
 INSTALL = "pip install 'skipway[video]'"
 FRAME = re.compile(r"(?P<file>.+)#(?P<number>\d+)", re.DOTALL)
+NUMBERED = re.compile(r"(?P<file>.+\.\w+)#(?P<number>\d+)", re.DOTALL)  # a frame, or a page
 
 
 def is_video(path: Path) -> bool:
@@ -36,14 +38,14 @@ def frame_of(name: str) -> tuple[Path, int] | None:
 
 
 def stem_of(name: str) -> str:
-    """The name of an image's file without folder and ending; for a frame with its number: clip-000012."""
-    frame = frame_of(name)
-    return Path(name).stem if frame is None else f"{frame[0].stem}-{frame[1]:06d}"
+    """The name of an image's file without folder and ending; for a frame or a page with its number: clip-000012."""
+    frame = NUMBERED.fullmatch(name)
+    return Path(name).stem if frame is None else f"{Path(frame['file']).stem}-{int(frame['number']):06d}"
 
 
-def frames_of(file: Path) -> Iterator[np.ndarray]:
+def frames_of(file: Path, every: int = 1) -> Iterator[np.ndarray]:
     """The frames of a video's first stream of pictures in the order in which they are shown, uint8 RGB (H, W, 3),
-    upright; one is decoded at a time.
+    upright, those alone whose number `every` divides; one is decoded at a time.
 
     Raises DataError, naming the file, where it is missing, has no pictures or is damaged, after the frames before the
     damage, and without PyAV.
@@ -58,7 +60,7 @@ def frames_of(file: Path) -> Iterator[np.ndarray]:
                 raise DataError(f"{file} has no pictures: give a video")
             stream = container.streams.video[0]
             stream.thread_type = "AUTO"  # of the codec: frames or slices
-            for frame in container.decode(stream):
+            for frame in islice(container.decode(stream), 0, None, every):
                 yield upright(frame)
     except av.FFmpegError as fault:
         raise DataError(f"{file} cannot be read as a video ({fault.strerror})") from None

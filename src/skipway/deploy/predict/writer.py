@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from rich.console import Console
 from rich.table import Table
 
+from skipway.deploy.predict.pages import item_called, page_of
 from skipway.deploy.predict.video import FrameReader, stem_of
 from skipway.errors import SkipwayError, printable
 from skipway.json_text import is_finite, to_json
@@ -59,16 +60,23 @@ def print_table(predictions: Iterable[Prediction], present: Presenter, console: 
 
 
 def print_json_lines(predictions: Iterable[Prediction], present: Presenter) -> Count:
-    """One JSON object a line and image, on standard output: image, what is predicted, or error."""
+    """One JSON object a line and image, on standard output: image, the page of a TIFF file of several, what is
+    predicted, or error."""
     count = Count()
     for prediction in predictions:
-        row = present.row(None if prediction.error else prediction)
+        row = {**page(prediction), **present.row(None if prediction.error else prediction)}
         if not is_finite(row):
-            prediction, row = not_finite(prediction), present.row(None)
+            prediction, row = not_finite(prediction), {**page(prediction), **present.row(None)}
         count = count.add(prediction)
         error = {"error": prediction.error} if prediction.error else {}
         print(to_json({"image": prediction.name, **row, **error}))
     return count
+
+
+def page(prediction: Prediction) -> dict[str, int]:
+    """The number of a page of a TIFF file."""
+    found = page_of(prediction.name)
+    return {} if found is None else {"page": found[1]}
 
 
 def not_finite(prediction: Prediction) -> Prediction:
@@ -150,7 +158,8 @@ def drawn(
         if not prediction.error:
             pixels = frames.read(prediction.name)
             if pixels is None:
-                pixels = preprocessing.decoded(Path(prediction.name), prediction.name).permute(1, 2, 0).numpy()
+                item = item_called(prediction.name, preprocessing)
+                pixels = preprocessing.decoded(item, prediction.name).permute(1, 2, 0).numpy()
             picture = present.draw(as_rgb(pixels), prediction, classes)
             picture.save(free_name(folder, stem_of(prediction.name), ".jpg"), quality=92)
         yield prediction

@@ -18,7 +18,9 @@ QUICK_PIXELS = 16_000_000  # in all scans or frames together: a photograph, deco
 def formats_of(content: bytes) -> tuple[str, ...]:
     """The names by which Pillow knows the kinds that `content` may be of; it knows HEIF and JPEG XL only when told."""
     kind = kind_of_brand(content)
-    return TAKEN if (kind == "HEIF" and register()) or (kind == JPEG_XL and register_jxl()) else KINDS
+    if kind == "HEIF" and register():
+        return (*KINDS, "HEIF")
+    return (*KINDS, "JXL") if kind == JPEG_XL and register_jxl() else KINDS
 
 
 def frames_of(image: Image.Image, most: int) -> int:
