@@ -12,7 +12,7 @@ copyright = "the authors of skipway, Apache-2.0"  # noqa: A001 - a name of Sphin
 release = version = installed("skipway")
 
 extensions = [
-    "myst_parser",
+    "myst_nb",
     "sphinx.ext.autodoc",
     "sphinx_design",
     "docs._ext.sources",
@@ -20,8 +20,9 @@ extensions = [
     "docs._ext.architectures",
     "docs._ext.links",
 ]
-exclude_patterns = ["_ext", "_static", "notebook", "**.ipynb_checkpoints"]
-source_suffix = {".md": "markdown"}
+exclude_patterns = ["_ext", "_static", "**.ipynb_checkpoints"]
+nb_execution_mode = "off"  # the outputs are those in the files; tests/test_notebook.py runs them
+source_suffix = {".md": "myst-nb", ".ipynb": "myst-nb"}
 root_doc = "index"
 suppress_warnings = ["myst.header"]  # a course's chapter may go from its title to a third level
 highlight_language = "text"

@@ -24,7 +24,6 @@ from skipway.hardware import Hardware, decide
 from skipway.tasks.classify.prediction import ClassPrediction
 from skipway.training.recipe_keywords import RecipeFields
 
-NOTEBOOK = Path(__file__).parent.parent / "docs" / "notebook" / "first_training.ipynb"
 STRANGE = "<b>&\"'"
 
 
@@ -369,28 +368,10 @@ def test_runs_are_compared_as_on_the_command_line(
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# build, and the notebook
+# build
 
 
 def test_weights_are_named_as_on_the_command_line() -> None:
     refused = line_of(lambda: skipway.build("resnet18", pretrained=True))  # type: ignore
     assert "pretrained must be a string or path, not True" in refused
     assert "nothing.at-all" in line_of(lambda: skipway.build("resnet18", pretrained="nothing.at-all"))
-
-
-def test_every_cell_of_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    names: dict = {}
-    cells = [cell for cell in json.loads(NOTEBOOK.read_text())["cells"] if cell["cell_type"] == "code"]
-    assert len(cells) >= 5
-    sources = ["".join(cell["source"]) for cell in cells]
-    assert sum("epochs=10" in dataset for dataset in sources) == 1
-    for dataset in sources:
-        exec(dataset.replace("epochs=10", "epochs=1"), names)
-    assert names["run"].report.is_file()
-
-
-def test_the_outputs_of_the_notebook_are_kept_and_name_no_place_of_a_machine() -> None:
-    text = json.dumps([cell.get("outputs", []) for cell in json.loads(NOTEBOOK.read_text())["cells"]])
-    assert "top-1 accuracy on test" in text
-    assert not re.search(r"/(home|root|tmp|work|Users|mnt)\b", text)
