@@ -209,14 +209,15 @@ def nearest(tree: Path, mutant: Mutant) -> list[str]:
     while border:
         border = [name for other in border for name in sorted(importers[other]) if name not in distance]
         distance |= {name: max(distance.values()) + 1 for name in border}
-    stem = Path(mutant.file).stem
-
-    def rank(test: Path) -> tuple[int, int, str]:
-        far = min((distance.get(name, 99) for name in imports(test)), default=99)
-        return stem not in test.stem, far, test.as_posix()
-
+    module = Path(mutant.file)
+    stem = module.parent.name if module.stem == "__init__" else module.stem
     paths = [tree / path for path in ROOMS[mutant.room]]
-    tests = {file for path in paths for file in (path.rglob("test_*.py") if path.is_dir() else [path])}
+    tests = {file: i for i, path in enumerate(paths) for file in (path.rglob("test_*.py") if path.is_dir() else [path])}
+
+    def rank(test: Path) -> tuple[int, int, int, str]:
+        far = min((distance.get(name, 99) for name in imports(test)), default=99)
+        return stem not in test.stem, far, tests[test], test.as_posix()
+
     return [file.relative_to(tree).as_posix() for file in sorted(tests, key=rank)]
 
 

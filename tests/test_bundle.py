@@ -141,6 +141,13 @@ def test_one_changed_byte_anywhere_is_refused(tiny: Path, file: str) -> None:
     read_card(tiny)
 
 
+def test_a_line_more_among_the_checksums_is_a_change(tiny: Path) -> None:
+    sums = tiny / "SHA256SUMS"
+    sums.write_text(f"{sums.read_text()}{'0' * 64}  more.txt\n")
+    with pytest.raises(BundleError, match="SHA256SUMS was changed since it was written"):
+        read_card(tiny)
+
+
 def test_every_byte_of_the_checksums_counts(tiny: Path) -> None:
     good = (tiny / "SHA256SUMS").read_bytes()
     passed = []

@@ -36,3 +36,13 @@ def test_stopping_a_study_says_how_to_go_on(skipway: Skipway, monkeypatch: pytes
     code, _, err = skipway("study", "degradation", "--scale", "tiny")
     assert code == 130
     assert "repeat the same command to continue" in err
+
+
+def test_every_page_that_was_written_is_named(skipway: Skipway, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = "skipway.study.engine"
+    monkeypatch.setattr(f"{module}.results.read_results", lambda folder: [])
+    monkeypatch.setattr(f"{module}.report.write_report", lambda out, found: out / "report.html")
+    monkeypatch.setattr(f"{module}.report.fill_pages", lambda docs, found: [docs / "a.md", docs / "b.md"])
+    code, out, _ = skipway("study", "report", "--docs", "docs")
+    assert (code, out.splitlines()) == (0, ["studies/report.html", "docs/a.md", "docs/b.md"])
+    assert skipway("study", "report")[1].splitlines() == ["studies/report.html"]

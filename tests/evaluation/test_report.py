@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -243,6 +244,17 @@ def test_curves_show_what_was_recorded_and_nothing_else() -> None:
     assert "no accuracy on train" in found.text
     assert "those on val after each epoch" not in found.text
     assert "Loss, in nats" in found.text
+
+
+def test_a_figure_in_a_page_has_attributes_without_namespaces_and_only_ids_that_are_used() -> None:
+    drawn = (
+        '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink">'
+        '<defs><path id="mark" d="M0 0"/></defs><g id="axes_1"><use xlink:href="#mark"/></g></svg>'
+    )
+    found = svg.for_page(ElementTree.fromstring(drawn), "two marks")
+    assert '<use href="#mark"' in found
+    assert 'id="mark"' in found
+    assert not [word for word in ("xlink", "ns0", "{", "axes_1") if word in found]
 
 
 def test_a_loss_that_is_no_number_leaves_a_gap() -> None:
