@@ -13,7 +13,8 @@ from skipway.runtime.preprocess import ArrayPreprocessing
 from skipway.tasks.classify.task import Classify
 from skipway.tasks.detect.exported import suppressed
 from skipway.tasks.detect.task import Detect
-from skipway.tasks.exported import ExportedTask, reader_for
+from skipway.tasks.export_reader import ExportedTask
+from skipway.tasks.exported import reader_for
 from skipway.tasks.segment.task import Segment
 from skipway.tasks.tag.task import Tag
 

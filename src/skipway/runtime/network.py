@@ -13,7 +13,8 @@ from skipway.deploy.export.folder import CARD, EVIDENCE, verify
 from skipway.deploy.export.sessions import SESSIONS, Session
 from skipway.errors import BundleError, SkipwayError, first_line
 from skipway.runtime.preprocess import ArrayPreprocessing
-from skipway.tasks.exported import Arrays, ExportedTask, ExportReader, reader_for
+from skipway.tasks.export_reader import Arrays, ExportedTask, ExportReader
+from skipway.tasks.exported import reader_for
 
 
 @dataclass(frozen=True)

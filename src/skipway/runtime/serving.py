@@ -1,5 +1,6 @@
 """An export over HTTP: the server of `skipway serve` with a network that needs no torch."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -46,7 +47,7 @@ class ExportBackend:
     def blank(self) -> np.ndarray:
         return np.zeros((self.preprocessing.channels, *self.preprocessing.canvas), dtype=np.uint8)
 
-    def stacked(self, images: list[np.ndarray]) -> np.ndarray:
+    def stacked(self, images: Sequence[np.ndarray]) -> np.ndarray:
         return np.stack(images)
 
     def outputs(self, images: np.ndarray) -> Outputs:

@@ -1,44 +1,10 @@
-"""Predictions from the outputs of exports, in NumPy: what a task's `predict` does with tensors, without torch."""
+"""The readers of exports by task."""
 
-from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, NamedTuple, Protocol
+from collections.abc import Callable
 
-import numpy as np
-
-from skipway.data.fitting import Fitting
 from skipway.errors import BundleError, SkipwayError
 from skipway.tasks.detect.detected import SHOWN
-from skipway.tasks.presenter import Prediction, Presenter
-
-Arrays = Mapping[str, np.ndarray]  # the outputs of an image by name, without the batch dimension
-
-
-class ExportReader(Protocol):
-    """Reads the outputs of an export. needed: the names of those that it reads."""
-
-    needed: ClassVar[tuple[str, ...]]
-
-    @property
-    def presenter(self) -> Presenter: ...
-
-    def predict(
-        self, name: str, outputs: Arrays, size: tuple[int, int], top: int, threshold: float | None
-    ) -> Prediction:
-        """The prediction for the image called `name`, of `size` (height, width) pixels; the `top` likeliest classes, or
-        the objects with a score of at least `threshold`, None for the card's."""
-
-    def unread(self, name: str, error: str) -> Prediction:
-        """The prediction of an image that could not be read."""
-
-
-class ExportedTask(NamedTuple):
-    """What reading takes. decoding: as `Task.decoding`; fitting: how images become inputs."""
-
-    name: str
-    classes: tuple[str, ...]
-    calibration: Mapping[str, Any]
-    decoding: Mapping[str, Any]
-    fitting: Fitting
+from skipway.tasks.export_reader import ExportedTask, ExportReader
 
 
 def classes(task: ExportedTask) -> ExportReader:
@@ -73,9 +39,7 @@ READERS: dict[str, Callable[[ExportedTask], ExportReader]] = {
 def reader_for(task: ExportedTask) -> ExportReader:
     """Raises SkipwayError for a task that predicts nothing from images, and for one that this version does not have."""
     if task.name == "generate":
-        raise SkipwayError(
-            "it is a generator's, which predicts nothing: use `skipway generate` with its run"
-        )
+        raise SkipwayError("it is a generator's, which predicts nothing: use `skipway generate` with its run")
     if task.name not in READERS:
         raise BundleError(f"the task {task.name} is not one of {', '.join(READERS)}: upgrade skipway-runtime")
     return READERS[task.name](task)

@@ -12,8 +12,8 @@ from torch.export import Dim
 from torchvision.ops import batched_nms
 from twins import shaken
 
-from skipway.deploy.openvino_core import core
 from skipway.deploy.export.formats import OPSET, quiet
+from skipway.deploy.openvino_core import core
 from skipway.models import create_detector
 from skipway.models.detection.base import Detections
 

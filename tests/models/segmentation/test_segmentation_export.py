@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.export import Dim
 from twins import shaken
 
-from skipway.deploy.openvino_core import core
 from skipway.deploy.export.formats import OPSET, quiet
+from skipway.deploy.openvino_core import core
 from skipway.models import create_segmenter
 
 CASES = {

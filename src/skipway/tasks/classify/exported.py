@@ -7,7 +7,7 @@ import numpy as np
 
 from skipway.tasks.classify.prediction import ClassPrediction
 from skipway.tasks.classify.present import ClassPresenter
-from skipway.tasks.exported import Arrays
+from skipway.tasks.export_reader import Arrays
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from skipway.data.fitting import Fitting
 from skipway.tasks.detect.detected import LEAST, MOST, Detected
 from skipway.tasks.detect.prediction import ObjectPrediction, objects_of
 from skipway.tasks.detect.present import DetectPresenter
-from skipway.tasks.exported import Arrays
+from skipway.tasks.export_reader import Arrays
 
 SHIFTED = 1000  # boxes up to which classes are kept apart by shifting them, as torchvision does on processors
 

@@ -6,7 +6,7 @@ from typing import ClassVar
 import numpy as np
 
 from skipway.data.fitting import Fitting
-from skipway.tasks.exported import Arrays
+from skipway.tasks.export_reader import Arrays
 from skipway.tasks.segment.prediction import SegmentPrediction
 from skipway.tasks.segment.present import SegmentPresenter
 
