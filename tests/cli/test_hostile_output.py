@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 from served import CLASSES, write_bundle
 
-from skipway import bundle
+from skipway import bundle, cli
 from skipway.deploy.predict import writer
 from skipway.errors import printable
 from skipway.json_text import is_finite
@@ -164,6 +164,21 @@ def test_standard_output_on_a_full_disk_is_one_line() -> None:
         _, err = process.communicate(timeout=60)
     assert process.returncode == 2
     assert err == "skipway: output cannot be written (No space left on device): free some space, or send it elsewhere\n"
+
+
+def test_memory_that_is_used_up_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def hungry(**_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(cli, "app", hungry)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    said = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert said.startswith("skipway: memory is used up: ")
+    assert said.count("\n") == 1
 
 
 def test_a_pipe_that_is_closed_ends_the_output_without_a_word() -> None:

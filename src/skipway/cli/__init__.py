@@ -92,6 +92,10 @@ def main() -> None:
             raise
         text = fault.format_message() if isinstance(fault, UsageError) else str(fault)  # type: ignore[attr-defined]
         fail(text)
+    except MemoryError:
+        if debug:
+            raise
+        fail("memory is used up: close other programs, or ask for less at once, such as a smaller --batch")
     except OSError as fault:
         if debug or fault.errno not in UNWRITABLE:
             raise
