@@ -12,6 +12,7 @@ from mutated import mutations
 from small import CPU, QUIET, SHORT, few_digits
 
 from skipway import hardware
+from skipway.cli import options as options_of_verbs
 from skipway.errors import BundleError, SkipwayError
 from skipway.training import loop
 from skipway.training.run_manifest import RunOptions, hardware_arguments, read_manifest, write_manifest
@@ -38,6 +39,7 @@ def test_what_a_run_was_begun_with_comes_back(tmp_path: Path, monkeypatch: pytes
     assert moved.place(("digits",)) == f"{tmp_path}/photos"
     assert replace(manifest, data="hf:a/b").place(("digits",)) == "hf:a/b"
     assert hardware_arguments(back) == manifest.hardware
+    assert hardware_arguments(options_of_verbs.decide(**manifest.hardware)) == manifest.hardware
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:

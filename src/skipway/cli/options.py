@@ -68,10 +68,12 @@ def decide(
     channels_last: str = "auto",
     compile_: str = "auto",
     workers: int | None = None,
+    fused_units: str = "auto",
 ) -> "Hardware":
+    """`hardware.decide`, of texts as they are typed or stand in a run's manifest."""
     from skipway import hardware
 
-    return hardware.decide(device, precision, channels_last, compile_, workers)  # type: ignore[arg-type]
+    return hardware.decide(device, precision, channels_last, compile_, workers, fused_units)  # type: ignore[arg-type]
 
 
 def print_message(line: str) -> None:
