@@ -8,8 +8,13 @@ import torch
 from sklearn.metrics import f1_score
 
 from skipway.data.dataset import Split
-from skipway.errors import SkipwayError
+from skipway.data.preprocess import Preprocessing
+from skipway.deploy.predict.views import views_named
+from skipway.errors import BundleError, SkipwayError
+from skipway.tasks import TASKS
 from skipway.tasks.base import SplitOutputs
+from skipway.tasks.export_reader import ExportedTask
+from skipway.tasks.exported import reader_for
 from skipway.tasks.tag.present import TagPresenter
 from skipway.tasks.tag.task import Tag
 from skipway.tasks.tag.thresholds import FEWEST, HIGHEST, LOWEST, best_threshold, choose_thresholds
@@ -129,10 +134,6 @@ def test_other_thresholds_than_one_a_class_are_refused(wrong: object) -> None:
 
 
 def test_views_are_averaged_for_classes_and_refused_in_one_line_for_boxes_and_label_maps() -> None:
-    from skipway.data.preprocess import Preprocessing
-    from skipway.deploy.predict.views import views_named
-    from skipway.tasks import TASKS
-
     preprocessing = Preprocessing(3, 32, 36, (0.5,) * 3, (0.25,) * 3)
     for name in ("tag", "classify"):
         for protocol in ("flip", "ten-crop"):
@@ -141,3 +142,17 @@ def test_views_are_averaged_for_classes_and_refused_in_one_line_for_boxes_and_la
         with pytest.raises(SkipwayError, match=r"of several views are not averaged: leave out --protocol$") as caught:
             views_named("flip", TASKS[name].from_classes(CLASSES), preprocessing)
         assert "\n" not in str(caught.value)
+
+
+def test_an_export_is_read_as_the_network_predicts() -> None:
+    task = replace(Tag(CLASSES), thresholds=(0.2, 0.9, 0.6))
+    fitting = Preprocessing(3, 32, 36, (0.5,) * 3, (0.25,) * 3)
+    exported = ExportedTask("tag", CLASSES, {}, task.decoding, fitting)
+    for scores in torch.randn(20, 3, generator=torch.Generator().manual_seed(0)) * 2:
+        outputs = {"probabilities": (scores / 1.3).sigmoid().numpy()}
+        read = reader_for(exported).predict("x", outputs, (1, 1), 2, None)
+        assert read == task.predict("x", (scores,), (1, 1), 1.3, 2)
+    assert isinstance(reader_for(exported).presenter, TagPresenter)
+    assert not isinstance(reader_for(exported._replace(decoding={})).presenter, TagPresenter)
+    with pytest.raises(BundleError, match="its thresholds are not a number between 0 and 1"):
+        reader_for(exported._replace(decoding={"thresholds": [2.0, 0.5, 0.5]}))

@@ -13,6 +13,20 @@ def classes(task: ExportedTask) -> ExportReader:
     return ClassReader(task.classes)
 
 
+def tags(task: ExportedTask) -> ExportReader:
+    from skipway.tasks.tag.thresholds import thresholds_in
+
+    try:
+        thresholds = thresholds_in({"val": task.decoding}, task.classes)
+    except ValueError as error:
+        raise BundleError(f"its {error}: export it again") from None
+    if not thresholds:
+        return classes(task)
+    from skipway.tasks.tag.exported import TagReader
+
+    return TagReader(task.classes, thresholds)
+
+
 def objects(task: ExportedTask) -> ExportReader:
     from skipway.tasks.detect.exported import ObjectReader
 
@@ -30,7 +44,7 @@ def pixels(task: ExportedTask) -> ExportReader:
 
 READERS: dict[str, Callable[[ExportedTask], ExportReader]] = {
     "classify": classes,
-    "tag": classes,
+    "tag": tags,
     "detect": objects,
     "segment": pixels,
 }
