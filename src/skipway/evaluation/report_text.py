@@ -41,7 +41,7 @@ def about_kept(card: Card) -> str:
     which = f"the weights are those after epoch {epoch}, the best on val."
     if not card.kept["early"]:
         return f"{which} All {epochs} epochs were trained."
-    return f"{which} Training stopped early, after epoch {epochs}: the last {epochs - epoch} brought no better figure."
+    return f"{which} Training stopped early, after epoch {epochs}: none after epoch {epoch} had a better figure."
 
 
 def about_split(scored: SplitOutputs, card: Card) -> str:

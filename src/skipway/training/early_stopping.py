@@ -63,7 +63,8 @@ def keep_best(run: TrainRun, state: TrainState) -> None:
 def describe(run: TrainRun, kept: dict[str, Any]) -> str:
     """When and why the run ended, and which weights are kept, in a line."""
     since = kept["epochs"] - kept["epoch"]
-    ended = f"stopped early after epoch {kept['epochs']}: no better {kept['figure']} in the last {since} epochs"
+    last = "epoch" if since == 1 else f"{since} epochs"
+    ended = f"stopped early after epoch {kept['epochs']}: no better {kept['figure']} in the last {last}"
     text = ended if kept["early"] else f"all {kept['epochs']} epochs were trained"
     value = f" {kept['value']:.4f}" if "value" in kept else ""
     return f"{text}; the weights of epoch {kept['epoch']} are kept, the best {kept['figure']}{value}"
