@@ -313,7 +313,7 @@ class Serving(Story):
         self.kind, self.image = kind, encoded(kind)
 
     def work(self) -> Callable[[], None]:
-        return command(["serve", str(self.run), "--port", str(self.port), "--device", "cpu"])
+        return command(["serve", str(self.run), "--port", str(self.port), "--device", "cpu", "--grace", "120"])
 
     def asked(self) -> bytes:
         return posted(self.port, self.image, self.kind, 0.2 if self.expected else 20)
