@@ -150,6 +150,7 @@ def run(arguments: Sequence[str]) -> int:
 
 def main() -> None:
     """Run the command line. A user's fault is one line on standard error and exit code 2."""
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # NumPy's: as many threads decode as there are cores
     try:
         code = run(sys.argv[1:])
         sys.stdout.flush()
