@@ -115,8 +115,11 @@ def serve(options: argparse.Namespace) -> int:
     """Serve until a signal."""
     from skipway.deploy.serve.access import LOOPBACK, key_in_shell, lines_about, read_key
     from skipway.deploy.serve.limits import Limits
+    from skipway.deploy.serve.server import require_extra
     from skipway.deploy.serve.server import serve as run_server
     from skipway.runtime.predictor import available_cores
+
+    require_extra("skipway-runtime")
     from skipway.runtime.serving import ExportSettings
 
     key, cores = read_key(options.api_key_file), available_cores()

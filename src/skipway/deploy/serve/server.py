@@ -69,13 +69,14 @@ def tell(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
 
-def require_extra() -> None:
-    """Raise SkipwayError unless everything that a server needs is installed."""
+def require_extra(distribution: str = "skipway") -> None:
+    """Raise SkipwayError unless everything that a server needs is installed; `distribution` has it as an extra."""
     for name in NEEDED:
         try:
             importlib.import_module(name)
         except ModuleNotFoundError:
-            raise SkipwayError(f"the server needs {name}, which is missing: pip install 'skipway[serve]'") from None
+            install = f"pip install '{distribution}[serve]'"
+            raise SkipwayError(f"the server needs {name}, which is missing: {install}") from None
 
 
 def listener(host: str, port: int) -> socket.socket:
