@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import architecture
+from benchmarks.chaos_tables import chaos_rows, chaos_table
 from benchmarks.provenance import outdated
 from benchmarks.result_rows import ROOT, beside, claims, memory_saved, result, rows, seeds, spread, trained_in
 from skipway.study.engine.report import filled
@@ -121,7 +122,11 @@ def highlight_table() -> str:
 
 def table() -> str:
     """The results as Markdown, and what they were measured on."""
-    lines = ["| what | measured | how |", "|---|---|---|", *(f"| {' | '.join(row)} |" for row in rows())]
+    lines = [
+        "| what | measured | how |",
+        "|---|---|---|",
+        *(f"| {' | '.join(row)} |" for row in [*rows(), *chaos_rows()]),
+    ]
     on = result("train_step")
     machine, versions = on["hardware"], on["versions"]
     under = (
@@ -190,6 +195,9 @@ def pages() -> dict[Path, str]:
         docs / "transfer.md": transfer_table(),
         docs / "generation.md": generation_table(),
         docs / "architecture.md": f"{architecture.tree()}\n",
+        docs / "guide" / "resume.md": chaos_table("training"),
+        docs / "guide" / "serve.md": chaos_table("serving"),
+        docs / "guide" / "processes.md": chaos_table("machines"),
     }
     return {file: filled(file.read_text(), part) for file, part in made.items()}
 
