@@ -108,7 +108,7 @@ def load(commands: dict[str, list[str | Path]], images: list[Path], rounds: int,
                 asyncio.run(in_turn(address, requests, CLIENTS, count // 4))
                 start = time.perf_counter()
                 tally = asyncio.run(in_turn(address, requests, CLIENTS, count))
-                rates[name].append(round(count / (time.perf_counter() - start), 1))
+                rates[name].append(round(tally.statuses[200] / (time.perf_counter() - start), 1))
                 statuses |= set(tally.statuses)
     return {
         "clients": CLIENTS,
@@ -142,8 +142,8 @@ def main() -> None:
             "skipway": [*FULL, "predict", given.run],
         }
         serve: dict[str, list[str | Path]] = {
-            "skipway-runtime": [*light, "serve", export],
-            "skipway": [*FULL, "serve", given.run, "--engine", "onnxruntime"],
+            "skipway-runtime": [*light, "serve", export, "--max-latency-ms", "60000"],
+            "skipway": [*FULL, "serve", given.run, "--engine", "onnxruntime", "--max-latency-ms", "60000"],
         }
         measured: dict[str, Any] = {
             "what": "skipway-runtime with ONNX Runtime in an environment of its own, beside skipway",

@@ -13,7 +13,7 @@ import httpx
 import numpy as np
 import pytest
 from PIL import Image
-from served import CLASSES, LIMITS, picture
+from served import CLASSES, picture, strict
 
 from skipway.data.preprocess import Preprocessing
 from skipway.deploy.export.folder import write_sums
@@ -179,7 +179,8 @@ def test_mistakes_on_the_command_line_are_one_line(
 
 @contextmanager
 def serving(folder: Path, key: str = "") -> Iterator[str]:
-    settings = ExportSettings(folder, "cpu", "", 1, 2, LIMITS, key)
+    patient = strict(latency=120.0, answer_seconds=120.0)  # decoding processes start slowly on a busy machine
+    settings = ExportSettings(folder, "cpu", "", 1, 2, patient, key)
     running, bound = server.server(server.configuration(settings)), server.listener("127.0.0.1", 0)
     bound.listen()
     thread = threading.Thread(target=running.run, args=([bound],))
