@@ -77,6 +77,13 @@ def resolve_recipe(recipe: str | Recipe | None, fields: Mapping[str, Any]) -> tu
     return recipe, values
 
 
+def limit_of(budget: str | None, recipe: Recipe | None, changes: Mapping[str, Any]) -> float | None:
+    """The seconds of `budget`, None without one. Raises SkipwayError beside a teacher, whose time is not known."""
+    taught = changes.get("teacher", recipe.teacher if recipe else "")
+    refuse_if(budget and taught, "--budget does not know the time of a teacher", "give --epochs instead")
+    return parse_budget(budget) if budget else None
+
+
 def broadcast_recipe(recipe: Recipe | None, group: Group) -> Recipe:
     """The first process's recipe, in every process: what was measured to choose it differs from one to the other."""
     return from_json(json.loads(group.broadcast(json.dumps(asdict(recipe) if recipe else {}))))
@@ -115,9 +122,7 @@ def train(
     began = time.monotonic()
     data = as_data(data)
     recipe, changes = resolve_recipe(recipe, {**(changes or {}), **fields})
-    limit, policy = budget and parse_budget(budget), None if bad is None else policy_of(bad)
-    taught = changes.get("teacher", recipe.teacher if recipe else "")
-    refuse_if(limit and taught, "--budget does not know the time of a teacher", "give --epochs instead")
+    limit, policy = limit_of(budget, recipe, changes), None if bad is None else policy_of(bad)
     with init_distributed(resolve_hardware(hardware)) as (group, own):
         if group.most and out is None:
             raise SkipwayError("processes that are started again find the run by its folder: give --out")
