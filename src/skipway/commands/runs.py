@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, overload
@@ -17,6 +17,7 @@ from typing import Any, overload
 from skipway.bundle import FILES, SUMS, Card
 from skipway.bundle.card import decode
 from skipway.commands.arguments import Folder
+from skipway.commands.run_rows import BROKEN, FINISHED, FOREIGN, UNFINISHED, RunRow
 from skipway.errors import BundleError, SkipwayError, UnknownNameError, first_line
 from skipway.reporting.html import plain
 from skipway.tasks import task_named
@@ -26,53 +27,8 @@ from skipway.training.state_codec import NAME as MANIFEST
 
 DEPTH = 8  # levels of folders below the one that is listed
 TAIL = 1 << 16  # bytes at the end of metrics.jsonl that are read: a record has some hundreds
-FINISHED, UNFINISHED, BROKEN, FOREIGN = "finished", "unfinished", "broken", "no run"
 ABOUT = ("task", "data", "fingerprint", "classes", "device", "precision", "skipway", "torch", "commit")
 FILTERS = ("name", "state", "task", "network", "recipe", "data")
-
-
-@dataclass(frozen=True)
-class RunRow:
-    """A run as its folder tells it; it can be given wherever the path of a run can be.
-
-    state: finished, unfinished, broken, or no run; note: where an unfinished run is, or what is wrong with another.
-    metric: the name of the task's main figure; val, test: its values, None where it was not measured; shares: whether
-    it is a share of 1. images_per_second: of the last epoch; seconds: of the training; bytes: of the files in the
-    folder itself, without checkpoints, exports and reports; created: ISO 8601, UTC. settings: what two runs may differ
-    in, by name: the recipe, the data, versions.
-    """
-
-    path: Path
-    name: str
-    state: str
-    note: str = ""
-    task: str = ""
-    network: str = ""
-    recipe: str = ""
-    data: str = ""
-    metric: str = ""
-    val: float | None = None
-    test: float | None = None
-    higher_is_better: bool = True
-    shares: bool = True
-    images_per_second: float | None = None
-    seconds: float | None = None
-    epochs: int | None = None
-    parameters: int | None = None
-    bytes: int = 0
-    created: str = ""
-    settings: Mapping[str, Any] = field(default_factory=dict, repr=False)
-
-    def __fspath__(self) -> str:
-        return os.fspath(self.path)
-
-    @property
-    def figure(self) -> float | None:
-        """The metric on test, or else on val."""
-        return self.val if self.test is None else self.test
-
-    def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "path": str(self.path), "settings": dict(self.settings)}
 
 
 def by_metric(row: RunRow) -> tuple[Any, ...]:

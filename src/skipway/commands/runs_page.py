@@ -1,22 +1,35 @@
 """Runs as a table for people: on a terminal, in a notebook, and as a page that sorts itself in the browser."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import quote
 
 from rich.console import Console
 from rich.table import Table
 
-from skipway.commands.runs import FINISHED, UNFINISHED, RunRow, Runs
+from skipway.commands.run_rows import FINISHED, UNFINISHED, RunRow
 from skipway.reporting import html
 from skipway.reporting.numbers import MISSING, format_bytes, format_count, percent
 from skipway.training.time_estimate import duration
 
 WIDE = 130  # columns of a terminal on which every column is shown
 SHOWN = 200  # runs that a notebook shows
+
+
+class RunList(Protocol):
+    """What is shown of `commands.runs.Runs`."""
+
+    @property
+    def title(self) -> str: ...
+    @property
+    def rows(self) -> tuple[RunRow, ...]: ...
+    def __iter__(self) -> Iterator[RunRow]: ...
+    def __len__(self) -> int: ...
+    def readable(self) -> "RunList": ...
+    def differences(self) -> dict[str, list[Any]]: ...
 
 
 @dataclass(frozen=True)
@@ -77,7 +90,7 @@ COLUMNS = (
 )
 
 
-def print_runs(found: Runs, console: Console) -> None:
+def print_runs(found: RunList, console: Console) -> None:
     """The runs that can be read as a table, and a line for each of the others."""
     rows = found.readable()
     columns = [column for column in COLUMNS if column.narrow or console.width >= WIDE]
@@ -96,7 +109,7 @@ def print_runs(found: Runs, console: Console) -> None:
         console.print(f"no runs in {found.title}")
 
 
-def print_differences(found: Runs, console: Console) -> None:
+def print_differences(found: RunList, console: Console) -> None:
     """A row for each setting in which the runs differ, a column for each run."""
     different = found.differences()
     table = Table(box=None, pad_edge=False)
@@ -108,7 +121,7 @@ def print_differences(found: Runs, console: Console) -> None:
     console.print(table)
 
 
-def figures(found: Runs) -> list[tuple[str, list[str]]]:
+def figures(found: RunList) -> list[tuple[str, list[str]]]:
     """The metrics of the runs, above the settings in which they differ."""
     rows = found.readable()
     return [(name, [f"{figure(r, getattr(r, name))} {r.metric}".strip() for r in rows]) for name in ("val", "test")]
@@ -127,7 +140,7 @@ def cells(row: RunRow, columns: Sequence[Column]) -> list[tuple[str, str, bool]]
     return [(column.text(row), str(column.key(row)), column.numeric) for column in columns]
 
 
-def page(found: Runs, file: Path, compared: bool = False) -> str:
+def page(found: RunList, file: Path, compared: bool = False) -> str:
     """The page for `file`, from whose folder the reports are linked; compared: with the settings in which the runs
     differ. Raises SkipwayError as `Runs.differences`."""
     rows = found.readable()
@@ -152,7 +165,7 @@ def link(row: RunRow, file: Path) -> str:
     return quote(os.path.relpath(report, file.parent)) if report.is_file() else ""
 
 
-def notebook_table(found: Runs) -> str:
+def notebook_table(found: RunList) -> str:
     """A table for notebooks, in their own colours, of the first SHOWN runs."""
     columns = [column for column in COLUMNS if column.narrow]
     rows = found.readable()
@@ -161,7 +174,7 @@ def notebook_table(found: Runs) -> str:
         "skipway.commands",
         title=found.title,
         columns=columns,
-        rows=[cells(row, columns) for row in rows[:SHOWN]],
+        rows=[cells(row, columns) for row in rows.rows[:SHOWN]],
         hidden=max(0, len(rows) - SHOWN),
         others=len(found) - len(rows),
     )
