@@ -119,8 +119,7 @@ def train(
     Where torchrun started it, this process trains together with the others, and the first of them evaluates. Raises
     SkipwayError for anything a user can mend, Interrupted when a signal asked for an end.
     """
-    began = time.monotonic()
-    data = as_data(data)
+    began, data = time.monotonic(), as_data(data)
     recipe, changes = resolve_recipe(recipe, {**(changes or {}), **fields})
     limit, policy = limit_of(budget, recipe, changes), None if bad is None else policy_of(bad)
     with init_distributed(resolve_hardware(hardware)) as (group, own):
