@@ -1,8 +1,8 @@
 """pytest in forks of this process, which imports the libraries once: a line of JSON in, a line out.
 
-In: {"tests": [paths], "seconds": at most}. Out: {"code": of pytest or -1 for too long, "failed": the first failed test,
-"begun": otherwise the last that began, "seconds"}, processor seconds both. The working directory is the tree of the
-tests. Only libraries are imported here, nothing of ours, and nothing whose assertions pytest rewrites.
+In: {"tests": [paths], "without": [tests], "seconds": at most}. Out: {"code": of pytest or -1 for too long, "failed":
+the first failed test, "begun": otherwise the last that began, "seconds"}, processor seconds both. The working directory
+is the tree of the tests. Only libraries are imported here, and none whose assertions pytest rewrites.
 """
 
 import contextlib
@@ -45,12 +45,12 @@ class Told:
     pytest_collectreport = tell
 
 
-def child(tests: list[str], file: Path) -> None:
+def child(tests: list[str], without: list[str], file: Path) -> None:
     os.setsid()
     nowhere = os.open(os.devnull, os.O_RDWR)
     for standard in (0, 1, 2):
         os.dup2(nowhere, standard)
-    options = ["-x", "-p", "no:cacheprovider", "--timeout", "120"]
+    options = ["-x", "-p", "no:cacheprovider", "--timeout", "120", *(f"--deselect={test}" for test in without)]
     code = 3
     try:
         code = int(pytest.main([*options, *tests], plugins=[Told(file)]))
@@ -64,12 +64,12 @@ def processor_seconds(process: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def run(tests: list[str], seconds: float) -> dict[str, Any]:
+def run(tests: list[str], without: list[str], seconds: float) -> dict[str, Any]:
     with tempfile.NamedTemporaryFile("r") as told:
         start, spent = time.monotonic(), 0.0
         process = os.fork()
         if not process:
-            child(tests, Path(told.name))
+            child(tests, without, Path(told.name))
         code = -1
         while spent < seconds and time.monotonic() - start < WAITING * seconds:
             ended, status = os.waitpid(process, os.WNOHANG)
@@ -90,4 +90,4 @@ def run(tests: list[str], seconds: float) -> dict[str, Any]:
 if __name__ == "__main__":
     for line in sys.stdin:
         wanted = json.loads(line)
-        print(json.dumps(run(wanted["tests"], wanted["seconds"])), flush=True)
+        print(json.dumps(run(wanted["tests"], wanted["without"], wanted["seconds"])), flush=True)

@@ -18,17 +18,17 @@ import argparse
 import ast
 import json
 import os
-import random
 import subprocess
 import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
-from functools import cache
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+
+from benchmarks.mutant_draw import Mutant, drawn
 
 ROOT = Path(__file__).resolve().parent.parent
 EQUIVALENT = Path(__file__).with_name("equivalent_mutants.json")
@@ -57,113 +57,9 @@ ROOMS: dict[str, tuple[str, ...]] = {  # the tests of each package or module bel
     "trained": ("tests/test_bundle.py", "tests/fuzz", *VERBS),
     "training": ("tests/training", "tests/detect", "tests/segment", "tests/generate"),
 }
-# replacements that say little: `is` for `==` gives the same for most constants, and bits of a float are an error
-SAME = {frozenset(pair) for pair in (("Eq", "Is"), ("NotEq", "IsNot"))}
 TOO_LONG = -1
+IMPORTS = "the imports of the tests"
 TOGETHER = 4  # test files that are collected at once
-BITS = {"RShift", "LShift", "BitOr", "BitAnd", "BitXor"}
-
-
-@dataclass(frozen=True)
-class Mutant:
-    """A line of a file below src/skipway, and the line that takes its place; both of one or more lines."""
-
-    room: str
-    file: str
-    line: int
-    kind: str
-    before: str
-    after: str
-
-
-@cache
-def operators() -> dict[str, Any]:
-    """cosmic-ray's operators by name, without those that need arguments."""
-    import parso  # noqa: F401  # before cosmic_ray, whose first import of it is circular
-    from cosmic_ray.plugins import get_operator, operator_names
-
-    found = {name: get_operator(name) for name in operator_names() if not name.endswith("NoOp")}
-    return {name: made for name, made in found.items() if not made.arguments() and not says_little(name)}
-
-
-def says_little(name: str) -> bool:
-    names = set(name.split("_")[1:])
-    return names in SAME or len(names & BITS) == 1
-
-
-def kind_of(operator: str) -> str:
-    """core/ReplaceBinaryOperator_Add_Sub is one of the ReplaceBinaryOperator."""
-    return operator.removeprefix("core/").split("_")[0]
-
-
-def annotations(source: str) -> list[tuple[tuple[int, int], tuple[int, int]]]:
-    """Where types stand, which are not run."""
-    found: list[ast.expr | None] = []
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.arg | ast.AnnAssign):
-            found.append(node.annotation)
-        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            found.append(node.returns)
-    return [
-        ((node.lineno, node.col_offset), (node.end_lineno or 0, node.end_col_offset or 0)) for node in found if node
-    ]
-
-
-def places(file: Path) -> dict[str, list[tuple[str, int]]]:
-    """By kind, every (operator, occurrence) in a file, but in annotations."""
-    from cosmic_ray.ast import ast_nodes, get_ast
-
-    source = file.read_text()
-    nodes, types = list(ast_nodes(get_ast(source))), annotations(source)
-    found: dict[str, list[tuple[str, int]]] = defaultdict(list)
-    for name, made in operators().items():
-        operator = made()
-        at = [start for node in nodes for start, _ in operator.mutation_positions(node)]
-        runs = [i for i, start in enumerate(at) if not any(first <= start < last for first, last in types)]
-        found[kind_of(name)] += [(name, i) for i in runs]
-    return found
-
-
-def mutated(room: str, source: Path, file: Path, operator: str, occurrence: int) -> Mutant | None:
-    """The mutant of a place; None where the text stays the same or is no Python."""
-    from cosmic_ray.mutating import mutate_code
-
-    before = file.read_text()
-    after = mutate_code(before, operators()[operator](), occurrence)
-    if after is None or after == before:
-        return None
-    with suppress(SyntaxError):
-        compile(after, file.name, "exec")
-        return changed_lines(room, file.relative_to(source).as_posix(), kind_of(operator), before, after)
-    return None
-
-
-def changed_lines(room: str, name: str, kind: str, before: str, after: str) -> Mutant:
-    """The mutant that is the difference of two texts of a file."""
-    old, new = before.splitlines(), after.splitlines()
-    first = next(i for i, pair in enumerate(zip(old, new, strict=False)) if pair[0] != pair[1])
-    tails = zip(reversed(old[first:]), reversed(new[first:]), strict=False)
-    same = next((i for i, pair in enumerate(tails) if pair[0] != pair[1]), min(len(old), len(new)) - first)
-    lines = ("\n".join(text[first : len(text) - same]) for text in (old, new))
-    return Mutant(room, name, first + 1, kind, *lines)
-
-
-def drawn(source: Path, room: str, count: int, seed: int) -> list[Mutant]:
-    """`count` mutants of a room on different lines: first the kind is drawn, then the place."""
-    files = sorted((source / room).rglob("*.py")) if (source / room).is_dir() else [source / f"{room}.py"]
-    chance = random.Random(f"{seed} {room}")
-    by_kind: dict[str, list[tuple[Path, str, int]]] = defaultdict(list)
-    for file in files:
-        for kind, found in places(file).items():
-            by_kind[kind] += [(file, *place) for place in found]
-    kinds = sorted(kind for kind, found in by_kind.items() if found)
-    chosen: dict[tuple[str, int], Mutant] = {}
-    tries = 0
-    while kinds and len(chosen) < count and (tries := tries + 1) < 50 * count:
-        mutant = mutated(room, source, *chance.choice(by_kind[chance.choice(kinds)]))
-        if mutant:
-            chosen.setdefault((mutant.file, mutant.line), mutant)
-    return list(chosen.values())
 
 
 @contextmanager
@@ -233,24 +129,28 @@ class Tests:
         self.process = subprocess.Popen(
             command, cwd=tree, env=os.environ | alone, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
-        self.sound: dict[str, bool] = {}
-        if not self.passes("tests/test_json_text.py"):
+        self.unsound: list[str] = []  # tests that fail without a mutant
+        if self.run(["tests/test_json_text.py"], 180)["code"]:
             raise RuntimeError("the tests do not run in the worktree")
 
     def run(self, tests: list[str], seconds: float) -> dict[str, Any]:
         """{"code": of pytest or TOO_LONG, "failed": the first failed test, "begun": without one the last that began,
         "seconds"}"""
         assert self.process.stdin is not None and self.process.stdout is not None
-        self.process.stdin.write(json.dumps({"tests": tests, "seconds": seconds}) + "\n")
+        asked = {"tests": tests, "without": self.unsound, "seconds": seconds}
+        self.process.stdin.write(json.dumps(asked) + "\n")
         self.process.stdin.flush()
         answer: dict[str, Any] = json.loads(self.process.stdout.readline())
         return answer
 
-    def passes(self, test: str) -> bool:
-        """Whether a test passes without the mutant."""
-        if test not in self.sound:
-            self.sound[test] = self.run([test], 180)["code"] == 0
-        return self.sound[test]
+    def prove(self, tests: list[str]) -> set[str]:
+        """Those of the tests that fail without a mutant, which do not count from now on."""
+        left, found = sorted(set(tests)), set[str]()
+        while left and (failed := self.run(left, 60 * len(left))["failed"]):
+            found |= {test for test in left if test.startswith(failed)}
+            self.unsound += found
+            left = [test for test in left if test not in found]
+        return found
 
     def close(self) -> None:
         assert self.process.stdin is not None
@@ -269,9 +169,9 @@ def tried(mutant: Mutant, tree: Path, tests: Tests, seconds: float) -> dict[str,
     starts = [i for i in range(len(lines)) if "\n".join(lines[i : i + count]) == mutant.before]
     start = min(starts, key=lambda i: abs(i + 1 - mutant.line))
     changed = "\n".join([*lines[:start], mutant.after, *lines[start + count :]])
-    spent = 0.0
-    while ordered and spent < seconds:
-        some, ordered = ordered[:TOGETHER], ordered[TOGETHER:]
+    spent, count = 0.0, 1  # the nearest file first, then several together
+    while ordered and spent < seconds and not found["failed"]:
+        some, ordered, count = ordered[:count], ordered[count:], TOGETHER
         file.write_text(changed)
         try:
             found = tests.run(some, seconds - spent)
@@ -284,27 +184,20 @@ def tried(mutant: Mutant, tree: Path, tests: Tests, seconds: float) -> dict[str,
         finally:
             file.write_text(original)
         spent += found["seconds"]
-        if found["code"] not in (0, 1, TOO_LONG) and not found["failed"]:
-            found["failed"] = f"the imports of the tests (pytest ended with {found['code']})"
-            break
-        if found["failed"] and tests.passes(found["failed"]):
-            break
-        if found["failed"]:  # it fails without the mutant too, which says nothing of those after it
-            broken = found["failed"].split("::")[0]
-            ordered = some[some.index(broken) + 1 if broken in some else len(some) :] + ordered
-            found["failed"] = ""
+        if found["code"] not in (0, 1, 5, TOO_LONG) and not found["failed"]:  # 5: no test was left
+            found["failed"] = IMPORTS
     return asdict(mutant) | {"line": start + 1, "noticed_by": found["failed"], "seconds": round(spent, 1)}
 
 
 def by_room(found: list[dict[str, Any]]) -> dict[str, Any]:
     """What results/mutants.json says of each room."""
-    known = {(one["file"], one["before"], one["after"]): one["reason"] for one in json.loads(EQUIVALENT.read_text())}
+    known = {key_of(one): one["reason"] for one in json.loads(EQUIVALENT.read_text())}
     rooms: dict[str, Any] = {}
     for mutant in sorted(found, key=lambda one: (one["room"], one["file"], one["line"])):
         room = rooms.setdefault(
             mutant["room"], {"mutants": 0, "noticed": 0, "equivalent": 0, "share": 1.0, "survivors": [], "all": []}
         )
-        reason = known.get((mutant["file"], mutant["before"], mutant["after"]), "")
+        reason = known.get(key_of(mutant), "")
         room["mutants"] += 1
         room["noticed"] += bool(mutant["noticed_by"])
         room["equivalent"] += bool(reason) and not mutant["noticed_by"]
@@ -316,10 +209,14 @@ def by_room(found: list[dict[str, Any]]) -> dict[str, Any]:
     return rooms
 
 
+def key_of(mutant: dict[str, Any]) -> tuple[str, str, str]:
+    return mutant["file"], mutant["before"], mutant["after"]
+
+
 def earlier() -> dict[tuple[str, str, str], dict[str, Any]]:
     """What build/mutants.jsonl has, the last line of each mutant."""
     lines = FOUND.read_text().splitlines() if FOUND.is_file() else []
-    return {(one["file"], one["before"], one["after"]): one for one in map(json.loads, lines)}
+    return {key_of(one): one for one in map(json.loads, lines)}
 
 
 def result_now() -> dict[str, Any]:
@@ -355,21 +252,21 @@ def main() -> None:
         described = ["git", "-C", str(tree), "describe", "--always", "--exclude=*"]
         commit = subprocess.run(described, check=True, capture_output=True, text=True).stdout.strip()
         mutants, tests = wanted(given, tree), Tests(tree)
-        known = earlier()
-        for number, mutant in enumerate(mutants, 1):
-            key = mutant.file, mutant.before, mutant.after
-            if key not in known or given.survivors:
-                known[key] = tried(mutant, tree, tests, given.seconds)
+        known = {} if given.survivors else earlier()
+        while left := [mutant for mutant in mutants if key_of(asdict(mutant)) not in known]:
+            for mutant in left:
+                one = known[key_of(asdict(mutant))] = tried(mutant, tree, tests, given.seconds)
                 with FOUND.open("a") as file:
-                    file.write(json.dumps(known[key]) + "\n")
-            by = known[key]["noticed_by"] or "NOBODY"
-            print(f"{number}/{len(mutants)} {mutant.file}:{mutant.line} {mutant.kind}: {by}", flush=True)
+                    file.write(json.dumps(one) + "\n")
+                by = one["noticed_by"] or "NOBODY"
+                print(f"{len(known)}/{len(mutants)} {mutant.file}:{mutant.line} {mutant.kind}: {by}", flush=True)
+            wrong = tests.prove([one["noticed_by"] for one in known.values() if one["noticed_by"] not in ("", IMPORTS)])
+            known = {key: one for key, one in known.items() if one["noticed_by"] not in wrong}
         tests.close()
-    found = [known[one.file, one.before, one.after] for one in mutants]
+    found = [known[key_of(asdict(mutant))] for mutant in mutants]
     if given.survivors:  # and those that were noticed before
-        tried_now = {(one.file, one.before, one.after) for one in mutants}
         every = (one for room in result_now()["rooms"].values() for one in room["all"])
-        found += [one for one in every if (one["file"], one["before"], one["after"]) not in tried_now]
+        found += [one for one in every if key_of(one) not in known]
     from benchmarks.harness import save  # imports torch, which finding mutants does not need
 
     save(
