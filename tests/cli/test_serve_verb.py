@@ -103,7 +103,7 @@ def test_it_works_without_a_key_and_with_one_in_a_variable(
     assert bool(key) == bool(own)
     with listening(write_bundle(tmp_path / "run"), strict(latency=60.0), key) as address:
         with contextlib.redirect_stdout(io.StringIO()) as said:
-            print_address(tmp_path / "run", address, "127.0.0.1", key_in_shell(None, key))
+            print_address(tmp_path / "run", "127.0.0.1", key_in_shell(None, key), False, address)
         first, line = said.getvalue().splitlines()
         assert "sesame" not in first + line
         answered_by_shell(line, tmp_path, dict(os.environ))
@@ -115,9 +115,9 @@ def test_where_it_listens_everywhere_the_address_is_one_that_can_be_asked(capsys
 
     with listener("0.0.0.0", 0) as bound:
         address = address_of(bound)
-        print_address(Path("run"), address, "0.0.0.0", "")
+        print_address(Path("run"), "0.0.0.0", "", False, address)
     assert address == f"http://127.0.0.1:{bound_port(address)}"
-    print_address(Path("run"), "http://[::1]:8000", "::1", "")
+    print_address(Path("run"), "::1", "", False, "http://[::1]:8000")
     said = capsys.readouterr().out.splitlines()
     assert said[0] == f"run at {address} and every other address of this machine (Ctrl-C ends it)"
     assert "whoever reaches this address" in said[2]

@@ -556,7 +556,7 @@ def test_the_server_does_what_its_schema_says(tmp_path: Path, classes: list[str]
 def test_the_command_that_serve_prints_is_that_of_a_generator(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from skipway.cli.serve import print_address
 
-    print_address(run, "http://127.0.0.1:8000", "127.0.0.1", "", server.generates(run))
+    print_address(run, "127.0.0.1", "", server.generates(run), "http://127.0.0.1:8000")
     printed = capsys.readouterr().out
     assert "-o images.png http://127.0.0.1:8000/v1/generate" in printed
 

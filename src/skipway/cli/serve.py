@@ -1,5 +1,6 @@
 """`skipway serve`: a trained network over HTTP, with a web page."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -29,7 +30,7 @@ GraceOption = Annotated[float, typer.Option(min=1, help="Seconds from SIGTERM or
 EngineOption = Annotated[str, typer.Option(help="eager (evaluation's digits), auto (fastest that agrees), or a name.")]
 
 
-def print_address(run: Path, address: str, host: str, key: str, generates: bool = False) -> None:
+def print_address(run: Path, host: str, key: str, generates: bool, address: str) -> None:
     """Say where the bundle is served and how it is asked; `key` as in the shell."""
     for line in lines_about(run, address, host, key, generates):
         console().print(line, soft_wrap=True, markup=False)
@@ -87,9 +88,5 @@ def serve(
     local = host in LOOPBACK and not key
     folder = local_folder(run)
     settings = Settings(folder, device, engine, machine.threads, machine.workers, limits, key, local, eager=True)
-    shown = key_in_shell(api_key_file, key)
-
-    def say(address: str) -> None:
-        print_address(run, address, host, shown, generates(folder))
-
+    say = partial(print_address, run, host, key_in_shell(api_key_file, key), generates(folder))
     run_server(settings, host, port, workers, say)
