@@ -138,6 +138,14 @@ def test_without_the_extra_the_line_says_how_to_install_it(monkeypatch: pytest.M
         read_remote("s3://bucket/1.png")
 
 
+def test_an_address_that_is_none_is_one_line(tmp_path: Path) -> None:
+    table = tmp_path / "t.csv"
+    table.write_text("path,label\nhttps://ada:pw@[x/1.png,cat\nhttps://ada:pw@[x/1.png,dog\n")
+    with pytest.raises(DataError, match=r"row 3 gives https://\.\.\. the label") as caught:
+        open_dataset(str(table))
+    assert "pw" not in str(caught.value)
+
+
 def test_secrets_are_no_part_of_a_name() -> None:
     assert shown("https://me:pw@host:1/a/b.jpg?X-Amz-Signature=1#x") == "https://host:1/a/b.jpg"
     assert shown("s3://bucket/a b.jpg") == "s3://bucket/a b.jpg"

@@ -34,8 +34,11 @@ def is_remote(path: str) -> bool:
 
 
 def shown(address: str) -> str:
-    """An address without user, password, query and fragment."""
-    parts = urlsplit(address)
+    """An address without user, password, query and fragment; of one that cannot be read as such, its beginning."""
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return f"{address.partition('://')[0]}://..."
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 

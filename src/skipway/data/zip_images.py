@@ -1,8 +1,8 @@
 """Images in a zip archive, read one by one without unpacking it.
 
 An archive is looked at before anything is read. Refused are encrypted entries, names that lead out of a folder,
-archives in the archive, images of more than MAX_FILE_SIZE bytes, and those packed more than MOST_PACKED times, which no
-photograph is. An entry is never written to a disk.
+archives in the archive, methods besides deflate, images of more than MAX_FILE_SIZE bytes, and those packed more than
+MOST_PACKED times, which no photograph is. An entry is never written to a disk.
 """
 
 import os
@@ -20,6 +20,7 @@ ARCHIVES = frozenset({".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar
 MOST_ENTRIES = 5_000_000
 MOST_PACKED, PACKED_FROM = 200, 1 << 20  # times, of entries with more bytes than these
 ENCRYPTED = 0x1
+METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # zipfile bounds what others decompress to at once by nothing
 FAULTS = (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, RuntimeError, EOFError)
 
 
@@ -60,7 +61,9 @@ class ZipImages:
                 self.archive, self.owner = self.opened(), os.getpid()
             archive = self.archive
         try:
-            return archive.read(name)
+            entry = archive.getinfo(name)
+            with archive.open(entry) as stream:
+                return stream.read(entry.file_size)  # `archive.read` decompresses all that there is, whatever it says
         except (*FAULTS, KeyError) as fault:
             raise DataError(f"{self.file}/{name} cannot be read ({first_line(fault)}): pack it again") from None
 
@@ -89,7 +92,8 @@ class ZipImages:
 def is_image(entry: zipfile.ZipInfo, file: Path) -> bool:
     """Whether an entry is an image, and no folder or hidden file. Raises DataError for what is refused."""
     name = PurePosixPath(entry.filename)
-    if entry.is_dir() or any((part.startswith(".") and part != "..") or part == "__MACOSX" for part in name.parts):
+    hidden = any((part.startswith(".") and part != "..") or part == "__MACOSX" for part in name.parts)
+    if not name.parts or entry.is_dir() or hidden:
         return False
     shown = f"{file}: its entry {printable(entry.filename)[:200]}"
     if name.is_absolute() or ".." in name.parts or "\\" in entry.filename or ":" in name.parts[0]:
@@ -101,6 +105,8 @@ def is_image(entry: zipfile.ZipInfo, file: Path) -> bool:
         return False
     if entry.flag_bits & ENCRYPTED:
         raise DataError(f"{shown} is encrypted: pack it again without a password")
+    if entry.compress_type not in METHODS:
+        raise DataError(f"{shown} is packed by another method than deflate: pack it again")
     if entry.file_size > MAX_FILE_SIZE:
         raise DataError(f"{shown} has {entry.file_size:,} bytes, above the limit of {MAX_FILE_SIZE:,}: make it smaller")
     if entry.file_size > PACKED_FROM and entry.file_size > MOST_PACKED * max(entry.compress_size, 1):
