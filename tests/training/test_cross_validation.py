@@ -2,20 +2,26 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from conftest import MakePhotos
 from sklearn.metrics import accuracy_score
 from sklearn.model_selection import StratifiedKFold
-from small import CPU, Killed, before_step, same, weights
+from small import CPU, QUIET, SHORT, Killed, before_step, same, weights
 
 import skipway
-from skipway.commands.cross_validate import CrossValidation, cross_validate, fold_places
+from skipway import bundle
+from skipway.commands.chosen_training import ChosenTraining
+from skipway.commands.cross_validate import CrossValidation, cross_validate, fold_places, pooled
+from skipway.data.dataset import Dataset, Split
 from skipway.data.targets import ClassTargets, MultiLabelTargets
 from skipway.errors import SkipwayError
+from skipway.training import loop
 
 FIELDS: dict[str, Any] = {"size": 16, "epochs": 2, "batch": 8, "val": 0.2, "seed": 3}
 FOLDS = 3
@@ -64,6 +70,22 @@ def test_mean_and_deviation_are_numpys(whole: CrossValidation) -> None:
     assert whole.mean == pytest.approx(np.mean(figures))
     assert whole.deviation == pytest.approx(np.std(figures, ddof=1))
     assert "each once by the network that did not learn from its fold" in (whole.path / "report.html").read_text()
+
+
+def test_thresholds_that_one_fold_chose_are_not_used_for_the_images_of_all(tmp_path: Path) -> None:
+    labels = (np.random.default_rng(0).random((40, 2)) < 0.5).astype(np.uint8)
+    pixels = np.zeros((40, 8, 8, 1), np.uint8)
+    dataset = Dataset("tags", ("a", "b"), Split(pixels, labels, [f"tags[{i}]" for i in range(40)]))
+    recipe = replace(SHORT, epochs=1, size=8, seed=0)
+    chosen = ChosenTraining(dataset, recipe, CPU, QUIET)
+    chosen_on_val = {"n": 4, "map": 1.0, "f1_macro": 1.0, "thresholds": [0.9, 0.9]}
+    for fold in (1, 2):
+        loop.train(dataset, recipe, tmp_path / f"fold-{fold}", CPU, QUIET)
+        bundle.add_metrics(tmp_path / f"fold-{fold}", "val", chosen_on_val, "")
+    places = fold_places(dataset.train.targets, dataset.classes, 2, recipe.seed)
+    scores = [(torch.from_numpy(labels[place]).float() - 0.5) * 2 for place in places]  # probabilities 0.27 and 0.73
+    found = pooled(tmp_path, chosen, [dataset, dataset], [(1.0, (one,)) for one in scores])
+    assert found.metrics["f1_macro"] == 1
 
 
 @pytest.mark.parametrize("step", [2, 6, 9])

@@ -191,13 +191,16 @@ def outputs_of_fold(folder: Path, dataset: Dataset, chosen: ChosenTraining) -> t
 def pooled(
     folder: Path, chosen: ChosenTraining, folded: Sequence[Dataset], evaluated: Sequence[tuple[float, Outputs]]
 ) -> CrossValidation:
-    """The results of all folds together, in the order of train, and their report."""
+    """The results of all folds together, in the order of train, and their report.
+
+    What each fold chose on its own val is of its network alone: the tags of all together are predicted at THRESHOLD.
+    """
     runs = tuple(Run(folder / f"fold-{i}") for i in range(1, len(folded) + 1))
-    card, dataset = runs[0].card, chosen.dataset
+    card, dataset = replace(runs[0].card, calibration=None, metrics={}, summaries={}), chosen.dataset
     places = np.concatenate(fold_places(dataset.train.targets, dataset.classes, len(folded), chosen.recipe.seed))
     order = torch.from_numpy(np.argsort(places))
     outputs = tuple(torch.cat(parts)[order] for parts in zip(*(found for _, found in evaluated), strict=True))
-    task = task_of(replace(card, calibration=None))
+    task = task_of(card)
     scored = SplitOutputs(
         dataset.name,
         CROSS_VALIDATION,
@@ -215,7 +218,6 @@ def pooled(
         card,
         recipe={"name": CROSS_VALIDATION, "members": [str(run) for run in runs], "spread": spread(found)},
         seconds=sum(run.card.seconds for run in runs),
-        calibration=None,
     )
     write_results(folder, found, Report(task, evaluation, context_of(card), command_of(folder), ""))
     chosen.console.print(task.reporter.result(evaluation), soft_wrap=True, markup=False)
