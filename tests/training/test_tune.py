@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ import skipway
 from skipway.commands import tune as command
 from skipway.commands.search_space import parse_search
 from skipway.commands.train import resolve_recipe
-from skipway.commands.tune import Tuning, tune
+from skipway.commands.tune import Tuning, train_command, tune
+from skipway.data import open_dataset
+from skipway.data.read_options import ReadOptions
 from skipway.errors import SkipwayError
 
 pytest.importorskip("optuna")
@@ -46,6 +49,13 @@ def test_the_best_recipe_trains_to_the_figure_of_its_trial(tmp_path: Path, photo
     run = skipway.train(photos, str(whole.path / "best.json"), tmp_path / "run", CPU)
     assert run.history[-1]["val_top1"] == best.value
     assert run.card.recipe["lr"] == best.values["lr"]
+
+
+def test_the_command_to_train_with_reads_the_images_as_the_search_did(photos: Path) -> None:
+    read = open_dataset(str(photos), ReadOptions(task="generate"))
+    left_out = replace(read, left_out=(("a.png", "cannot be read"),))
+    assert train_command(read, Path("best.json")) == f"skipway train {photos} --task generate --recipe best.json"
+    assert "--bad skip" in train_command(left_out, Path("best.json"))
 
 
 @pytest.mark.parametrize("step", [2, 6, 9])

@@ -14,7 +14,7 @@ def lr_find(
     *,
     low: Annotated[float, typer.Option(help="The first rate.")] = 1e-5,
     high: Annotated[float, typer.Option(help="The last rate.")] = 10.0,
-    steps: Annotated[int, typer.Option(help="Steps of training, each at a higher rate.")] = 100,
+    steps: Annotated[int, typer.Option(help="Steps of training, each at a higher rate; 20 or more.")] = 100,
     plot: Annotated[Path | None, typer.Option(metavar="FILE", help="A picture: .png, .svg or .pdf.")] = None,
     as_json: JsonOption = False,
     training: TrainingArguments,

@@ -305,7 +305,7 @@ def finish(folder: Path, chosen: ChosenTraining, searched: Search) -> Tuning:
     values = {"metric": f"val_{metric}", "best": best.number + 1, "trials": [asdict(one) for one in results]}
     write_atomically(folder / "results.json", to_json(finite_or_null(values | {"importance": importance})))
     higher = task_for(chosen.dataset).higher_is_better
-    command = shlex.join(["skipway", "train", chosen.dataset.name, "--recipe", str(folder / BEST)])
+    command = train_command(chosen.dataset, folder / BEST)
     page = write_page(folder, chosen.dataset.name, metric, higher, results, importance, command)
     chosen.console.print(
         f"best: trial {best.number + 1}, {metric} {best.value:.4f} on val, by which it was chosen\n"
@@ -314,6 +314,12 @@ def finish(folder: Path, chosen: ChosenTraining, searched: Search) -> Tuning:
         markup=False,
     )
     return Tuning(folder, metric, recipe, best.value, results)
+
+
+def train_command(dataset: Dataset, recipe: Path) -> str:
+    """What a shell runs to train with the best recipe: on the same images, read in the same way."""
+    bad = ["--bad", "skip"] if dataset.left_out else []
+    return shlex.join(["skipway", "train", dataset.name, *dataset.reading.options(), *bad, "--recipe", str(recipe)])
 
 
 def best_values(trial: Any) -> Any:
