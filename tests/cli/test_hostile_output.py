@@ -212,13 +212,16 @@ def test_a_closed_terminal_ends_a_training_whose_state_is_saved(tmp_path: Path) 
     with (tmp_path / "errors").open("w") as errors:
         command = [sys.executable, "-c", TERMINAL, *arguments]
         process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=errors, start_new_session=True)
-        os.close(theirs)
-        deadline = time.monotonic() + 60
-        said = b""
-        while b"first loss" not in said and process.poll() is None and time.monotonic() < deadline:
-            said += os.read(ours, 1 << 16)
-        os.close(ours)
-        assert process.wait(60) == 128 + signal.SIGHUP, (tmp_path / "errors").read_text()
+        try:
+            os.close(theirs)
+            deadline = time.monotonic() + 60
+            said = b""
+            while b"first loss" not in said and process.poll() is None and time.monotonic() < deadline:
+                said += os.read(ours, 1 << 16)
+            os.close(ours)
+            assert process.wait(60) == 128 + signal.SIGHUP, (tmp_path / "errors").read_text()
+        finally:
+            process.kill()
     assert checkpoints(run), "the state was not saved"
     errors_lines = (tmp_path / "errors").read_text().splitlines()
     assert errors_lines[-1].startswith("stopped by SIGHUP after step ")
@@ -226,7 +229,8 @@ def test_a_closed_terminal_ends_a_training_whose_state_is_saved(tmp_path: Path) 
 
 
 TERMINAL = """
-import fcntl, termios
+import fcntl, signal, termios
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests themselves may run under nohup
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 from skipway.cli import main
 main()
