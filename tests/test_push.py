@@ -5,6 +5,7 @@ import json
 import shutil
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -104,7 +105,14 @@ def test_a_pushed_run_is_a_bundle_with_a_model_card(hub: Hub, finished: Path, ty
 def test_nothing_of_this_machine_is_published(hub: Hub, finished: Path, tmp_path: Path) -> None:
     run = shutil.copytree(finished, tmp_path / "run")
     bundle.add_left_out(run, [("private-name.jpg", "it is empty")])
-    skipway.push(run, "ada/photos", "apache-2.0", "unknown")
+    card = bundle.read_card(run)
+    teacher = {"run": str(tmp_path / "teacher"), "network": "resnet20", "weights_sha256": "0" * 64, "parameters": 1}
+    recipe = {**card.recipe, "teacher": str(tmp_path / "teacher"), "members": ["secret-client/a", "b"]}
+    bundle.seal(run, replace(card, teacher=teacher, recipe=recipe))
+    assert all(b"secret-client" in (run / name).read_bytes() for name in ("report.html", "report.json"))
+    skipway.push(run, "ada/photos", "apache-2.0", "unknown", with_report=True)
+    published = json.loads(hub.files("ada/photos")["card.json"])
+    assert (published["teacher"]["run"], published["recipe"]["members"]) == ("teacher", ["a", "b"])
     everything = b"".join(hub.files("ada/photos").values())
     for secret in (b"secret-client", str(tmp_path).encode(), b"private-name"):
         assert secret not in everything

@@ -39,13 +39,25 @@ class Licences:
 
 
 def public_card(card: Card) -> Card:
-    """`card` without what is of this machine alone: the folders that data and weights were in, of which the last name
-    stays, and the names of the images that were left out."""
+    """`card` without what is of this machine alone: the folders that data, weights and other runs were in, of which the
+    last name stays, and the names of the images that were left out."""
     data = {**card.data, "name": last_name(card.data["name"])}
     if "left_out" in data:
         data["left_out"] = []
     recipe = {**card.recipe, "pretrained": last_name(str(card.recipe.get("pretrained", "")))}
-    return dataclasses.replace(card, data=without_folders(data), recipe=without_folders(recipe))
+    if "teacher" in recipe:
+        recipe["teacher"] = last_name(recipe["teacher"])
+    if "members" in recipe:
+        recipe["members"] = [last_name(one) for one in recipe["members"]]
+    teacher = {**card.teacher, "run": last_name(card.teacher["run"])} if card.teacher else {}
+    return dataclasses.replace(card, data=without_folders(data), recipe=without_folders(recipe), teacher=teacher)
+
+
+def places_of(card: Card) -> list[str]:
+    """The folders and files that `card` names and `public_card` does not."""
+    recipe = card.recipe
+    runs = [recipe.get("pretrained", ""), recipe.get("teacher", ""), *recipe.get("members", ())]
+    return [place for place in (card.data["name"], *runs, card.teacher.get("run", "")) if place != last_name(place)]
 
 
 def last_name(place: str) -> str:

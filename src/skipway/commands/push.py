@@ -1,19 +1,22 @@
 """A finished run on the Hugging Face hub: `skipway push`."""
 
 import dataclasses
+import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from markupsafe import escape
+
 from skipway import bundle
 from skipway.bundle import SUMS
 from skipway.bundle.hub import RECORDS, Place, is_on_hub, parse
 from skipway.commands.arguments import Folder
-from skipway.commands.model_card import Licences, model_card, public_card
+from skipway.commands.model_card import Licences, last_name, model_card, places_of, public_card
 from skipway.download import offline
 from skipway.errors import SkipwayError, first_line, refuse_if
 from skipway.trained import task_of
@@ -111,8 +114,8 @@ def require_finished(folder: Path, with_report: bool) -> None:
 
 
 def stage(folder: Path, staging: Path, place: Place, licences: Licences, with_report: bool) -> dict[str, Path]:
-    """The files to publish by name: those of the run, or new ones in `staging` for the card, its model card, and the
-    checksums of both."""
+    """The files to publish by name: those of the run, or new ones in `staging` for the card, its model card, the
+    checksums of both, and the report."""
     own = bundle.read_card(folder)
     card = public_card(own)
     text = model_card(card, task_of(own, folder), place, licences, len(own.data.get("left_out", [])))
@@ -122,8 +125,25 @@ def stage(folder: Path, staging: Path, place: Place, licences: Licences, with_re
     files = {weights: folder / weights, written: staging / written, readme: staging / readme}
     sums = bundle.checksums({name: bundle.sha256(file) for name, file in files.items()})
     (staging / SUMS).write_bytes(sums)
-    beside = [RECORDS, *(REPORT if with_report else ())]
-    return files | {SUMS: staging / SUMS} | {name: folder / name for name in beside}
+    files |= {SUMS: staging / SUMS, RECORDS: folder / RECORDS}
+    places = sorted([*places_of(own), str(folder)], key=len, reverse=True)  # one may begin with another
+    for name in REPORT if with_report else ():
+        (staging / name).write_text(without_places((folder / name).read_text(), places))
+        files[name] = staging / name
+    return files
+
+
+def without_places(report: str, places: Sequence[str]) -> str:
+    """The text of a report, HTML or JSON, with the last name alone of each of `places`."""
+    for place in places:
+        for written in (escape, json_escaped):
+            report = report.replace(str(written(place)), str(written(last_name(place))))
+    return report
+
+
+def json_escaped(text: str) -> str:
+    """`text` as it is inside a string of JSON."""
+    return json.dumps(text)[1:-1]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
