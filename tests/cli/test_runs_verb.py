@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 import skipway
 from skipway import bundle
 from skipway.cli import app
+from skipway.commands import cross_validate, tune
 from skipway.commands.runs import Runs
 from skipway.errors import SkipwayError
 from skipway.training import loop
@@ -162,6 +163,18 @@ def test_no_file_is_replaced_by_the_page(folder: Path, tmp_path: Path) -> None:
 def test_a_notebook_shows_names_as_text(found: Runs) -> None:
     shown = Runs("<b>", (replace(found[0], name="<script>"),))._repr_html_()
     assert "<script>" not in shown and "&lt;script&gt;" in shown
+
+
+@pytest.mark.parametrize("plan", [cross_validate.FOLDS, tune.SEARCH])
+def test_folds_are_listed_and_neither_plans_nor_emptied_trials(folder: Path, tmp_path: Path, plan: str) -> None:
+    several = tmp_path / "runs" / "several"
+    shutil.copytree(folder / "group" / "stopped", several / cross_validate.PLAN)
+    (several / cross_validate.PLAN / plan).write_text("{}")
+    (several / "trials").mkdir()
+    for listed in (tmp_path / "runs", several):
+        assert list(skipway.runs(listed)) == []
+    shutil.copytree(folder / "better", several / "fold-1")
+    assert [row.name for row in skipway.runs(tmp_path / "runs")] == ["several/fold-1"]
 
 
 def test_weights_are_not_read(folder: Path, tmp_path: Path) -> None:

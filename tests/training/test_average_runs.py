@@ -76,10 +76,13 @@ def test_runs_that_do_not_belong_together_are_refused_in_a_line(tmp_path: Path, 
     card = bundle.read_card(runs[0])
     turned = changed(runs[0], tmp_path / "turned", classes=card.classes[::-1])
     moved = changed(runs[0], tmp_path / "moved", data={**card.data, "fingerprint": "0" * 64})
+    shifted = {**card.preprocessing, "mean": [0.1 + value for value in card.preprocessing["mean"]]}
+    brighter = changed(runs[0], tmp_path / "brighter", preprocessing=shifted)
     reseeded = changed(runs[0], tmp_path / "reseeded", recipe={**card.recipe, "seed": 9})
     cases: list[tuple[list[Path], Dataset, str]] = [
         ([runs[0]], digits(), "at least two runs are averaged"),
         ([runs[0], turned], digits(), "differ in classes"),
+        ([runs[0], brighter], digits(), r"differ in preprocessing \(mean\)"),
         ([runs[0], moved], digits(), "were trained on other images"),
         (runs, few_digits(200), "these are other images"),
     ]

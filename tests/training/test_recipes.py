@@ -88,6 +88,7 @@ def test_onecycle_is_torchs() -> None:
         ("background", "1,2,3", (1, 2, 3)),
         ("background", "white", (255, 255, 255)),
         ("background", "black", (0, 0, 0)),
+        ("milestones", "", ()),
     ],
 )
 def test_fields_are_read_from_the_command_line(field: str, text: str, value: object) -> None:

@@ -70,8 +70,13 @@ def average(
 def require_equal(one: str, first: Card, other: str, card: Card) -> None:
     """Raises SkipwayError, naming what differs, for a run that cannot be averaged with the first."""
     for what in ("task", "classes", "network", "preprocessing"):
-        if getattr(first, what) != getattr(card, what):
-            raise SkipwayError(f"{one} and {other} differ in {what}: average runs of the same network on the same data")
+        a, b = getattr(first, what), getattr(card, what)
+        if a != b:
+            fields = [name for name in a if a[name] != b.get(name)] if isinstance(a, dict) else []
+            which = f" ({', '.join(fields)})" if fields else ""
+            raise SkipwayError(
+                f"{one} and {other} differ in {what}{which}: average runs that started from the same weights"
+            )
     if first.data["fingerprint"] != card.data["fingerprint"]:
         raise SkipwayError(f"{one} and {other} were trained on other images: average runs on the same data")
 

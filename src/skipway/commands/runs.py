@@ -27,6 +27,7 @@ from skipway.training.state_codec import NAME as MANIFEST
 
 DEPTH = 8  # levels of folders below the one that is listed
 TAIL = 1 << 16  # bytes at the end of metrics.jsonl that are read: a record has some hundreds
+PLANS = ("plan/folds.json", "plan/search.json")  # of a cross-validation and a search, which have runs below them
 ABOUT = ("task", "data", "fingerprint", "classes", "device", "precision", "skipway", "torch", "commit")
 FILTERS = ("name", "state", "task", "network", "recipe", "data")
 
@@ -142,6 +143,11 @@ def is_run(folder: Path) -> bool:
     return any((folder / name).is_file() for name in (SUMS, "card.json", MANIFEST))
 
 
+def holds_several(folder: Path) -> bool:
+    """Whether it is the folder of a cross-validation or a search, whose plan is no run."""
+    return any((folder / name).is_file() for name in PLANS)
+
+
 def below(folder: Path, depth: int) -> Iterator[tuple[Path, str]]:
     """(folder, "") for each run below `folder`, and (folder, what is wrong) for folders without any, as few as name
     them all. Links are not followed."""
@@ -151,17 +157,17 @@ def below(folder: Path, depth: int) -> Iterator[tuple[Path, str]]:
     except OSError as fault:
         yield folder, f"cannot be read ({fault.strerror})"
         return
-    for path in (folder / name for name in names):
+    several = holds_several(folder)
+    for path in (folder / name for name in names if not (several and name == "plan")):
         if is_run(path):
             yield path, ""
         elif depth < DEPTH:
             inside = list(below(path, depth + 1))
             held = any(not wrong for _, wrong in inside)
-            yield from (
-                inside
-                if held or (len(inside) == 1 and inside[0][0] == path)
-                else [(path, "has neither card.json nor run.json")]
-            )
+            if held or (len(inside) == 1 and inside[0][0] == path):
+                yield from inside
+            elif not (several or holds_several(path)):
+                yield path, "has neither card.json nor run.json"
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -75,6 +75,7 @@ def history(trials: Sequence[TrialResult], metric: str, higher: bool) -> str:
         axes = figure.subplots()
         points(axes, [(one.number, one) for one in trials])
         axes.step([one.number for one in complete], best, where="post", color="#D55E00", label="best so far")
+        axes.xaxis.get_major_locator().set_params(integer=True)
         label(axes, "trial", metric)
 
     return svg(draw, (6.2, 3.0), "history", f"{metric} on val by trial; the best is {best[-1]:.4g}.")

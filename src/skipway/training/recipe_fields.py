@@ -52,7 +52,7 @@ def parse(field: str, text: str) -> Any:
         if field == "background" and text in ("white", "black"):
             return WHITE if text == "white" else BLACK
         if get_origin(kind) is tuple:
-            return tuple(get_args(kind)[0](part) for part in text.split(","))
+            return tuple(get_args(kind)[0](part) for part in text.split(",") if text)
         if get_origin(kind) is Literal:
             return text
         return kind(text)
