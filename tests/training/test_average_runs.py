@@ -12,7 +12,7 @@ from small import CPU, QUIET, SHORT, few_digits, same, weights
 
 import skipway
 from skipway import bundle
-from skipway.commands.average import average
+from skipway.commands.average import average, measure_statistics
 from skipway.data.dataset import Dataset, with_validation
 from skipway.errors import SkipwayError
 from skipway.trained import TrainedModel
@@ -45,6 +45,20 @@ def test_weights_are_the_means_and_norms_are_measured_anew(tmp_path: Path, runs:
     assert run.card.recipe["members"] == [str(folder) for folder in runs]
     assert run.metrics["n"] == len(digits().test or [])
     assert "The mean of the weights of" in run.report.read_text()
+
+
+def test_a_single_image_after_the_whole_batches_is_left_out(runs: list[Path]) -> None:
+    """It has no variance where the map has one pixel."""
+    model, norm = TrainedModel.load(runs[0]), torch.nn.BatchNorm2d(1)
+    net: Any = torch.nn.Sequential(torch.nn.AvgPool2d(8), norm)
+    images = digits().train.take(np.arange(9))
+    card = replace(model.card, recipe={**model.card.recipe, "batch": 8})
+    measure_statistics(replace(model, net=net.eval()), images, card, CPU)
+    first = torch.from_numpy(np.stack(list(images.items)[:8])).permute(0, 3, 1, 2)
+    expected = model.preprocessing.normalised(first).mean((1, 2, 3))
+    assert norm.running_mean is not None and norm.running_var is not None
+    assert norm.running_mean.item() == pytest.approx(expected.mean().item(), abs=1e-6)
+    assert norm.running_var.item() == pytest.approx(expected.var().item(), rel=1e-5)
 
 
 def test_the_statistics_are_those_of_the_training_images(tmp_path: Path, runs: list[Path]) -> None:

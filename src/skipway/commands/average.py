@@ -130,8 +130,13 @@ def statistics_differ(models: Sequence[TrainedModel]) -> bool:
 
 
 def measure_statistics(model: TrainedModel, images: Split, card: Card, hardware: Hardware) -> None:
-    """Give the network's batch norms the statistics of `images`, which are in any order but that of their classes."""
-    batches = in_order(images, model.preprocessing, card.recipe["batch"], workers_for(model.preprocessing, hardware))
+    """Give the network's batch norms the statistics of `images`, which are in any order but that of their classes.
+
+    Batches are whole, as in training: each counts as much as the others, and one image may have no variance.
+    """
+    batch = card.recipe["batch"]
+    whole = images.take(np.arange(len(images) // batch * batch or len(images)))
+    batches = in_order(whole, model.preprocessing, batch, workers_for(model.preprocessing, hardware))
     momenta: dict[Any, float | None] = {norm: getattr(norm, "momentum", None) for norm in norms(model.net)}
     for norm in momenta:
         norm.reset_running_stats()
