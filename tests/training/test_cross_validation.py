@@ -1,5 +1,6 @@
 """Cross-validation: that each image is evaluated once, by a network that did not see it, also after a kill."""
 
+import io
 import json
 from collections.abc import Iterator
 from dataclasses import replace
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import MakePhotos
+from rich.console import Console
 from sklearn.metrics import accuracy_score
 from sklearn.model_selection import StratifiedKFold
 from small import CPU, QUIET, SHORT, Killed, before_step, same, weights
@@ -18,7 +20,9 @@ import skipway
 from skipway import bundle
 from skipway.commands.chosen_training import ChosenTraining
 from skipway.commands.cross_validate import CrossValidation, cross_validate, fold_places, pooled
+from skipway.commands.evaluate import evaluate
 from skipway.data.dataset import Dataset, Split
+from skipway.data.read_options import ReadOptions
 from skipway.data.targets import ClassTargets, MultiLabelTargets
 from skipway.errors import SkipwayError
 from skipway.training import loop
@@ -62,6 +66,15 @@ def test_the_pooled_figure_is_the_accuracy_of_all_predictions(whole: CrossValida
     assert sorted((row["name"], row["predicted"]) for row in pooled) == sorted(
         (row["name"], row["predicted"]) for row in rows
     )
+
+
+def test_the_run_of_a_fold_is_not_evaluated_on_what_it_learned_from_without_a_word(
+    tmp_path: Path, whole: CrossValidation
+) -> None:
+    text = io.StringIO()
+    evaluate(whole.runs[0].path, out=tmp_path, hardware=CPU, console=Console(file=text, width=400))
+    assert "was trained on other images of" in text.getvalue()
+    assert "may have learned from some of these" in text.getvalue()
 
 
 def test_mean_and_deviation_are_numpys(whole: CrossValidation) -> None:
@@ -131,6 +144,10 @@ def test_folds_of_several_classes_an_image_have_equal_shares_of_each() -> None:
     [
         ({"folds": 1}, "--folds 1 is not from 2 to 27"),
         ({"folds": 10}, r"class 'across' has 9 images, fewer than 10 folds: give --folds 9 or fewer"),
+        (
+            {"recipe": None, "reading": ReadOptions(task="generate"), "model": "unet8"},
+            "is for predictions, and this generates",
+        ),
         ({"resume": "nowhere"}, "nowhere holds no cross-validation to resume"),
         ({"model": "resnet21"}, "resnet21"),
     ],

@@ -33,6 +33,7 @@ from skipway.errors import SkipwayError, first_line, refuse_if
 from skipway.evaluation.report import Report, write_report
 from skipway.hardware import Hardware
 from skipway.json_text import finite_or_null
+from skipway.tasks import task_for
 from skipway.tasks.base import AS_BUNDLED, CROSS_VALIDATION, Outputs, ReportContext, SplitOutputs
 from skipway.trained import preprocessing_of, task_of
 from skipway.training.autoconfig import Start
@@ -137,6 +138,8 @@ def read_plan(folder: Path, hardware: Hardware | None, console: Console | None) 
 def folds_of(chosen: ChosenTraining, folds: int) -> list[Dataset]:
     """A data set for each fold, which is its test split. Raises SkipwayError for folds that cannot be made."""
     dataset, seed = chosen.dataset, chosen.recipe.seed
+    made = task_for(dataset).generates
+    refuse_if(made, "cross-validation is for predictions, and this generates images", "use `skipway train`")
     places = fold_places(dataset.train.targets, dataset.classes, folds, seed)
     rest = [np.setdiff1d(np.arange(len(dataset.train)), fold) for fold in places]
     return [
