@@ -117,6 +117,7 @@ def evaluate(
     if not runs:
         raise SkipwayError("there is no run to evaluate: name at least one")
     opened, dataset, mark = open_all(runs, request)
+    say_if_changed(opened, dataset, mark, request.console)
     asked = {"classifier": classifier, "samples": samples, "inception": inception, "likelihood": likelihood}
     given = {name: value for name, value in asked.items() if value}
     if given:
@@ -138,6 +139,20 @@ def evaluate(
     folder = folder_of(request, opened[0], evaluation, "-ensemble" if several else "")
     write_and_print(folder, chosen, evaluation, request.protocol, command, request.console, separated)
     return evaluation
+
+
+def say_if_changed(opened: Sequence[LoadedRun], dataset: Dataset, mark: str, console: Console) -> None:
+    """Prints where images of this name are others than in a training, some of which may have been learned from: they
+    were changed, or it was that of a fold."""
+    for run in opened:
+        data = run.card.data
+        if data["name"] == dataset.name and data["fingerprint"] != mark:
+            console.print(
+                f"{run.run} was trained on other images of {dataset.name}: it may have learned from some of these",
+                style=STYLES["warning"],
+                soft_wrap=True,
+                markup=False,
+            )
 
 
 def far_sets(far: Folder | Sequence[Folder], task: Task) -> list[Dataset]:
