@@ -42,6 +42,14 @@ def test_a_large_photograph_is_resized_as_by_torch() -> None:
     np.testing.assert_array_equal(resize(image, 191, 256, "bilinear", True), expected)
 
 
+@needs_bytes
+def test_a_side_that_loses_one_pixel_is_resized_as_by_torch() -> None:
+    """Cubic weights at the edge are added up, and the largest single one still says how many bits all have."""
+    image = pixels(np.random.default_rng(1), 300, 200, 3)
+    expected = with_torch.resize(torch.from_numpy(image), 299, 199, "bicubic", antialias=False).numpy()
+    np.testing.assert_array_equal(resize(image, 299, 199, "bicubic", antialias=False), expected)
+
+
 def test_crops_are_those_of_torch() -> None:
     rng = np.random.default_rng(2)
     for _ in range(60):

@@ -54,15 +54,16 @@ def weights_for(size: int, wanted: int, mode: Filter, antialias: bool) -> Weight
         values = bilinear(at) if mode == "bilinear" else bicubic(at, -0.5)
         values = np.where(taps < (ends - starts)[:, None], values, 0)
         values /= values.sum(1, keepdims=True)
+        largest = values.max()
     else:
-        starts, values = interpolation(size, wanted, mode)
-    largest = values.max()
+        starts, values, largest = interpolation(size, wanted, mode)
     bits = next((b for b in range(MOST_BITS) if int(0.5 + largest * (1 << b + 1)) >= LARGEST_WEIGHT), MOST_BITS)
     return Weights(starts, np.trunc(values * (1 << bits) + np.where(values < 0, -0.5, 0.5)), bits)
 
 
-def interpolation(size: int, wanted: int, mode: Filter) -> tuple[np.ndarray, np.ndarray]:
-    """Starts and weights without antialiasing: the nearest 2 or 4 pixels, those beyond the edge being the edge's."""
+def interpolation(size: int, wanted: int, mode: Filter) -> tuple[np.ndarray, np.ndarray, float]:
+    """Starts and weights without antialiasing: the nearest 2 or 4 pixels, those beyond the edge being the edge's; and
+    the largest weight, of one pixel or of those that became one."""
     count = 2 if mode == "bilinear" else 4
     at = (size / wanted) * (np.arange(wanted) + 0.5) - 0.5
     if mode == "bilinear":
@@ -76,7 +77,7 @@ def interpolation(size: int, wanted: int, mode: Filter) -> tuple[np.ndarray, np.
     gathered = np.zeros((wanted, count))
     for tap in range(count):
         np.add.at(gathered, (np.arange(wanted), places[:, tap] - starts), values[:, tap])
-    return starts, gathered
+    return starts, gathered, max(values.max(), gathered.max())
 
 
 def along(image: np.ndarray, weights: Weights, axis: int) -> np.ndarray:
