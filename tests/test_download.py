@@ -53,6 +53,8 @@ class Served:
         if self.moved_to:
             handler.send_response(302)
             handler.send_header("Location", self.moved_to)
+            if self.length is not None:
+                handler.send_header("Content-Length", self.length)
             handler.end_headers()
             return
         if self.status != 200:
@@ -251,6 +253,16 @@ def test_a_length_that_is_no_number_is_refused(served: Served, tmp_path: Path, l
     served.length = length
     with pytest.raises(SkipwayError, match="has no valid Content-Length"):
         fetch(f"{served.address}/a.bin", tmp_path / "a.bin", MD5)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # urllib leaves the response open
+def test_a_redirect_of_an_absurd_length_is_refused(served: Served, tmp_path: Path) -> None:
+    served.moved_to, served.length = f"{served.address}/b.bin", "9" * 30
+    with pytest.raises(SkipwayError, match="cannot download") as caught:
+        fetch(f"{served.address}/a.bin", tmp_path / "a.bin", MD5)
+    assert "\n" not in str(caught.value)
+    del caught
+    gc.collect()
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # urllib leaves the response open

@@ -97,7 +97,7 @@ def send_head(address: str) -> bool:
     except urllib.error.HTTPError as error:
         error.close()
         return error.code not in PROXY_ERRORS
-    except (OSError, http.client.HTTPException, ValueError):
+    except (OSError, http.client.HTTPException, ValueError, OverflowError):
         return False
 
 
@@ -236,7 +236,7 @@ def download(url: str, stream: BinaryIO, file: Path) -> None:
             f"{url} responded with HTTP {error.code}: try again later, or put the file at {file}"
         ) from None
     # of the network, of a full or read-only disk, or of headers that mean nothing, such as a port that is no number
-    except (OSError, http.client.HTTPException, ValueError) as error:
+    except (OSError, http.client.HTTPException, ValueError, OverflowError) as error:
         reason = printable(str(getattr(error, "reason", error)))
         raise SkipwayError(
             f"cannot download {url} ({reason}): check the connection and try again (the download resumes), "
