@@ -1,6 +1,7 @@
 """Early stopping: when a run ends, and whose weights it leaves."""
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -53,6 +54,11 @@ def test_the_run_stops_after_patience_and_keeps_the_best_epoch(
     kept = {"epoch": 2, "epochs": 4, "early": True, "figure": "val_top1", "value": 0.5}
     assert bundle.read_card(run).kept == kept
     assert "stopped early after epoch 4" in (tmp_path / "log").read_text()
+
+
+def test_a_figure_that_is_no_number_is_not_the_best(tmp_path: Path, scripted: Callable[..., None]) -> None:
+    scripted(math.nan, 0.3, 0.2, 0.1)
+    assert bundle.read_card(trained(tmp_path / "run")).kept["epoch"] == 2
 
 
 def records(run: Path) -> list[dict[str, Any]]:

@@ -1,5 +1,6 @@
 """Actions between two steps: checkpoints, stopping on a signal, progress and tracking."""
 
+import math
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -92,10 +93,10 @@ def save_checkpoint(run: TrainRun, state: TrainState, manager: CheckpointManager
 
 
 def best_epoch(run: TrainRun, records: list[dict[str, Any]]) -> tuple[int, int] | None:
-    """(epochs done, step) after the epoch of the best figure on val; None without val."""
+    """(epochs done, step) after the epoch of the best figure on val; None without one that is a number."""
     task = run.setup.task
     figure, sign = f"val_{task.metric}", 1 if task.higher_is_better else -1
-    evaluated = [record for record in records if figure in record]
+    evaluated = [one for one in records if one.get(figure) is not None and math.isfinite(one[figure])]
     best = max(evaluated, key=lambda record: (sign * record[figure], -record["epoch"]), default=None)
     return (best["epoch"], best["step"]) if best else None
 
