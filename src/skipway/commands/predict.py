@@ -29,8 +29,8 @@ def predict(
     """The most likely classes of an image, or of each of several: `skipway.predict("runs/photos", "new.jpg").label`.
 
     Of a network that finds objects, those with a score of at least `threshold`, None for the card's. With `tiles`,
-    objects and label maps are predicted at the image's own resolution. The path of a video stands for its frames, each or those that `every` divides,
-    that of a zip archive for its images, that of a TIFF file for its pages.
+    objects and label maps are predicted at the image's own resolution. The path of a video stands for its frames, each
+    or those that `every` divides, that of a zip archive for its images, that of a TIFF file for its pages.
 
     Whoever predicts more than once makes a `Predictor`, which loads the network once. Raises SkipwayError.
     """

@@ -72,10 +72,12 @@ def history(trials: Sequence[TrialResult], metric: str, higher: bool) -> str:
     best = list(accumulate((one.value for one in complete if one.value is not None), max if higher else min))
 
     def draw(figure: "Figure") -> None:
+        from matplotlib.ticker import MaxNLocator
+
         axes = figure.subplots()
         points(axes, [(one.number, one) for one in trials])
         axes.step([one.number for one in complete], best, where="post", color="#D55E00", label="best so far")
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         label(axes, "trial", metric)
 
     return svg(draw, (6.2, 3.0), "history", f"{metric} on val by trial; the best is {best[-1]:.4g}.")

@@ -61,7 +61,7 @@ def fuse(module: nn.Module, known: dict[tuple[type, str], type]) -> int:
 
 def without_init(kind: type) -> Any:
     """An instance of `kind` that gets its attributes afterwards, for copies and pickles."""
-    return kind.__new__(kind)
+    return object.__new__(kind)
 
 
 def in_training(kind: type, method: str, fused: Function) -> type:
