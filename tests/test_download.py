@@ -227,8 +227,10 @@ def test_of_two_processes_one_downloads_and_both_have_the_file(
     assert [p.name for p in tmp_path.iterdir()] == ["a.bin"]
 
 
-def test_a_download_that_another_thread_has_removed_is_begun_anew(served: Served, tmp_path: Path) -> None:
-    """The first one gets another content, and removes it while the second waits for its lock."""
+def test_a_download_that_another_thread_has_removed_is_begun_anew(
+    served: Served, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The first one gets another content, and removes it while the second waits for its lock, and says so once."""
     served.pause = 0.3
     with ThreadPoolExecutor(2) as threads:
         first = threads.submit(fetch, f"{served.address}/a.bin", tmp_path / "a.bin", "md5:0123")
@@ -239,6 +241,7 @@ def test_a_download_that_another_thread_has_removed_is_begun_anew(served: Served
             first.result()
         assert second.result().read_bytes() == CONTENT
     assert served.requests == [None, None]
+    assert capfd.readouterr().err.count("waiting for another process") == 1
 
 
 def test_a_refused_range_without_a_part_is_an_error_of_the_server(served: Served, tmp_path: Path) -> None:
