@@ -26,6 +26,7 @@ CODE: dict[str, tuple[str, ...]] = {
     "detection": (*TRAINING, "models/detection", "tasks/detect"),
     "detection_predict": (*PREDICTION, "models/detection", "tasks/detect"),
     "detection_speed": (*TRAINING, "models/detection", "tasks/detect"),
+    "distillation": (*TRAINING, *NETWORKS, "training/distillation.py"),
     "digits": (*TRAINING, *NETWORKS),
     "embed": (*PREDICTION, "embedding"),
     "first_day": (*TRAINING, "training/autoconfig.py", "models/resnetd.py"),

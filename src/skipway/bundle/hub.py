@@ -6,6 +6,7 @@ They are data: JSON, Markdown and safetensors, none of which is run.
 
 import os
 import re
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -65,6 +66,14 @@ def output_folder(folder: Path) -> Path:
     return folder
 
 
+def without_bars() -> None:
+    """Keep the progress bars of the hub's client out of logs and pipes."""
+    from huggingface_hub.utils import disable_progress_bars
+
+    if not sys.stderr.isatty():
+        disable_progress_bars()
+
+
 def fetch(place: Place) -> Path:
     """The folder of `place` in the hub's cache, downloaded if necessary; the cached one where the hub is out of reach.
 
@@ -73,6 +82,7 @@ def fetch(place: Place) -> Path:
     from huggingface_hub import constants, snapshot_download
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
+    without_bars()
     variable = offline()
     known = Path(constants.HF_HUB_CACHE) / f"models--{place.repository.replace('/', '--')}"
     if not variable and not known.exists():

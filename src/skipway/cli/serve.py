@@ -64,7 +64,7 @@ def serve(
     end it once everything accepted is answered, or --grace is over.
     """
     from skipway.bundle.hub import local_folder
-    from skipway.deploy.serve.server import Settings, generates
+    from skipway.deploy.serve.server import Settings, generates, require_extra
     from skipway.deploy.serve.server import serve as run_server
 
     key = read_key(api_key_file)
@@ -84,6 +84,7 @@ def serve(
         evaluations=max_evaluations,
         generation_seconds=max_seconds,
     )
+    require_extra()
     machine = decide(device)
     local = host in LOOPBACK and not key
     folder = local_folder(run)

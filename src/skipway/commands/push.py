@@ -14,7 +14,7 @@ from markupsafe import escape
 
 from skipway import bundle
 from skipway.bundle import SUMS
-from skipway.bundle.hub import RECORDS, Place, is_on_hub, parse
+from skipway.bundle.hub import RECORDS, Place, is_on_hub, parse, without_bars
 from skipway.commands.arguments import Folder
 from skipway.commands.model_card import Licences, last_name, model_card, places_of, public_card
 from skipway.download import offline
@@ -158,6 +158,7 @@ def publish(target: Target, files: dict[str, Path]) -> tuple[str, str]:
     """
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
+    without_bars()
     api = HfApi()
     parent, there = prepare(api, target)
     stale = [name for name in REPORT if name in there and name not in files]

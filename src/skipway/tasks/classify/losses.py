@@ -6,7 +6,6 @@ Distillation: Hinton, Vinyals, Dean 2015, arXiv:1503.02531, sec. 2.1; of labels 
 
 import torch.nn.functional as F
 from torch import Tensor
-from torchvision.ops import sigmoid_focal_loss
 
 GAMMA = 2.0  # of the focal loss
 
@@ -24,6 +23,8 @@ def softmax_focal(scores: Tensor, targets: Tensor, weights: Tensor | None) -> Te
 def sigmoid_focal(scores: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
     """torchvision's, without alpha, the mean over images and classes; `weights` (C,) multiply it where a class is
     present, as they do in binary cross-entropy. scores, targets: (N, C)."""
+    from torchvision.ops import sigmoid_focal_loss  # here, since it takes as long to import as torch
+
     losses = sigmoid_focal_loss(scores, targets, alpha=-1, gamma=GAMMA)
     return (losses if weights is None else losses * (1 + (weights - 1) * targets)).mean()
 
