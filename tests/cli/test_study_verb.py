@@ -18,6 +18,12 @@ def test_list_names_every_study_with_its_question(skipway: Skipway) -> None:
     assert all(study["claims"] for study in json.loads(out))
 
 
+def test_without_a_name_there_is_help(skipway: Skipway) -> None:
+    _, out, err = skipway("study")
+    assert "degradation" in out + err or "NAME" in out + err
+    assert "Usage" in out + err
+
+
 def test_faults_are_one_line(skipway: Skipway, here: Path) -> None:
     (here / "one" / "only").mkdir(parents=True)
     refused(skipway("study", "degredation"), "did you mean 'degradation'")

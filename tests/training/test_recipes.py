@@ -35,6 +35,11 @@ def test_every_recipe_is_valid_and_survives_json(recipe: Recipe) -> None:
     assert back == recipe
 
 
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=lambda r: r.name)
+def test_the_batch_of_every_recipe_is_shared_evenly_by_up_to_eight_processes(recipe: Recipe) -> None:
+    assert recipe.batch % 8 == 0
+
+
 @pytest.mark.parametrize(
     ("iteration", "rate"), [(0, 0.1), (31_999, 0.1), (32_000, 0.01), (47_999, 0.01), (48_000, 0.001)]
 )
