@@ -68,7 +68,7 @@ def output_folder(folder: Path) -> Path:
 
 def without_bars() -> None:
     """Keep the progress bars of the hub's client out of logs and pipes."""
-    from huggingface_hub.utils import disable_progress_bars
+    from huggingface_hub.utils.tqdm import disable_progress_bars
 
     if not sys.stderr.isatty():
         disable_progress_bars()
