@@ -1,6 +1,5 @@
 """`skipway serve`: a trained network over HTTP, with a web page."""
 
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -64,7 +63,7 @@ def serve(
     end it once everything accepted is answered, or --grace is over.
     """
     from skipway.bundle.hub import local_folder
-    from skipway.deploy.serve.server import Settings, generates, require_extra
+    from skipway.deploy.serve.server import Settings, generates
     from skipway.deploy.serve.server import serve as run_server
 
     key = read_key(api_key_file)
@@ -84,10 +83,11 @@ def serve(
         evaluations=max_evaluations,
         generation_seconds=max_seconds,
     )
-    require_extra()
     machine = decide(device)
     local = host in LOOPBACK and not key
     folder = local_folder(run)
     settings = Settings(folder, device, engine, machine.threads, machine.workers, limits, key, local, eager=True)
-    say = partial(print_address, run, host, key_in_shell(api_key_file, key), generates(folder))
-    run_server(settings, host, port, workers, say)
+    shown = key_in_shell(api_key_file, key)
+    run_server(
+        settings, host, port, workers, lambda address: print_address(run, host, shown, generates(folder), address)
+    )
