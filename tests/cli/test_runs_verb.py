@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 import skipway
 from skipway import bundle
 from skipway.cli import app
-from skipway.commands import cross_validate, tune
+from skipway.commands import chosen_training, cross_validate, tune
 from skipway.commands.runs import Runs
 from skipway.errors import SkipwayError
 from skipway.training import loop
@@ -168,8 +168,8 @@ def test_a_notebook_shows_names_as_text(found: Runs) -> None:
 @pytest.mark.parametrize("plan", [cross_validate.FOLDS, tune.SEARCH])
 def test_folds_are_listed_and_neither_plans_nor_emptied_trials(folder: Path, tmp_path: Path, plan: str) -> None:
     several = tmp_path / "runs" / "several"
-    shutil.copytree(folder / "group" / "stopped", several / cross_validate.PLAN)
-    (several / cross_validate.PLAN / plan).write_text("{}")
+    shutil.copytree(folder / "group" / "stopped", several / chosen_training.PLAN)
+    (several / chosen_training.PLAN / plan).write_text("{}")
     (several / "trials").mkdir()
     for listed in (tmp_path / "runs", several):
         assert list(skipway.runs(listed)) == []

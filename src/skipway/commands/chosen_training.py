@@ -1,12 +1,15 @@
 """What several commands train with: data that were checked, and the recipe that suits them, in one value."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from rich.console import Console
 
+from skipway import bundle
+from skipway.bundle import to_json, write_atomically
 from skipway.commands.arguments import Folder, as_data, default_console, resolve_hardware
 from skipway.commands.check import check_for_training
 from skipway.commands.train import resolve_recipe
@@ -14,10 +17,14 @@ from skipway.data import SOURCES, open_dataset
 from skipway.data.dataset import Dataset
 from skipway.data.quality.corrupt import Policy, policy_of
 from skipway.data.read_options import DEFAULT_READ_OPTIONS, ReadOptions
+from skipway.errors import SkipwayError, first_line, refuse_if
 from skipway.hardware import Hardware, decide
 from skipway.training.autoconfig import Start, configure
 from skipway.training.recipes import Recipe
 from skipway.training.run_manifest import DEFAULT_OPTIONS, RunOptions, read_manifest, write_manifest
+
+PLAN = "plan"  # the folder of what is trained several times, and how
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -70,3 +77,36 @@ def read_training(folder: Path, hardware: Hardware | None, console: Console | No
     dataset = check_for_training(dataset, policy_of(manifest.bad), recipe.size, recipe.channels, shown)
     own = resolve_hardware(hardware or decide(**manifest.hardware))
     return ChosenTraining(dataset, recipe, own, shown, manifest.options)
+
+
+def write_plan(folder: Path, chosen: ChosenTraining, file: str, values: Mapping[str, Any]) -> None:
+    """Write what is trained, and `values` as the plan's `file`, into the new `folder`. Raises BundleError where it is
+    not empty."""
+    with bundle.new_folder(folder):
+        (folder / PLAN).mkdir()
+        write_atomically(folder / PLAN / file, to_json({**values, "data": chosen.dataset.fingerprint}))
+        chosen.write(folder / PLAN)
+
+
+def read_plan(
+    folder: Path,
+    file: str,
+    what: str,
+    decode: Callable[[dict[str, Any]], T],
+    hardware: Hardware | None,
+    console: Console | None,
+) -> tuple[ChosenTraining, T]:
+    """What `write_plan` wrote, its values decoded. what: "search", as messages name what is resumed.
+
+    Raises SkipwayError for a folder without it, and for data that have changed.
+    """
+    path = folder / PLAN / file
+    refuse_if(not path.is_file(), f"{folder} holds no {what} to resume", "give the folder of one")
+    chosen = read_training(folder / PLAN, hardware, console)
+    try:
+        plan = json.loads(path.read_bytes())
+        decoded, mark = decode(plan), plan["data"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise SkipwayError(f"{path} cannot be read ({first_line(error)}): start a new {what}") from None
+    refuse_if(mark != chosen.dataset.fingerprint, f"the data of {folder} have changed", f"start a new {what}")
+    return chosen, decoded

@@ -5,11 +5,11 @@ OUT/fold-1/     the run of a fold, as `train` leaves it; scores.safetensors is w
 OUT/report.html the pooled results, with report.json; results.json has those of the folds too
 """
 
-import json
 import shlex
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save
 from skipway import bundle
 from skipway.bundle import to_json, write_atomically
 from skipway.commands.arguments import Folder
-from skipway.commands.chosen_training import ChosenTraining, choose_training, read_training
+from skipway.commands.chosen_training import ChosenTraining, choose_training, read_plan, write_plan
 from skipway.commands.evaluate import evaluate_after_training
 from skipway.commands.run import Run
 from skipway.commands.train import free_folder
@@ -29,7 +29,7 @@ from skipway.data.dataset import Dataset
 from skipway.data.quality.corrupt import Policy
 from skipway.data.read_options import DEFAULT_READ_OPTIONS, ReadOptions
 from skipway.data.targets import ClassTargets, MultiLabelTargets, Targets
-from skipway.errors import SkipwayError, first_line, refuse_if
+from skipway.errors import refuse_if
 from skipway.evaluation.report import Report, write_report
 from skipway.hardware import Hardware
 from skipway.json_text import finite_or_null
@@ -43,7 +43,7 @@ from skipway.training.recipes import Recipe
 from skipway.training.run_manifest import DEFAULT_OPTIONS, RunOptions, has_manifest
 from skipway.training.signals import Interrupted
 
-PLAN, FOLDS, SCORES = "plan", "folds.json", "scores.safetensors"
+FOLDS, SCORES = "folds.json", "scores.safetensors"
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def cross_validate(
     refuse_if(data is None and resume is None, "there are no data", "name them, or a folder to resume")
     if resume is not None:
         folder = Path(resume)
-        chosen, folds = read_plan(folder, hardware, console)
+        chosen, folds = read_plan(folder, FOLDS, "cross-validation", itemgetter("folds"), hardware, console)
         folded = folds_of(chosen, folds)
     else:
         chosen = choose_training(
@@ -101,7 +101,7 @@ def cross_validate(
         )
         folded = folds_of(chosen, folds)
         folder = Path(out) if out is not None else free_folder(chosen.dataset, chosen.recipe)
-        write_plan(folder, chosen, folds)
+        write_plan(folder, chosen, FOLDS, {"folds": folds})
     evaluations = []
     for number, dataset in enumerate(folded, 1):
         chosen.console.print(f"fold {number} of {folds}", soft_wrap=True)
@@ -111,28 +111,6 @@ def cross_validate(
             again = shlex.join(["skipway", "cross-validate", "--resume", str(folder)])
             raise Interrupted(stopped.args[0], stopped.args[1], again) from None
     return pooled(folder, chosen, folded, evaluations)
-
-
-def write_plan(folder: Path, chosen: ChosenTraining, folds: int) -> None:
-    """Write what is trained and how often into the new folder. Raises BundleError where it is not empty."""
-    with bundle.new_folder(folder):
-        (folder / PLAN).mkdir()
-        write_atomically(folder / PLAN / FOLDS, to_json({"folds": folds, "data": chosen.dataset.fingerprint}))
-        chosen.write(folder / PLAN)
-
-
-def read_plan(folder: Path, hardware: Hardware | None, console: Console | None) -> tuple[ChosenTraining, int]:
-    """What `write_plan` wrote. Raises SkipwayError for a folder without it, and for data that have changed."""
-    file = folder / PLAN / FOLDS
-    refuse_if(not file.is_file(), f"{folder} holds no cross-validation to resume", "give the folder of one")
-    chosen = read_training(folder / PLAN, hardware, console)
-    try:
-        plan = json.loads(file.read_bytes())
-        folds, mark = plan["folds"], plan["data"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise SkipwayError(f"{file} cannot be read ({first_line(error)}): start a new cross-validation") from None
-    refuse_if(mark != chosen.dataset.fingerprint, f"the data of {folder} have changed", "start a new cross-validation")
-    return chosen, folds
 
 
 def folds_of(chosen: ChosenTraining, folds: int) -> list[Dataset]:

@@ -9,7 +9,6 @@ What a trial tries follows from the seed, its number and the trials before it, s
 goes on as if it had not been.
 """
 
-import json
 import shlex
 import shutil
 from collections.abc import Mapping, Sequence
@@ -22,7 +21,7 @@ from rich.console import Console
 from skipway import bundle
 from skipway.bundle import to_json, write_atomically
 from skipway.commands.arguments import Folder
-from skipway.commands.chosen_training import ChosenTraining, choose_training, read_training
+from skipway.commands.chosen_training import ChosenTraining, choose_training, read_plan, write_plan
 from skipway.commands.loaded_run import read_records
 from skipway.commands.search_space import Range, parse_search
 from skipway.commands.train import free_folder
@@ -47,7 +46,7 @@ if TYPE_CHECKING:
     from optuna.study import Study
     from optuna.trial import Trial
 
-PLAN, SEARCH, STORAGE, BEST = "plan", "search.json", "study.db", "best.json"
+SEARCH, STORAGE, BEST = "search.json", "study.db", "best.json"
 STARTUP = 5  # trials that are never pruned, as in Optuna
 
 
@@ -58,6 +57,14 @@ class Search:
     ranges: tuple[Range, ...]
     trials: int
     prune: bool
+
+    def encode(self) -> dict[str, Any]:
+        """As plain values, from which `decode` gives the same."""
+        return {"search": [one.text() for one in self.ranges], "trials": self.trials, "prune": self.prune}
+
+    @classmethod
+    def decode(cls, values: Mapping[str, Any]) -> "Search":
+        return cls(parse_search(values["search"]), values["trials"], values["prune"])
 
 
 @dataclass(frozen=True)
@@ -104,7 +111,7 @@ def tune(
     refuse_if(data is None and resume is None, "there are no data", "name them, or a folder to resume")
     if resume is not None:
         folder = Path(resume)
-        chosen, searched = read_plan(folder, hardware, console)
+        chosen, searched = read_plan(folder, SEARCH, "search", Search.decode, hardware, console)
         searched = replace(searched, trials=trials or searched.trials)
     else:
         searched = Search(parse_search(search), trials or 20, prune)
@@ -114,7 +121,7 @@ def tune(
         chosen = choose_training(data or "", recipe, hardware, console, bad, given, reading, start, options)
         folder = Path(out) if out is not None else free_folder(chosen.dataset, chosen.recipe)
         require_val(chosen)
-        write_plan(folder, chosen, searched)
+        write_plan(folder, chosen, SEARCH, searched.encode())
     try:
         run_trials(folder, chosen, searched)
     except Interrupted as stopped:
@@ -136,30 +143,6 @@ def require_val(chosen: ChosenTraining) -> None:
     """Raises SkipwayError without images of val, by which trials are compared."""
     there = with_validation(chosen.dataset, chosen.recipe.val, chosen.recipe.seed).val
     refuse_if(there is None, "trials are compared by val, and there is none", "give --val 0.1")
-
-
-def write_plan(folder: Path, chosen: ChosenTraining, searched: Search) -> None:
-    """Write what is trained and searched into the new folder. Raises BundleError where it is not empty."""
-    texts = [one.text() for one in searched.ranges]
-    values = {"search": texts, "trials": searched.trials, "prune": searched.prune}
-    with bundle.new_folder(folder):
-        (folder / PLAN).mkdir()
-        write_atomically(folder / PLAN / SEARCH, to_json(values | {"data": chosen.dataset.fingerprint}))
-        chosen.write(folder / PLAN)
-
-
-def read_plan(folder: Path, hardware: Hardware | None, console: Console | None) -> tuple[ChosenTraining, Search]:
-    """What `write_plan` wrote. Raises SkipwayError for a folder without it, and for data that have changed."""
-    file = folder / PLAN / SEARCH
-    refuse_if(not file.is_file(), f"{folder} holds no search to resume", "give the folder of one")
-    chosen = read_training(folder / PLAN, hardware, console)
-    try:
-        plan = json.loads(file.read_bytes())
-        searched, mark = Search(parse_search(plan["search"]), plan["trials"], plan["prune"]), plan["data"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise SkipwayError(f"{file} cannot be read ({first_line(error)}): start a new search") from None
-    refuse_if(mark != chosen.dataset.fingerprint, f"the data of {folder} have changed", "start a new search")
-    return chosen, searched
 
 
 # ---------------------------------------------------------------------------------------------------------------------
