@@ -3,6 +3,7 @@
 import json
 import statistics
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -172,9 +173,9 @@ def detection() -> list[tuple[str, str, str]]:
     return made
 
 
-def seeds(found: dict[str, Any]) -> str:
-    """The number of seeds in words."""
-    count = len(found["seeds"])
+def seeds(values: Sequence[Any]) -> str:
+    """The number of seeds in words, of which these are the numbers or the results."""
+    count = len(values)
     return f"{count} seeds" if count > 1 else "one seed"
 
 
@@ -184,7 +185,7 @@ def segmentation() -> list[tuple[str, str, str]]:
     height, width = found["input"]
     where = (
         f"{found['network']}, input {height} x {width}, {found['recipe']['iterations']:,} steps of "
-        f"{found['recipe']['batch']} crops, {seeds(found)}; the recipe was chosen on the same images"
+        f"{found['recipe']['batch']} crops, {seeds(found['seeds'])}; the recipe was chosen on the same images"
     )
     names = {"miou": "mean IoU", "pixel_accuracy": "pixel accuracy", "boundary_f": "boundary F"}
     return [
@@ -231,8 +232,8 @@ def trained_in(found: dict[str, Any]) -> str:
     """Length, seeds and minutes of a generator's training."""
     threads = found["threads"]
     return (
-        f"{found['images_trained_on']:,} images, {seeds(found)}, {max(found['figures']['minutes']['all']):.1f} min on "
-        f"{threads} thread{'s' if threads > 1 else ''}"
+        f"{found['images_trained_on']:,} images, {seeds(found['seeds'])}, "
+        f"{max(found['figures']['minutes']['all']):.1f} min on {threads} thread{'s' if threads > 1 else ''}"
     )
 
 

@@ -67,7 +67,14 @@ def picture(width: int = 40, height: int = 30, seed: int = 0, kind: str = "JPEG"
 @contextmanager
 def listening(folder: Path, limits: Limits = LIMITS, key: str = "") -> Iterator[str]:
     """The server of `folder` in a thread of this process, configured as `skipway serve` does; gives its address."""
-    running = server.server(server.configuration(server.Settings(folder, "cpu", "eager", 1, 2, limits, key)))
+    with serving(server.Settings(folder, "cpu", "eager", 1, 2, limits, key)) as address:
+        yield address
+
+
+@contextmanager
+def serving(settings: server.Settings) -> Iterator[str]:
+    """The server of `settings` in a thread of this process; gives its address."""
+    running = server.server(server.configuration(settings))
     bound = server.listener("127.0.0.1", 0)  # last: where the bundle is refused, no socket is left open
     bound.listen()
     thread = threading.Thread(target=running.run, args=([bound],))

@@ -4,7 +4,6 @@ import csv
 import io
 import json
 import shutil
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,13 +12,12 @@ import httpx
 import numpy as np
 import pytest
 from PIL import Image
-from served import CLASSES, picture, strict
+from served import CLASSES, picture, serving, strict
 
 from skipway.data.preprocess import Preprocessing
 from skipway.deploy.export.folder import write_sums
 from skipway.deploy.export.formats import FORMATS
 from skipway.deploy.predict.predictor import Predictor
-from skipway.deploy.serve import server
 from skipway.errors import SkipwayError
 from skipway.runtime import cli
 from skipway.runtime.predictor import ExportPredictor
@@ -178,24 +176,17 @@ def test_mistakes_on_the_command_line_are_one_line(
 
 
 @contextmanager
-def serving(folder: Path, key: str = "") -> Iterator[str]:
+def serving_export(folder: Path, key: str = "") -> Iterator[str]:
     patient = strict(latency=120.0, answer_seconds=120.0)  # decoding processes start slowly on a busy machine
     settings = ExportSettings(folder, "cpu", "", 1, 2, patient, key)
-    running, bound = server.server(server.configuration(settings)), server.listener("127.0.0.1", 0)
-    bound.listen()
-    thread = threading.Thread(target=running.run, args=([bound],))
-    thread.start()
-    try:
-        yield server.address_of(bound)
-    finally:
-        running.should_exit = True
-        thread.join()
+    with serving(settings) as address:
+        yield address
 
 
 def test_the_server_answers_as_predict_does(onnx: Path) -> None:
     images = [picture(seed=i) for i in range(3)]
     expected = [ExportPredictor(onnx).predict(image).classes for image in images]
-    with serving(onnx, key="secret") as address:
+    with serving_export(onnx, key="secret") as address:
         with httpx.Client(base_url=address, headers={"X-API-Key": "secret"}, timeout=60) as client:
             sent = [("images", (f"{i}.jpg", image, "image/jpeg")) for i, image in enumerate(images)]
             answer = client.post("/v1/predict", files=[*sent, ("images", ("x.jpg", b"no image"))]).json()["images"]
@@ -217,7 +208,7 @@ def test_the_server_answers_as_predict_does(onnx: Path) -> None:
 def test_an_image_that_a_process_decodes_is_answered(onnx: Path) -> None:
     """A TIFF is not quick by its header."""
     image = picture(kind="TIFF", compression="jpeg")
-    with serving(onnx) as address:
+    with serving_export(onnx) as address:
         answer = httpx.post(f"{address}/v1/predict", content=image, headers={"Content-Type": "image/tiff"}, timeout=120)
     [row] = answer.json()["images"]
     assert row["classes"][0]["class"] == ExportPredictor(onnx).predict(image).label
